@@ -1,0 +1,215 @@
+"""The SRGAN generator (Ledig et al. 2017, figure 4; 20 blocks in shared PAPER), configurable for every tier.
+
+    head conv -> PReLU -> blocks x (conv, norm, PReLU, conv, norm, + input) -> conv, norm, + head -> tail -> + skip
+
+`fold` turns a trained generator into its fastest equal: batch norm and re-parameterised branches become one
+convolution each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidsr.errors import SettingsError
+from vidsr.model.resample import bicubic_upscale
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The shape of a generator; stored in every weights file.
+
+    Attributes:
+        scale: 2 or 4.
+        blocks: residual blocks, or convolutions of a plain body. 0 is allowed.
+        channels: feature channels.
+        colour: "rgb" computes on three channels; "luma" on Y alone, chroma is then resampled (no colour shift
+            by construction, and 4:2:0 chroma has no detail to learn).
+        norm: "batch" as in the paper, or "none".
+        body: "residual" blocks as in the paper, or a "plain" stack of convolutions.
+        branches: plain body only: each 3x3 convolution is trained with parallel 1x1 and identity branches,
+            which `fold` merges (RepVGG, Ding et al. 2021).
+        tail: "srgan" (pixel shuffle by 2, PReLU, repeated, then a convolution at full size) or "lr" (one
+            convolution and one pixel shuffle, all work at the small size).
+        skip: what is added to the output: "bicubic" or "nearest" enlargement of the input, or "none".
+        kernel: width of the first convolution, and of the last with the srgan tail.
+    """
+
+    scale: int = 2
+    blocks: int = 20
+    channels: int = 64
+    colour: Literal["rgb", "luma"] = "rgb"
+    norm: Literal["none", "batch"] = "none"
+    body: Literal["residual", "plain"] = "residual"
+    branches: bool = False
+    tail: Literal["srgan", "lr"] = "lr"
+    skip: Literal["bicubic", "nearest", "none"] = "bicubic"
+    kernel: int = 9
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "scale": (2, 4),
+            "colour": ("rgb", "luma"),
+            "norm": ("none", "batch"),
+            "body": ("residual", "plain"),
+            "tail": ("srgan", "lr"),
+            "skip": ("bicubic", "nearest", "none"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise SettingsError(f"generator {name} is {getattr(self, name)!r}; use one of {values}")
+        if self.blocks < 0 or self.channels < 1 or self.kernel % 2 == 0:
+            raise SettingsError("a generator needs blocks >= 0, channels >= 1 and an odd kernel")
+        if self.branches and self.body != "plain":
+            raise SettingsError("branches are for the plain body")
+
+    @property
+    def planes(self) -> int:
+        """Colour channels in and out."""
+        return 1 if self.colour == "luma" else 3
+
+    @property
+    def halo(self) -> int:
+        """How far, in input pixels, an output pixel looks: tiles that overlap this much are exact."""
+        body = self.blocks * (2 if self.body == "residual" else 1) + (1 if self.body == "residual" else 0)
+        # With the srgan tail each 3x3 at 1x, 2x reaches at most 1 input pixel, the last kernel at full size less.
+        tail = 1 if self.tail == "lr" else 2 + -(-(self.kernel // 2) // self.scale)
+        return max(self.kernel // 2 + body + tail, 3)
+
+
+class BranchedConv(nn.Module):
+    """A 3x3 convolution trained as the sum of 3x3, 1x1 and identity; equal channels in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv3 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        return self.conv3(x) + self.conv1(x) + x
+
+    def merged(self) -> nn.Conv2d:
+        """One 3x3 convolution that computes the same."""
+        conv = nn.Conv2d(self.conv3.in_channels, self.conv3.out_channels, 3, padding=1)
+        identity = torch.eye(self.conv3.in_channels)[:, :, None, None]
+        with torch.no_grad():
+            conv.weight.copy_(self.conv3.weight + F.pad(self.conv1.weight + identity, (1, 1, 1, 1)))
+            conv.bias.copy_(self.conv3.bias + self.conv1.bias)  # type: ignore[union-attr, operator]
+        return conv
+
+
+def _norm(config: GeneratorConfig) -> nn.Module:
+    return nn.BatchNorm2d(config.channels) if config.norm == "batch" else nn.Identity()
+
+
+class ResidualBlock(nn.Module):
+    """conv, norm, PReLU, conv, norm, plus the input."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c = config.channels
+        self.conv1 = nn.Conv2d(c, c, 3, padding=1)
+        self.norm1 = _norm(config)
+        self.act = nn.PReLU(c)
+        self.conv2 = nn.Conv2d(c, c, 3, padding=1)
+        self.norm2 = _norm(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        y: Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+        return x + y
+
+
+class Generator(nn.Module):
+    """The generator. Input and output are in [0, 1], (N, planes, H, W) -> (N, planes, H * scale, W * scale)."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, s = config.channels, config.scale
+        self.head = nn.Sequential(
+            nn.Conv2d(config.planes, c, config.kernel, padding=config.kernel // 2), nn.PReLU(c)
+        )
+        if config.body == "residual":
+            self.body = nn.Sequential(*(ResidualBlock(config) for _ in range(config.blocks)))
+            self.join = nn.Sequential(nn.Conv2d(c, c, 3, padding=1), _norm(config))
+        else:
+            layers: list[nn.Module] = []
+            for _ in range(config.blocks):
+                conv = BranchedConv(c) if config.branches else nn.Conv2d(c, c, 3, padding=1)
+                layers += [conv, _norm(config), nn.PReLU(c)]
+            self.body = nn.Sequential(*layers)
+        if config.tail == "lr":
+            self.tail = nn.Sequential(nn.Conv2d(c, config.planes * s * s, 3, padding=1), nn.PixelShuffle(s))
+        else:
+            stages: list[nn.Module] = []
+            for _ in range({2: 1, 4: 2}[s]):
+                stages += [nn.Conv2d(c, c * 4, 3, padding=1), nn.PixelShuffle(2), nn.PReLU(c)]
+            stages.append(nn.Conv2d(c, config.planes, config.kernel, padding=config.kernel // 2))
+            self.tail = nn.Sequential(*stages)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He initialisation, x0.1 inside residual blocks; pixel-shuffle convolutions start alike in each phase
+        (ICNR, Aitken et al. 2017); with a global skip the last one starts at 0, so that step 0 is the skip."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.25)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.conv2.weight.data.mul_(0.1)
+            if isinstance(module, BranchedConv):
+                module.conv1.weight.data.mul_(0.1)
+        for before, after in zip(self.tail, list(self.tail)[1:], strict=False):
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.PixelShuffle):
+                phases = after.upscale_factor**2
+                before.weight.data = before.weight.data[::phases].repeat_interleave(phases, dim=0).clone()
+        if self.config.skip != "none":
+            last = [m for m in self.tail if isinstance(m, nn.Conv2d)][-1]
+            nn.init.zeros_(last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale), not clamped."""
+        features = self.head(x)
+        y = self.body(features)
+        if self.config.body == "residual":
+            y = self.join(y) + features
+        y = self.tail(y)
+        if self.config.skip == "bicubic":
+            y = y + bicubic_upscale(x, self.config.scale)
+        elif self.config.skip == "nearest":
+            y = y + F.interpolate(x, scale_factor=self.config.scale, mode="nearest")
+        return y
+
+
+def _fold_norm(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    return torch.nn.utils.fuse_conv_bn_eval(conv, norm) if isinstance(norm, nn.BatchNorm2d) else conv
+
+
+def fold(generator: Generator) -> Generator:
+    """An equal generator in evaluation mode without batch norm and without branches."""
+    generator = generator.eval()
+    config = replace(generator.config, norm="none", branches=False)
+    folded = Generator(config).eval()
+    folded.head, folded.tail = generator.head, generator.tail
+    if config.body == "residual":
+        for new, old in zip(folded.body, generator.body, strict=True):
+            assert isinstance(new, ResidualBlock) and isinstance(old, ResidualBlock)
+            new.conv1, new.conv2 = _fold_norm(old.conv1, old.norm1), _fold_norm(old.conv2, old.norm2)
+            new.act = old.act
+        conv, norm = generator.join
+        assert isinstance(conv, nn.Conv2d)
+        folded.join[0] = _fold_norm(conv, norm)
+    else:
+        for at in range(0, len(generator.body), 3):
+            conv, norm, act = generator.body[at : at + 3]
+            plain = conv.merged() if isinstance(conv, BranchedConv) else conv
+            assert isinstance(plain, nn.Conv2d)
+            folded.body[at], folded.body[at + 2] = _fold_norm(plain, norm), act
+    return folded.to(next(generator.parameters()).device)
