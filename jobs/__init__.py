@@ -1,0 +1,1 @@
+"""A folder of videos on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Fits what vidsr.model runs."""

@@ -1,1 +1,3 @@
+"""vidsr: the same video, only larger."""
+
 __version__ = "0.1.0"

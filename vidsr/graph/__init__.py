@@ -1,0 +1,1 @@
+"""The Ray job graph: the only code of vidsr that imports ray."""

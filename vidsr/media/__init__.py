@@ -1,0 +1,1 @@
+"""Video in, video out: the only code of vidsr that imports av."""

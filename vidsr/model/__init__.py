@@ -1,0 +1,1 @@
+"""The generator and its inference: the only code of vidsr that computes with torch."""

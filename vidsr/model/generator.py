@@ -1,4 +1,4 @@
-"""The SRGAN generator (Ledig et al. 2017, figure 4; 20 blocks in shared PAPER), configurable for every tier.
+"""The SRGAN generator (Ledig et al. 2017, figure 4), configurable for every tier.
 
     head conv -> PReLU -> blocks x (conv, norm, PReLU, conv, norm, + input) -> conv, norm, + head -> tail -> + skip
 
@@ -91,7 +91,8 @@ class BranchedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        return self.conv3(x) + self.conv1(x) + x
+        y: Tensor = self.conv3(x) + self.conv1(x) + x
+        return y
 
     def merged(self) -> nn.Conv2d:
         """One 3x3 convolution that computes the same."""
@@ -115,7 +116,7 @@ class ResidualBlock(nn.Module):
         c = config.channels
         self.conv1 = nn.Conv2d(c, c, 3, padding=1)
         self.norm1 = _norm(config)
-        self.act = nn.PReLU(c)
+        self.act: nn.Module = nn.PReLU(c)
         self.conv2 = nn.Conv2d(c, c, 3, padding=1)
         self.norm2 = _norm(config)
 
@@ -132,9 +133,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         c, s = config.channels, config.scale
-        self.head = nn.Sequential(
-            nn.Conv2d(config.planes, c, config.kernel, padding=config.kernel // 2), nn.PReLU(c)
-        )
+        self.head = nn.Sequential(nn.Conv2d(config.planes, c, config.kernel, padding=config.kernel // 2), nn.PReLU(c))
         if config.body == "residual":
             self.body = nn.Sequential(*(ResidualBlock(config) for _ in range(config.blocks)))
             self.join = nn.Sequential(nn.Conv2d(c, c, 3, padding=1), _norm(config))
@@ -177,7 +176,7 @@ class Generator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale), not clamped."""
         features = self.head(x)
-        y = self.body(features)
+        y: Tensor = self.body(features)
         if self.config.body == "residual":
             y = self.join(y) + features
         y = self.tail(y)
@@ -207,8 +206,9 @@ def fold(generator: Generator) -> Generator:
         assert isinstance(conv, nn.Conv2d)
         folded.join[0] = _fold_norm(conv, norm)
     else:
-        for at in range(0, len(generator.body), 3):
-            conv, norm, act = generator.body[at : at + 3]
+        layers = list(generator.body)
+        for at in range(0, len(layers), 3):
+            conv, norm, act = layers[at : at + 3]
             plain = conv.merged() if isinstance(conv, BranchedConv) else conv
             assert isinstance(plain, nn.Conv2d)
             folded.body[at], folded.body[at + 2] = _fold_norm(plain, norm), act

@@ -65,7 +65,7 @@ def load_weights(path: Path) -> Generator:
     """
     try:
         config = describe(path).config
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator = Generator(config)
         state = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
@@ -85,11 +85,9 @@ def describe(path: Path) -> ModelFile:
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] == b"\x80\x02" or start == b"PK\x03\x04":
-        raise BadWeights(
-            f"{path} is a pickle, which can run code when it is loaded; convert it to safetensors"
-        )
+        raise BadWeights(f"{path} is a pickle, which can run code when it is loaded; convert it to safetensors")
     try:
-        with safe_open(path, framework="pt") as opened:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise BadWeights(f"{path} is truncated or not a safetensors file; copy it again") from error
@@ -99,9 +97,7 @@ def describe(path: Path) -> ModelFile:
         config = GeneratorConfig(**json.loads(metadata["config"]))
         training = json.loads(metadata.get("training", "{}"))
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise BadWeights(
-            f"{path} names an architecture that this version does not know; update vidsr"
-        ) from error
+        raise BadWeights(f"{path} names an architecture that this version does not know; update vidsr") from error
     return ModelFile(path.stem, path, config, training, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
