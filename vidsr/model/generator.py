@@ -173,18 +173,30 @@ class Generator(nn.Module):
             last = [m for m in self.tail if isinstance(m, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale), not clamped."""
+    def residual(self, x: Tensor) -> Tensor:
+        """What the network adds to the skip. (N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale).
+
+        It is small where there is a skip, so it survives half precision; the skip would not.
+        """
         features = self.head(x)
         y: Tensor = self.body(features)
         if self.config.body == "residual":
             y = self.join(y) + features
         y = self.tail(y)
-        if self.config.skip == "bicubic":
-            y = y + bicubic_upscale(x, self.config.scale)
-        elif self.config.skip == "nearest":
-            y = y + F.interpolate(x, scale_factor=self.config.scale, mode="nearest")
         return y
+
+    def skip(self, x: Tensor) -> Tensor | None:
+        """The plain enlargement that the residual is added to, or None; shapes as `residual`."""
+        if self.config.skip == "bicubic":
+            return bicubic_upscale(x, self.config.scale)
+        if self.config.skip == "nearest":
+            return F.interpolate(x, scale_factor=self.config.scale, mode="nearest")
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale), not clamped."""
+        skip = self.skip(x)
+        return self.residual(x) if skip is None else self.residual(x) + skip
 
 
 def _fold_norm(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,29 +33,48 @@ def _phase_kernel(scale: int, shift: float) -> tuple[tuple[float, ...], ...]:
     return tuple(rows)
 
 
-def bicubic_upscale(x: Tensor, scale: int, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Enlarge planes by a whole factor.
+def bicubic_upscale(x: Tensor, scale: int | tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    """Enlarge planes by whole factors.
 
     Args:
         x: (N, C, H, W), floating point.
-        scale: the factor.
+        scale: the factor, or a (vertical, horizontal) pair.
         shift: (vertical, horizontal) displacement of the output grid, in output samples; chroma that is not
             sited in the middle of its luma samples needs one.
 
     Returns:
-        (N, C, H * scale, W * scale). Borders are replicated.
+        (N, C, H * vertical, W * horizontal). Borders are replicated.
     """
     n, c, h, w = x.shape
-    rows = x.new_tensor(_phase_kernel(scale, shift[0]))
-    columns = x.new_tensor(_phase_kernel(scale, shift[1]))
+    tall, wide = (scale, scale) if isinstance(scale, int) else scale
+    rows = x.new_tensor(_phase_kernel(tall, shift[0]))
+    columns = x.new_tensor(_phase_kernel(wide, shift[1]))
     flat = F.pad(x.reshape(n * c, 1, h, w), (3, 3, 3, 3), mode="replicate")
-    tall = F.conv2d(flat, rows.reshape(scale, 1, 7, 1))
-    wide = F.conv2d(tall.reshape(n * c * scale, 1, h, w + 6), columns.reshape(scale, 1, 1, 7))
-    grid = wide.reshape(n * c, scale, scale, h, w)  # (plane, row phase, column phase, H, W)
-    return grid.permute(0, 3, 1, 4, 2).reshape(n, c, h * scale, w * scale)
+    flat = F.conv2d(flat, rows.reshape(tall, 1, 7, 1))
+    flat = F.conv2d(flat.reshape(n * c * tall, 1, h, w + 6), columns.reshape(wide, 1, 1, 7))
+    grid = flat.reshape(n * c, tall, wide, h, w)  # (plane, row phase, column phase, H, W)
+    return grid.permute(0, 3, 1, 4, 2).reshape(n, c, h * tall, w * wide)
 
 
 def bicubic_downscale(x: Tensor, scale: int) -> Tensor:
     """Reduce (N, C, H, W) by a whole factor with the antialiased bicubic (a = -0.5, as Pillow's BICUBIC)."""
     size = (x.shape[-2] // scale, x.shape[-1] // scale)
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def lanczos_resize(x: Tensor, height: int, width: int) -> Tensor:
+    """Resize (N, C, H, W) to any size with the antialiased Lanczos window of 3 lobes (Pillow's LANCZOS)."""
+    rows = _lanczos_matrix(x.shape[-2], height).to(x)
+    columns = _lanczos_matrix(x.shape[-1], width).to(x)
+    return rows @ x @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _lanczos_matrix(source: int, target: int) -> Tensor:
+    """(target, source) weights; each row sums to 1."""
+    ratio = source / target
+    support = max(ratio, 1.0)
+    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * ratio - 0.5
+    distance = (torch.arange(source, dtype=torch.float64)[None, :] - centres[:, None]) / support
+    weights = torch.sinc(distance) * torch.sinc(distance / 3) * (distance.abs() < 3)
+    return (weights / weights.sum(dim=1, keepdim=True)).float()

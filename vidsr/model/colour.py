@@ -1,0 +1,162 @@
+"""YUV planes to network input and back, on the device, in float32, rounded once at the end.
+
+Nothing here truncates (swscale's RGB round trip darkens luma by 1.3 code values) and nothing is clipped to
+video range: blacker than black and whiter than white come back as they went in.
+Matrices: ITU-T H.273 table 4. Chroma siting: H.273 figure 8; unspecified is read as left, as decoders do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
+from vidsr.model.resample import bicubic_upscale
+
+# Luma weights of red and blue (Kr, Kb) by matrix code point.
+_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+_LEFT = {0, 1, 3, 5}
+_TOP = {3, 4}
+_BOTTOM = {5, 6}
+
+
+def to_tensor(plane: Plane, device: torch.device) -> Tensor:
+    """(N, h, w) uint8 or uint16 samples -> (N, 1, h, w) float32 code values on the device."""
+    writeable = np.require(plane, requirements=["C", "W"])  # frames from Ray's object store are read-only
+    if writeable.dtype == np.uint16:
+        moved = torch.from_numpy(writeable.view(np.int16)).to(device, non_blocking=True)
+        return (moved.to(torch.int32) & 0xFFFF).float()[:, None]
+    return torch.from_numpy(writeable).to(device, non_blocking=True).float()[:, None]
+
+
+def to_plane(codes: Tensor, depth: int) -> Plane:
+    """(N, 1, h, w) float code values -> (N, h, w) samples, rounded and limited to the depth."""
+    codes = codes[:, 0].round_().clamp_(0, (1 << depth) - 1)
+    if depth == 8:
+        narrow: Plane = codes.to(torch.uint8).cpu().numpy()
+        return narrow
+    wide: Plane = codes.to(torch.int32).cpu().numpy().astype(np.uint16)
+    return wide
+
+
+def luma_range(colour: Colour, depth: int) -> tuple[float, float]:
+    """(code of black, codes from black to white)."""
+    if colour.full_range:
+        return 0.0, float((1 << depth) - 1)
+    unit = 1 << (depth - 8)
+    return 16.0 * unit, 219.0 * unit
+
+
+def chroma_range(colour: Colour, depth: int) -> tuple[float, float]:
+    """(code of no colour, codes of the range -0.5 to 0.5)."""
+    centre = float(1 << (depth - 1))
+    return (centre, float((1 << depth) - 1)) if colour.full_range else (centre, 224.0 * (1 << (depth - 8)))
+
+
+def _site(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
+    """(vertical, horizontal) place of a chroma sample among its luma samples: 0 first, 0.5 middle, 1 last."""
+    horizontal = 0.0 if colour.chroma_location in _LEFT and layout.chroma_x else 0.5
+    vertical = 0.5
+    if layout.chroma_y and colour.chroma_location in _TOP:
+        vertical = 0.0
+    elif layout.chroma_y and colour.chroma_location in _BOTTOM:
+        vertical = 1.0
+    return vertical, horizontal
+
+
+def enlarge_chroma(chroma: Tensor, scale: int, colour: Colour, layout: PixelLayout) -> Tensor:
+    """Enlarge a chroma plane (N, 1, h, w) by `scale`, so that its siting to the enlarged luma is as before."""
+    shift = []
+    for site, log2 in zip(_site(colour, layout), (layout.chroma_y, layout.chroma_x), strict=True):
+        # A sample lies (site - 0.5) * (1 - 1 / factor) samples off its cell's middle, at both sizes.
+        shift.append((0.5 - site) * (1 - 1 / (1 << log2)) * (scale - 1))
+    return bicubic_upscale(chroma, scale, (shift[0], shift[1]))
+
+
+def _chroma_to_luma_size(chroma: Tensor, height: int, width: int, colour: Colour, layout: PixelLayout) -> Tensor:
+    factors = (1 << layout.chroma_y, 1 << layout.chroma_x)
+    if factors == (1, 1):
+        return chroma
+    vertical, horizontal = _site(colour, layout)
+    shift = ((0.5 - vertical) * (factors[0] - 1), (0.5 - horizontal) * (factors[1] - 1))
+    return bicubic_upscale(chroma, factors, shift)[..., :height, :width]
+
+
+def _chroma_to_own_size(chroma: Tensor, colour: Colour, layout: PixelLayout) -> Tensor:
+    """Average luma-sized chroma (N, C, h, w) down to its subsampled size, at its siting."""
+    sites = _site(colour, layout)
+    for axis, log2 in enumerate((layout.chroma_y, layout.chroma_x)):
+        factor = 1 << log2
+        if factor == 1:
+            continue
+        if axis == 1:
+            chroma = chroma.transpose(-1, -2)
+        chroma = _decimate(chroma, factor, sites[axis])
+        if axis == 1:
+            chroma = chroma.transpose(-1, -2)
+    return chroma
+
+
+def _decimate(x: Tensor, factor: int, site: float) -> Tensor:
+    """Vertical reduction of (N, C, h, w): box filter for middle siting, tent filter around a sample otherwise."""
+    n, c, h, w = x.shape
+    padded = -(-h // factor) * factor
+    if site == 0.5:
+        kernel = x.new_full((factor,), 1 / factor)
+        before = 0
+    else:
+        tent = [factor - abs(k) for k in range(1 - factor, factor)]
+        kernel = x.new_tensor(tent) / factor**2
+        before = factor - 1 - round(site * (factor - 1))
+    after = padded - h + (len(kernel) - factor - before)
+    flat = F.pad(x.reshape(n * c, 1, h, w), (0, 0, before, max(after, 0)), mode="replicate")
+    out = F.conv2d(flat, kernel.reshape(1, 1, -1, 1), stride=(factor, 1))
+    return out[..., : padded // factor, :].reshape(n, c, padded // factor, w)
+
+
+def batch_to_rgb(batch: FrameBatch, device: torch.device) -> Tensor:
+    """The frames as RGB (N, 3, H, W), nominally in [0, 1], with the stream's own matrix, range and siting."""
+    black, white = luma_range(batch.colour, batch.layout.depth)
+    y = (to_tensor(batch.planes[0], device) - black) / white
+    if batch.layout.grey:
+        return y.expand(-1, 3, -1, -1)
+    centre, span = chroma_range(batch.colour, batch.layout.depth)
+    u, v = (
+        _chroma_to_luma_size(
+            (to_tensor(p, device) - centre) / span, batch.height, batch.width, batch.colour, batch.layout
+        )
+        for p in batch.planes[1:]
+    )
+    kr, kb = _WEIGHTS.get(batch.colour.resolved_matrix(batch.height), _WEIGHTS[1])
+    r = y + 2 * (1 - kr) * v
+    b = y + 2 * (1 - kb) * u
+    g = (y - kr * r - kb * b) / (1 - kr - kb)
+    return torch.cat([r, g, b], dim=1)
+
+
+def rgb_to_planes(rgb: Tensor, colour: Colour, layout: PixelLayout, source_height: int) -> tuple[Plane, ...]:
+    """RGB (N, 3, H, W) -> planes, by the inverse of `batch_to_rgb`.
+
+    `source_height` decides the matrix of untagged video, so that both directions use the same one.
+    """
+    r, g, b = rgb[:, 0:1], rgb[:, 1:2], rgb[:, 2:3]
+    kr, kb = _WEIGHTS.get(colour.resolved_matrix(source_height), _WEIGHTS[1])
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    black, white = luma_range(colour, layout.depth)
+    luma = to_plane(y * white + black, layout.depth)
+    if layout.grey:
+        return (luma,)
+    centre, span = chroma_range(colour, layout.depth)
+    uv = torch.cat([(b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr))], dim=1)
+    codes = _chroma_to_own_size(uv, colour, layout) * span + centre
+    return luma, to_plane(codes[:, 0:1], layout.depth), to_plane(codes[:, 1:2], layout.depth)

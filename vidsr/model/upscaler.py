@@ -1,0 +1,238 @@
+"""Upscaler: the only entry to inference. It owns device, precision, batches, tiles, reuse and memory back-off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vidsr.errors import DeviceError, SettingsError, UnsupportedSize
+from vidsr.frames import FrameBatch, Plane
+from vidsr.model.backends import Backend, make_backend
+from vidsr.model.colour import (
+    batch_to_rgb,
+    enlarge_chroma,
+    luma_range,
+    rgb_to_planes,
+    to_plane,
+    to_tensor,
+)
+from vidsr.model.generator import Generator, fold
+from vidsr.model.resample import bicubic_upscale, lanczos_resize
+from vidsr.model.tiles import Grid, Tile, make_grid
+from vidsr.model.weights import find_model, load_weights
+
+_BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
+
+
+@dataclass
+class Work:
+    """What an upscaler did: tiles computed, and tiles taken from the frame before because nothing had changed."""
+
+    computed: int = 0
+    reused: int = 0
+
+
+class Upscaler:
+    """Enlarges pictures and frames with one generator on one device.
+
+    A tile whose input, halo included, is bit-identical to the frame before is not computed again; the result is
+    the same as computing it.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Generator = "balanced",
+        device: str = "auto",
+        scale: int = 2,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: a bundled name, a weights file or a generator.
+            device: auto, cpu, cuda or cuda:N.
+            scale: which of a bundled name's scales; a generator brings its own.
+            backend: auto, torch or openvino.
+            threads: CPU threads; default: what torch would take.
+
+        Raises:
+            ModelError: the model cannot be had or read.
+            DeviceError: the device is not there.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = find_device(device)
+        generator = model if isinstance(model, Generator) else load_weights(find_model(str(model), scale).path)
+        self.config = generator.config
+        self.scale = self.config.scale
+        self._generator = fold(generator).requires_grad_(False)
+        self._backend: Backend = make_backend(self._generator, self.device, backend)
+        self._batch_pixels = self._backend.batch_pixels
+        self._tile_pixels = self._backend.tile_pixels
+        self._last: tuple[Tensor, Tensor] | None = None
+        self.work = Work()
+
+    @property
+    def backend(self) -> str:
+        """What computes, and in which precision."""
+        return self._backend.name
+
+    @overload
+    def upscale(self, picture: FrameBatch, size: tuple[int, int] | None = None) -> FrameBatch: ...
+    @overload
+    def upscale(self, picture: Image.Image, size: tuple[int, int] | None = None) -> Image.Image: ...
+    @overload
+    def upscale(self, picture: NDArray[np.uint8], size: tuple[int, int] | None = None) -> NDArray[np.uint8]: ...
+
+    def upscale(
+        self, picture: FrameBatch | Image.Image | NDArray[np.uint8], size: tuple[int, int] | None = None
+    ) -> FrameBatch | Image.Image | NDArray[np.uint8]:
+        """Enlarge by the model's scale.
+
+        Args:
+            picture: a FrameBatch, a PIL image (any mode; alpha is kept), or RGB uint8 (H, W, 3) or (N, H, W, 3).
+            size: exact (width, height) of the result, reached from the enlarged picture by Lanczos.
+
+        Returns:
+            The same kind as was given.
+        """
+        with torch.inference_mode():
+            if isinstance(picture, FrameBatch):
+                return self._upscale_batch(picture, size)
+            if isinstance(picture, Image.Image):
+                return self._upscale_image(picture, size)
+            if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
+                raise SettingsError(
+                    f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
+                )
+            frames = picture if picture.ndim == 4 else picture[None]
+            result = self._upscale_rgb(frames, size)
+            return result if picture.ndim == 4 else result[0]
+
+    def _upscale_batch(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
+        layout, colour = batch.layout, batch.colour
+        if self.config.colour == "rgb":
+            rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device)), size)
+            return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
+        black, white = luma_range(colour, layout.depth)
+        luma = self._enlarge((to_tensor(batch.planes[0], self.device) - black) / white)
+        width, height = size or (batch.width * self.scale, batch.height * self.scale)
+        planes: list[Plane] = [to_plane(_resized(luma, size) * white + black, layout.depth)]
+        for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
+            chroma = enlarge_chroma(to_tensor(plane, self.device), self.scale, colour, layout)
+            chroma = lanczos_resize(chroma, h, w) if size else chroma[..., :h, :w]
+            planes.append(to_plane(chroma, layout.depth))
+        return batch.with_planes(tuple(planes))
+
+    def _upscale_rgb(self, frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+        rgb = (
+            torch.from_numpy(np.require(frames, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2).float()
+            / 255
+        )
+        if self.config.colour == "rgb":
+            large = self._enlarge(rgb)
+        else:
+            luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+            large = self._enlarge(luma) + bicubic_upscale(rgb - luma, self.scale)
+        codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
+        result: NDArray[np.uint8] = codes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return result
+
+    def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+        target = size or (image.width * self.scale, image.height * self.scale)
+        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        large = Image.fromarray(self._upscale_rgb(np.asarray(image.convert("RGB"))[None], size)[0])
+        if alpha is not None:
+            large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
+        return large.convert("L") if image.mode in ("L", "1") else large
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), in tiles, reusing what did not change."""
+        n, planes, h, w = x.shape
+        if min(h, w) < 2:
+            raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
+        last = self._last if self._last is not None and self._last[0].shape == x[0].shape else None
+        while True:
+            grid = make_grid(h, w, self.config.halo, self._tile_pixels)
+            out = x.new_empty((n, planes, h * self.scale, w * self.scale))
+            try:
+                for tile in grid.tiles:
+                    self._enlarge_tile(x, out, last, grid, tile)
+            except torch.cuda.OutOfMemoryError:
+                self._back_off(grid)
+                continue
+            self._last = (x[-1].clone(), out[-1].clone())
+            return out
+
+    def _enlarge_tile(self, x: Tensor, out: Tensor, last: tuple[Tensor, Tensor] | None, grid: Grid, tile: Tile) -> None:
+        """Compute one tile of every frame, except where its window equals the frame before."""
+        rows, columns = slice(tile.top, tile.top + grid.height), slice(tile.left, tile.left + grid.width)
+        top, bottom, left, right = (edge * self.scale for edge in tile.keep)
+        windows, target = x[..., rows, columns], out[..., top:bottom, left:right]
+        same = [last is not None and torch.equal(last[0][..., rows, columns], windows[0])]
+        same += [torch.equal(windows[k - 1], windows[k]) for k in range(1, len(windows))]
+        fresh = [k for k, is_same in enumerate(same) if not is_same]
+        y, z = tile.top * self.scale, tile.left * self.scale
+        for part in self._chunks(fresh, grid):
+            large = self._compute(windows[part])
+            target[part] = large[..., top - y : bottom - y, left - z : right - z]
+        for k, is_same in enumerate(same):
+            if is_same and k:
+                target[k] = target[k - 1]
+            elif is_same and last is not None:
+                target[0] = last[1][..., top:bottom, left:right]
+        self.work.computed += len(fresh)
+        self.work.reused += len(same) - len(fresh)
+
+    def _chunks(self, fresh: list[int], grid: Grid) -> list[list[int]]:
+        size = max(self._batch_pixels // (grid.height * grid.width), 1)
+        return [fresh[at : at + size] for at in range(0, len(fresh), size)]
+
+    def _compute(self, windows: Tensor) -> Tensor:
+        residual = self._backend.residual(windows)
+        skip = self._generator.skip(windows)
+        return residual if skip is None else residual + skip
+
+    def _back_off(self, grid: Grid) -> None:
+        """After running out of memory: smaller batches, then smaller tiles; remembered for the frames to come."""
+        torch.cuda.empty_cache()
+        window = grid.height * grid.width
+        if self._batch_pixels > window:
+            self._batch_pixels = max(window, self._batch_pixels // 2)
+        elif window > 64 * 64:
+            self._tile_pixels = self._batch_pixels = window // 2
+        else:
+            raise DeviceError("the GPU has too little free memory even for 64x64 tiles; close other programs "
+                              "or use --device cpu")  # fmt: skip
+
+
+def _resized(x: Tensor, size: tuple[int, int] | None) -> Tensor:
+    return lanczos_resize(x, size[1], size[0]) if size else x
+
+
+def find_device(name: str) -> torch.device:
+    """The device for `--device`; auto is a CUDA GPU where there is one.
+
+    Raises:
+        DeviceError: asked for a GPU that is not there.
+        SettingsError: not a device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+        if number and int(number) >= torch.cuda.device_count():
+            raise DeviceError(f"there is no {name}; this machine has {torch.cuda.device_count()} GPU(s)")
+    return torch.device(name)
