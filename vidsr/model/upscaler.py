@@ -24,9 +24,10 @@ from vidsr.model.colour import (
     to_tensor,
 )
 from vidsr.model.generator import Generator, fold
+from vidsr.model.registry import find_model
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, make_grid
-from vidsr.model.weights import find_model, load_weights
+from vidsr.model.weights import load_weights
 
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 

@@ -1,0 +1,55 @@
+"""The Python API: one function that does what `vidsr upscale` does."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from vidsr.graph.run import Outcome, Progress, Silent, prepare, run
+from vidsr.graph.session import sees_gpu
+from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
+
+
+def upscale(
+    source: str | Path,
+    result: str | Path | None = None,
+    *,
+    scale: int = 2,
+    height: int | None = None,
+    model: str = "auto",
+    device: str = "auto",
+    codec: str = "auto",
+    crf: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    overwrite: bool = False,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Make a video larger: `vidsr.upscale("drive.mp4", scale=2)` writes `drive_2x.mp4` beside it.
+
+    Args:
+        source: a video file.
+        result: its name or folder; None is beside the source.
+        scale: 2 or 4.
+        height: exact height of the result in pixels, instead of a scale.
+        model: a bundled model's name, a weights file, or "auto".
+        device: auto, cpu, cuda or cuda:N.
+        codec: an FFmpeg encoder's name, or "auto" for one of the source's family.
+        crf: constant rate factor.
+        start, end: range of the source, in seconds from its first frame.
+        overwrite: whether a result that is there may be replaced.
+        address: a Ray cluster's address; None starts a Ray on this machine.
+        progress: who watches; None is nobody.
+
+    Raises:
+        VidsrError: of the class of whatever is wrong; the tree is in vidsr.errors.
+    """
+    settings = UpscaleSettings(
+        scale=scale, height=height, model=model, device=device, start=start, end=end,
+        encode=EncodeSettings(codec=codec, crf=crf),
+    )  # fmt: skip
+    out = None if result is None else Path(result)
+    plan = prepare(Path(source), out, settings, overwrite, sees_gpu(device))
+    with plan.session(ClusterSettings(address=address)) as session:
+        return run(plan, session, progress or Silent(), threading.Event())

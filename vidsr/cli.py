@@ -1,0 +1,194 @@
+"""The `vidsr` command: parse, build settings, call. Heavy modules are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vidsr import __version__
+from vidsr.errors import SALVAGED, SettingsError, VidsrError
+from vidsr.settings import CONTAINERS, DEINTERLACE, SEGMENT_SECONDS, ClusterSettings, EncodeSettings, UpscaleSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+class Command(click.Group):
+    """The group; turns a VidsrError into one line and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except VidsrError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"vidsr: {error.message}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="vidsr")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Make videos larger and better: the same file, only larger.
+
+    Every frame, timestamp, sound packet, subtitle and tag of the source is in the result, and a check proves it
+    before the result gets its name.
+
+    \b
+      vidsr upscale drive.mp4 --scale 2         writes drive_2x.mp4
+      vidsr upscale card/ -o large/ --scale 2   a folder
+      vidsr doctor                              what this machine can do
+    """
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several click options as one decorator, in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+PICTURE_OPTIONS = options(
+    click.option("--scale", type=click.IntRange(2, 4), default=None, help="2 or 4.  [default: 2]"),
+    click.option("--height", type=int, default=None, help="Exact height of the result, instead of --scale."),
+    click.option("--model", default="auto", show_default=True, help="A bundled model (see `vidsr models`) or a file."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--backend", default="auto", show_default=True, help="auto, torch or openvino."),
+    click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
+    click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better and larger."),
+    click.option("--preset", default=None, help="The encoder's preset."),
+    click.option("--container", type=click.Choice(CONTAINERS), default="auto", show_default=True,
+                 help="auto keeps the source's where it can carry every stream."),
+    click.option("--start", type=float, default=None, help="Seconds from the first frame to start at."),
+    click.option("--end", type=float, default=None, help="Seconds from the first frame to end before."),
+    click.option("--segment-seconds", type=float, default=SEGMENT_SECONDS, show_default=True,
+                 help="Least length of the parts that are distributed, retried and resumed."),
+    click.option("--deinterlace", type=click.Choice(DEINTERLACE), default="auto", show_default=True,
+                 help="auto deinterlaces what is flagged interlaced."),
+    click.option("--fill-gaps", is_flag=True, help="Repeat a frame where damage lost some."),
+    click.option("--gpx", is_flag=True, help="Also write the GPS track as GPX."),
+)  # fmt: skip
+
+
+def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
+    """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
+    encode = EncodeSettings(**{name: values.pop(name) for name in ("codec", "crf", "preset", "container")})
+    names = ("model", "device", "backend", "start", "end", "segment_seconds", "deinterlace", "fill_gaps", "gpx")
+    scale, height = values.pop("scale"), values.pop("height")
+    if scale is not None and height is not None:
+        raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
+    return UpscaleSettings(
+        scale=scale if scale or height else 2, height=height, encode=encode, **{n: values.pop(n) for n in names}
+    )
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
+              help="File or folder of the result.  [default: NAME_2x beside the source]")  # fmt: skip
+@PICTURE_OPTIONS
+@click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
+@click.option("--address", default=None, help="Address of a Ray cluster to work on.")
+@click.option("--overwrite", is_flag=True, help="Replace a result that is there.")
+@click.option("--dry-run", is_flag=True, help="Check and estimate, do nothing.")
+@JSON
+def upscale(inputs: tuple[Path, ...], output: Path | None, **values: Any) -> None:
+    """Make videos, pictures or folders of videos larger.
+
+    Kill it at any time: the same command goes on where it stopped. Ctrl-C once finishes what is in flight.
+    """
+    from vidsr.batch import upscale_inputs
+
+    as_json = values.pop("as_json")
+    cluster = ClusterSettings(address=values.pop("address"), actors=values.pop("actors"))
+    overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
+    settings = picture_settings(values)
+    stop = _stop_on_interrupt()
+    reports = upscale_inputs(list(inputs), output, settings, cluster, overwrite, dry_run, stop)
+    if as_json:
+        click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+    if any(report.get("salvaged") for report in reports):
+        sys.exit(SALVAGED)
+
+
+def _stop_on_interrupt() -> threading.Event:
+    """An event that the first Ctrl-C sets; the second one interrupts at once."""
+    stop = threading.Event()
+
+    def on_interrupt(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("vidsr: finishing the segments in flight; Ctrl-C again stops now", err=True)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    return stop
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def probe(file: Path, as_json: bool) -> None:
+    """Show what a video file is: streams, picture, colour, frame times."""
+    from vidsr.describe import info_as_json, info_table
+    from vidsr.media.probe import probe as probe_file
+
+    info = probe_file(file)
+    _show(info_as_json(info) if as_json else info_table(info), as_json)
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("result", type=click.Path(path_type=Path))
+@JSON
+def verify(source: Path, result: Path, as_json: bool) -> None:
+    """Prove that RESULT is SOURCE, only larger. Exits with 0 only if every check holds."""
+    from vidsr.describe import report_as_json, report_table
+    from vidsr.errors import VerifyFailed
+    from vidsr.media.verify import verify as verify_files
+
+    report = verify_files(source, result)
+    _show(report_as_json(report) if as_json else report_table(report), as_json)
+    if not report.ok:
+        sys.exit(VerifyFailed.exit_code)
+
+
+@main.command()
+@JSON
+def models(as_json: bool) -> None:
+    """List the bundled models."""
+    from vidsr.describe import models_as_json, models_table
+
+    _show(models_as_json() if as_json else models_table(), as_json)
+
+
+@main.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """Show what this machine can do, and what to do about what is missing."""
+    from vidsr.doctor import examine, findings_table
+
+    findings = examine()
+    _show([vars(f) for f in findings] if as_json else findings_table(findings), as_json)
+
+
+def _show(value: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(value, indent=2))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(value)

@@ -1,0 +1,91 @@
+"""Tables for people and plain values for `--json`, of what `probe`, `verify` and `models` found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from vidsr.media.probe import VideoInfo
+from vidsr.media.verify import VerifyReport
+from vidsr.model.registry import bundled_models
+
+
+def info_as_json(info: VideoInfo) -> dict[str, Any]:
+    """A VideoInfo in JSON values; the frame table as its count, first and last times."""
+    values = _plain(asdict(info))
+    table = info.table
+    values["table"] = {
+        "frames": len(table),
+        "time_base": str(table.time_base),
+        "first_pts": table.pts[0],
+        "last_pts": table.pts[-1],
+        "key_frames": sum(table.key),
+    }
+    return dict(values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, Fraction):
+        return str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def info_table(info: VideoInfo) -> Table:
+    """A VideoInfo for people."""
+    table = Table("", str(info.path), box=None, pad_edge=False)
+    colour = info.colour
+    rows = {
+        "container": f"{info.container}, {info.size_bytes / 1e6:.1f} MB",
+        "picture": f"{info.width}x{info.height} {info.codec} {info.pix_fmt}, "
+        f"{float(info.rate):.3f} fps, {info.frames} frames, {float(info.duration or 0):.3f} s",
+        "colour": f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}, "
+        f"{'full' if colour.full_range else 'limited'} range",
+        "shape": f"pixel aspect {info.sample_aspect}, rotation {info.rotation}°"
+        + (", interlaced" if info.interlaced else ""),
+    }
+    for name, text in rows.items():
+        table.add_row(name, text)
+    for stream in info.streams:
+        table.add_row("stream", stream.label)
+    for note in info.notes:
+        table.add_row("note", note)
+    return table
+
+
+def report_as_json(report: VerifyReport) -> dict[str, Any]:
+    """A VerifyReport in JSON values."""
+    return {"ok": report.ok, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks]}
+
+
+def report_table(report: VerifyReport) -> Table:
+    """A VerifyReport for people."""
+    table = Table("check", "", "found", box=None, pad_edge=False)
+    for check in report.checks:
+        table.add_row(check.name, "[green]holds[/]" if check.ok else "[red]FAILS[/]", check.detail)
+    return table
+
+
+def models_as_json() -> list[dict[str, Any]]:
+    """The bundled models."""
+    return [
+        {"name": m.name, "sha256": m.sha256, "config": asdict(m.config), "training": m.training}
+        for m in bundled_models()
+    ]
+
+
+def models_table() -> Table:
+    """The bundled models for people."""
+    table = Table("model", "scale", "network", "MAC/pixel", "computes", box=None, pad_edge=False)
+    for model in bundled_models():
+        config = model.config
+        shape = f"{config.blocks}x{config.channels} {config.body}"
+        table.add_row(model.name, f"{config.scale}x", shape, f"{config.macs_per_pixel:,}", config.colour)
+    return table

@@ -1,0 +1,44 @@
+"""What a run would cost: size, disk, memory and time, from the plan and a trial of one batch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vidsr.graph.run import VideoPlan
+from vidsr.graph.session import OBJECT_STORE_BYTES
+from vidsr.media.decode import decode_range
+from vidsr.model.upscaler import Upscaler
+
+TRIAL_FRAMES = 2
+
+
+def estimate(plan: VideoPlan) -> dict[str, Any]:
+    """The report of `--dry-run`. The trial runs in this process, on one device."""
+    settings = plan.settings
+    upscaler = Upscaler(plan.model.path, settings.device, plan.model.config.scale, settings.backend)
+    stop = min(plan.span.first + TRIAL_FRAMES + 1, plan.span.stop)
+    batches = list(decode_range(plan.info, plan.span.first, stop, 1))
+    job = plan.job(plan.segments[0])
+    upscaler.upscale(batches[0], job.size)  # compiles, allocates
+    started = time.perf_counter()
+    for batch in batches[1:] or batches:
+        upscaler.upscale(batch, job.size)
+    seconds = (time.perf_counter() - started) / len(batches[1:] or batches)
+    return {
+        "source": str(plan.info.path),
+        "result": str(plan.result),
+        "frames": plan.frames,
+        "width": plan.width,
+        "height": plan.height,
+        "segments": len(plan.segments),
+        "model": {"name": plan.model.name, "sha256": plan.model.sha256},
+        "backend": upscaler.backend,
+        "codec": settings.encode.codec,
+        "output_bytes": plan.output_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "memory_bytes": OBJECT_STORE_BYTES + 4 * job.batch_frames * plan.width * plan.height * 2,
+        "model_frames_per_second": round(1 / seconds, 3),
+        "model_seconds": round(seconds * plan.frames, 1),
+        "notes": list(plan.info.notes),
+    }

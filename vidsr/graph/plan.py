@@ -1,0 +1,166 @@
+"""video -> segments, and the ledger that makes a run resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import vidsr
+from vidsr.errors import SettingsError
+from vidsr.media.probe import VideoInfo
+from vidsr.settings import UpscaleSettings
+
+SAMPLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames first to stop - 1 of a video's frame table."""
+
+    number: int
+    first: int
+    stop: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames it has."""
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class FrameRange:
+    """The frames of a run: first to stop - 1 of the table."""
+
+    first: int
+    stop: int
+
+
+def choose_range(info: VideoInfo, settings: UpscaleSettings) -> FrameRange:
+    """The frames between `--start` and `--end`, which count from the first frame.
+
+    Raises:
+        SettingsError: no frame lies there.
+    """
+    table = info.table
+    seconds = [float((pts - table.pts[0]) * table.time_base) for pts in table.pts]
+    first = next((k for k, t in enumerate(seconds) if t >= (settings.start or 0.0)), len(seconds))
+    stop = len(seconds)
+    if settings.end is not None:
+        stop = next((k for k, t in enumerate(seconds) if t >= settings.end), stop)
+    if first >= stop:
+        raise SettingsError(f"{info.path}: no frame lies in that range; the video lasts {seconds[-1]:.2f} s")
+    return FrameRange(first, stop)
+
+
+def cut(info: VideoInfo, span: FrameRange, seconds: float) -> tuple[Segment, ...]:
+    """Cut a range into segments of at least `seconds`, at key frames where they are close enough.
+
+    Where no key frame comes within twice the length, the cut is made anyway: decoding from an earlier key frame is
+    cheap beside the model, and a video with one key frame stays resumable and distributable.
+    """
+    if info.sequential:
+        return (Segment(0, span.first, span.stop),)
+    table = info.table
+    cuts = [span.first]
+    for k in range(span.first + 1, span.stop):
+        elapsed = float((table.pts[k] - table.pts[cuts[-1]]) * table.time_base)
+        if (elapsed >= seconds and table.key[k]) or elapsed >= 2 * seconds:
+            cuts.append(k)
+    edges = [*cuts, span.stop]
+    return tuple(Segment(n, a, b) for n, (a, b) in enumerate(itertools.pairwise(edges)))
+
+
+def content_sample(path: Path) -> str:
+    """A hash of a file's first, middle and last 64 KiB, so that a replaced input is noticed."""
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for offset in (0, max(size // 2 - SAMPLE_BYTES // 2, 0), max(size - SAMPLE_BYTES, 0)):
+            file.seek(offset)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: str) -> dict[str, Any]:
+    """Everything that a finished segment depends on. A segment is reused only under an equal key.
+
+    Args:
+        info: the source.
+        settings: with the scale, codec and model that were chosen.
+        weights: sha256 of the weights file.
+        backend: what computes, since backends round differently.
+    """
+    wanted = asdict(settings)
+    for elsewhere in ("gpx", "model", "device", "backend"):  # no influence, or named by `weights` and `backend`
+        del wanted[elsewhere]
+    key = {
+        "vidsr": vidsr.__version__,
+        "source": {"size": info.size_bytes, "mtime_ns": info.mtime_ns, "sample": content_sample(info.path)},
+        "settings": wanted,
+        "weights": weights,
+        "backend": backend,
+    }
+    return dict(json.loads(json.dumps(key)))  # as it will be read back
+
+
+class Ledger:
+    """The folder of a run's finished segments: `0003.mkv` with `0003.json`, and `run.json` with the key.
+
+    Everything is written under another name and renamed, so a file that is there is whole. The folder lies beside
+    the result and is removed when the result has its name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, key: dict[str, Any]) -> str | None:
+        """Make the folder ready for a key. Finished segments of another key are removed.
+
+        Returns:
+            None, or which part of the key changed, so that the run starts over.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run = self.folder / "run.json"
+        changed = None
+        if run.exists():
+            old = json.loads(run.read_text())
+            changed = ", ".join(name for name in key if old.get(name) != key[name]) or None
+        if changed:
+            self.remove()
+            self.folder.mkdir()
+        _write_json(run, key)
+        return changed
+
+    def path(self, segment: Segment) -> Path:
+        """Where a segment's encoded frames are."""
+        return self.folder / f"{segment.number:06d}.mkv"
+
+    def is_finished(self, segment: Segment) -> bool:
+        """Whether a segment was finished by an earlier run and its file is as it was left."""
+        path, note = self.path(segment), self.path(segment).with_suffix(".json")
+        if not path.exists() or not note.exists():
+            return False
+        return bool(
+            json.loads(note.read_text()) == {"first": segment.first, "stop": segment.stop, "bytes": path.stat().st_size}
+        )
+
+    def record(self, segment: Segment) -> None:
+        """Note that a segment's file is whole."""
+        note = {"first": segment.first, "stop": segment.stop, "bytes": self.path(segment).stat().st_size}
+        _write_json(self.path(segment).with_suffix(".json"), note)
+
+    def remove(self) -> None:
+        """Remove the folder and everything that a ledger writes into it."""
+        for path in self.folder.iterdir():
+            path.unlink()
+        self.folder.rmdir()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1))
+    part.replace(path)

@@ -1,0 +1,304 @@
+"""One video from source to result: prepare, compute its segments, join, verify, rename."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from vidsr.errors import DiskTooSmall, Interrupted, SettingsError, UnsupportedSize, VerifyFailed, VidsrError
+from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
+from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.stages import SegmentJob
+from vidsr.media.encode import check_encoder, choose_codec
+from vidsr.media.mux import MuxReport, mux
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.verify import VerifyReport, verify
+from vidsr.model.registry import ModelFile, choose_model
+from vidsr.paths import check_result, check_source, default_result
+from vidsr.settings import SCALES, ClusterSettings, UpscaleSettings
+
+LARGEST_SIDE = 16384
+
+
+class Progress(Protocol):
+    """Who watches a run."""
+
+    def begin(self, source: Path, frames: int, done: int) -> None:
+        """A video starts; `done` of its frames are finished already."""
+
+    def advance(self, frames: int) -> None:
+        """So many more frames are finished."""
+
+    def stage(self, name: str) -> None:
+        """What happens now: "upscaling", "joining", "verifying"."""
+
+    def say(self, sentence: str) -> None:
+        """Something that the user should know."""
+
+
+class Silent:
+    """A Progress that shows nothing."""
+
+    def begin(self, source: Path, frames: int, done: int) -> None:
+        """See Progress."""
+
+    def advance(self, frames: int) -> None:
+        """See Progress."""
+
+    def stage(self, name: str) -> None:
+        """See Progress."""
+
+    def say(self, sentence: str) -> None:
+        """See Progress."""
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """A video that is ready to be computed.
+
+    Attributes:
+        info: the source.
+        result: the final name.
+        settings: with scale, codec and model chosen.
+        model: the weights.
+        width, height: of the result.
+        span: which frames.
+        segments: all of them.
+        ledger: of this run.
+        output_bytes: estimated size of the result.
+        disk_bytes: estimated room needed while working.
+    """
+
+    info: VideoInfo
+    result: Path
+    settings: UpscaleSettings
+    model: ModelFile
+    width: int
+    height: int
+    span: FrameRange
+    segments: tuple[Segment, ...]
+    ledger: Ledger
+    output_bytes: int
+    disk_bytes: int
+
+    @property
+    def frames(self) -> int:
+        """Frames of the result."""
+        return self.span.stop - self.span.first
+
+    def session(self, cluster: ClusterSettings) -> Session:
+        """A session, not started yet, whose upscalers hold this plan's model."""
+        settings = self.settings
+        return Session(cluster, str(self.model.path), self.model.config.scale, settings.device, settings.backend)
+
+    def job(self, segment: Segment) -> SegmentJob:
+        """What a segment's tasks need."""
+        return SegmentJob(
+            info=self.info,
+            segment=segment,
+            folder=self.ledger.folder,
+            width=self.width,
+            height=self.height,
+            scale=self.model.config.scale,
+            encode=self.settings.encode,
+            deinterlace=self.info.interlaced and self.settings.deinterlace == "auto",
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a video.
+
+    Attributes:
+        plan: what was done.
+        seconds: wall time.
+        computed_frames: frames computed by this run; the others were finished before.
+        mux: where the source's other streams went.
+        verify: the proof.
+        salvaged: sentences about what the damaged source did not give; empty for a sound one.
+    """
+
+    plan: VideoPlan
+    seconds: float
+    computed_frames: int
+    mux: MuxReport
+    verify: VerifyReport
+    salvaged: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as `--json` prints it."""
+        plan = self.plan
+        return {
+            "source": str(plan.info.path),
+            "result": str(plan.result),
+            "frames": plan.frames,
+            "width": plan.width,
+            "height": plan.height,
+            "model": {"name": plan.model.name, "sha256": plan.model.sha256},
+            "codec": plan.settings.encode.codec,
+            "seconds": round(self.seconds, 3),
+            "frames_per_second": round(self.computed_frames / self.seconds, 3),
+            "computed_frames": self.computed_frames,
+            "segments": len(plan.segments),
+            "carried": list(self.mux.carried),
+            "beside": [str(path) for path in self.mux.beside],
+            "not_carried": list(self.mux.not_carried),
+            "notes": list(plan.info.notes),
+            "verified": self.verify.ok,
+            "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in self.verify.checks],
+            "salvaged": list(self.salvaged),
+        }
+
+
+def prepare(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool) -> VideoPlan:
+    """Check everything that can be checked before work starts, and plan it.
+
+    Args:
+        source: a video file.
+        out: the result's name or folder; None is beside the source.
+        settings: what to make.
+        overwrite: whether a result that is there may be replaced.
+        gpu: whether the upscalers will run on GPUs; decides what `auto` takes.
+
+    Raises:
+        VidsrError: of the class of whatever is wrong.
+    """
+    check_source(source)
+    check_result(source, default_result(source, out, settings), overwrite)
+    info = probe(source)
+    scale, width, height = choose_size(info, settings)
+    model = choose_model(settings.model, scale, gpu, info.width * info.height)
+    codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
+    settings = replace(settings, scale=scale, encode=replace(settings.encode, codec=codec))
+    result = default_result(source, out, settings)
+    span = choose_range(info, settings)
+    segments = cut(info, span, settings.segment_seconds)
+    share = (span.stop - span.first) / len(info.table)
+    output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
+    ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
+    plan = VideoPlan(
+        info, result, settings, model, width, height, span, segments, ledger, output, 2 * output + (16 << 20)
+    )
+    _check_disk(plan)
+    return plan
+
+
+def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, int]:
+    """(scale of the model, width, height of the result).
+
+    Raises:
+        SettingsError: `--height` is not within 1x to 4x.
+        UnsupportedSize: the source is too small, or the result too large for any encoder.
+    """
+    if min(info.width, info.height) < 2:
+        raise UnsupportedSize(f"{info.path} is {info.width}x{info.height}; at least 2x2 pixels are needed")
+    if settings.height is None:
+        scale = settings.scale or SCALES[0]
+        width, height = info.width * scale, info.height * scale
+    else:
+        if not info.height < settings.height <= info.height * SCALES[-1]:
+            raise SettingsError(
+                f"--height {settings.height} cannot be reached from {info.height} lines; "
+                f"use {info.height + 1} to {info.height * SCALES[-1]}"
+            )
+        scale = next(s for s in SCALES if info.height * s >= settings.height)
+        height = settings.height
+        width = max(round(info.width * height / info.height / 2) * 2, 2)
+    if max(width, height) > LARGEST_SIDE:
+        raise UnsupportedSize(
+            f"{info.path}: the result would have {width}x{height} pixels, more than encoders take "
+            f"({LARGEST_SIDE}); use a smaller --scale or --height"
+        )
+    return scale, width, height
+
+
+def _check_disk(plan: VideoPlan) -> None:
+    done = sum(path.stat().st_size for path in plan.ledger.folder.glob("*.mkv")) if plan.ledger.folder.exists() else 0
+    free = shutil.disk_usage(plan.result.parent).free
+    needed = plan.disk_bytes - done
+    if needed > free:
+        raise DiskTooSmall(
+            f"{plan.result.parent} has {free / 1e9:.1f} GB free and {plan.info.path.name} needs about "
+            f"{needed / 1e9:.1f} GB; free some, or use -o for another disk"
+        )
+
+
+def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
+    """Compute what is missing of a video, then finish it.
+
+    Args:
+        plan: of `prepare`.
+        session: where the work runs.
+        progress: who watches.
+        stop: once set, segments in flight are finished and no more are begun.
+
+    Raises:
+        Interrupted: stopped before the end.
+        SegmentFailed: a segment failed on every try.
+        VerifyFailed: the result is not the same file, only larger.
+    """
+    started = time.monotonic()
+    missing = open_ledger(plan, progress)
+    frames = sum(segment.frames for segment in missing)
+    progress.begin(plan.info.path, plan.frames, plan.frames - frames)
+    if missing:
+        progress.stage("starting")
+        pool = SegmentPool(session)
+        queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
+        _drain(pool, [plan.job(segment) for segment in queue], progress, stop)
+    return finish(plan, frames, started, progress)
+
+
+def open_ledger(plan: VideoPlan, progress: Progress) -> list[Segment]:
+    """Open a plan's ledger and return the segments that it does not have."""
+    key = run_key(plan.info, plan.settings, plan.model.sha256, plan.settings.backend)
+    changed = plan.ledger.open(key)
+    if changed:
+        progress.say(f"{plan.result.name}: starting over, because {changed} changed since the earlier run")
+    missing = [segment for segment in plan.segments if not plan.ledger.is_finished(segment)]
+    if len(missing) < len(plan.segments):
+        done = len(plan.segments) - len(missing)
+        progress.say(f"{plan.result.name}: {done} of {len(plan.segments)} segments are finished, going on")
+    return missing
+
+
+def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: threading.Event) -> None:
+    jobs.reverse()
+    failed: VidsrError | None = None
+    while pool or (jobs and not stop.is_set() and not failed):
+        while jobs and pool.has_room and not stop.is_set() and not failed:
+            pool.submit(jobs.pop())
+        for event in pool.wait(0.2):
+            if event.frames:
+                progress.stage("upscaling")
+                progress.advance(event.frames)
+            failed = failed or event.error
+    if failed:
+        raise failed
+    if stop.is_set() and jobs:
+        raise Interrupted("stopped; finished segments are kept, run the same command to go on")
+
+
+def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -> Outcome:
+    """Join a plan's finished segments, hold the result against the source, and give it its name.
+
+    Raises:
+        VerifyFailed: the joined file is left in the ledger's folder for inspection.
+    """
+    progress.stage("joining")
+    joined = plan.ledger.folder / f"joined{plan.result.suffix}"
+    paths = [plan.ledger.path(segment) for segment in plan.segments]
+    report = mux(plan.info, paths, joined, plan.span.first, plan.span.stop, plan.settings.encode)
+    progress.stage("verifying")
+    proof = verify(plan.info.path, joined, first=plan.span.first, stop=plan.span.stop)
+    if not proof.ok:
+        wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
+        raise VerifyFailed(f"{plan.result} was not written, the joined file differs from its source ({wrong})")
+    joined.replace(plan.result)
+    plan.ledger.remove()
+    progress.stage("done")
+    return Outcome(plan, time.monotonic() - started, computed, report, proof)

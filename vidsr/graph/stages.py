@@ -1,0 +1,137 @@
+"""The tasks and the actor of the job graph: decode -> upscale -> encode.
+
+A segment's encode task owns it and pulls: it starts the decode task, a streaming generator that waits when it is
+ahead, sends each batch to an upscaler, keeps a few in flight and takes the results in order. Nothing is pushed at
+anyone, so memory is flat for a video of any length.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from vidsr.frames import FrameBatch
+from vidsr.graph.plan import Ledger, Segment
+from vidsr.media.probe import VideoInfo
+from vidsr.settings import EncodeSettings
+
+if TYPE_CHECKING:
+    from vidsr.model.upscaler import Upscaler
+
+TRIES = 3
+# x264 and x265 code the same frames differently with another number of threads; fixed, every machine agrees.
+ENCODER_THREADS = 4
+DECODER_THREADS = 2
+# Bytes of large frames that one batch may have.
+BATCH_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """All that the tasks of one segment need to know.
+
+    Attributes:
+        info: the source.
+        segment: which frames.
+        folder: the run's ledger.
+        width, height: size of the result in pixels.
+        scale: of the model.
+        encode: with the codec that was chosen.
+        deinterlace: whether to deinterlace.
+    """
+
+    info: VideoInfo
+    segment: Segment
+    folder: Path
+    width: int
+    height: int
+    scale: int
+    encode: EncodeSettings
+    deinterlace: bool
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The exact size to resize to, or None if scale alone gives it."""
+        exact = (self.width, self.height)
+        return None if exact == (self.info.width * self.scale, self.info.height * self.scale) else exact
+
+    @property
+    def batch_frames(self) -> int:
+        """Frames in a batch: few enough for BATCH_BYTES, at most 8."""
+        bytes_each = self.width * self.height * (1 if self.info.layout.depth == 8 else 2) * 2
+        return max(1, min(8, BATCH_BYTES // bytes_each))
+
+
+class LoadedUpscaler:
+    """Holds one generator on one device for the whole run."""
+
+    def __init__(self, model: str, scale: int, device: str, backend: str, threads: int | None) -> None:
+        from vidsr.model.upscaler import Upscaler
+
+        self._upscaler: Upscaler = Upscaler(model, device, scale, backend, threads)
+
+    def upscale(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
+        """Enlarge a batch."""
+        return self._upscaler.upscale(batch, size)
+
+    def describe(self) -> dict[str, Any]:
+        """What computes, and how many tiles were computed and reused since the start."""
+        work = self._upscaler.work
+        return {"backend": self._upscaler.backend, "computed": work.computed, "reused": work.reused}
+
+
+UpscalerActor: Any = ray.remote(LoadedUpscaler)
+
+
+def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
+    """The segment's frames in batches."""
+    from vidsr.media.decode import decode_range
+
+    segment = job.segment
+    yield from decode_range(
+        job.info, segment.first, segment.stop, job.batch_frames, deinterlace=job.deinterlace, threads=DECODER_THREADS
+    )
+
+
+decode: Any = ray.remote(max_retries=TRIES - 1)(decode_segment)
+
+
+def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
+    """Make one segment: its encoded file and its note in the ledger.
+
+    Yields:
+        The number of frames finished since the last yield.
+    """
+    from vidsr.media.encode import SegmentEncoder
+
+    ledger = Ledger(job.folder)
+    window = len(upscalers) + 1
+    frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
+    with SegmentEncoder(
+        ledger.path(job.segment), job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS
+    ) as encoder:
+        pending: deque[Any] = deque()
+        for number, batch in enumerate(frames):
+            upscaler = upscalers[(job.segment.number + number) % len(upscalers)]
+            pending.append(upscaler.upscale.remote(batch, job.size))
+            del batch
+            if len(pending) > window:
+                yield _write(encoder, pending)
+        while pending:
+            yield _write(encoder, pending)
+        encoder.close()
+    ledger.record(job.segment)
+
+
+encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
+
+
+def _write(encoder: Any, pending: deque[Any]) -> int:
+    batch: FrameBatch = ray.get(pending.popleft())
+    encoder.write(batch)
+    return len(batch)

@@ -1,0 +1,89 @@
+"""One picture from file to file; EXIF (with its orientation) and ICC profile are kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from vidsr.errors import NotAVideo, OutputUnwritable, UnsupportedSize
+from vidsr.model.registry import choose_model
+from vidsr.model.upscaler import Upscaler
+from vidsr.paths import check_result, check_source, default_result
+from vidsr.settings import SCALES, UpscaleSettings
+
+JPEG_QUALITY = 95
+
+
+def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool) -> dict[str, Any]:
+    """Enlarge a picture file.
+
+    Args:
+        source: a picture that Pillow reads.
+        out: the result's name or folder; None is beside the source.
+        settings: scale or height, model, device and backend are used.
+        overwrite: whether a result that is there may be replaced.
+
+    Returns:
+        The report that `--json` prints.
+
+    Raises:
+        VidsrError: of the class of whatever is wrong.
+    """
+    started = time.monotonic()
+    check_source(source)
+    result = default_result(source, out, settings)
+    check_result(source, result, overwrite)
+    image = _open(source)
+    scale, size = _size(image, settings)
+    gpu = settings.device.startswith("cuda")
+    model = choose_model(settings.model, scale, gpu, image.width * image.height)
+    upscaler = Upscaler(model.path, settings.device, scale, settings.backend)
+    large = upscaler.upscale(image, size)
+    part = result.with_name(f".{result.stem}.part{result.suffix}")
+    kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if key in image.info}
+    try:
+        large.save(part, quality=JPEG_QUALITY, **kept)
+    except (OSError, ValueError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
+    part.replace(result)
+    return {
+        "source": str(source),
+        "result": str(result),
+        "width": large.width,
+        "height": large.height,
+        "model": {"name": model.name, "sha256": model.sha256},
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _open(source: Path) -> Image.Image:
+    try:
+        image = Image.open(source)
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise NotAVideo(
+            f"{source} is not a picture that can be read ({type(error).__name__}); copy it again"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise UnsupportedSize(f"{source} has too many pixels for one picture; cut it up first") from error
+    if getattr(image, "n_frames", 1) > 1:
+        raise NotAVideo(f"{source} holds several pictures; save it as a video (or one picture) first")
+    if image.mode.startswith(("I", "F")):
+        raise NotAVideo(f"{source} has more than 8 bits per sample, which pictures lose here; save it with 8 bits")
+    return image
+
+
+def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
+    if settings.height is None:
+        return settings.scale or SCALES[0], None
+    scale = next((s for s in SCALES if image.height * s >= settings.height), 0)
+    if not image.height < settings.height or not scale:
+        raise UnsupportedSize(
+            f"--height {settings.height} cannot be reached from {image.height} lines; "
+            f"use {image.height + 1} to {image.height * SCALES[-1]}"
+        )
+    return scale, (round(image.width * settings.height / image.height), settings.height)

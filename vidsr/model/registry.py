@@ -1,0 +1,119 @@
+"""The models: which are bundled, what a weights file says of itself, and the choice for `--model`. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
+from vidsr.model.config import GeneratorConfig
+
+FORMAT = "1"
+BUNDLED = Path(__file__).parent.parent / "bundled"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A weights file and what it says of itself."""
+
+    name: str
+    path: Path
+    config: GeneratorConfig
+    training: dict[str, Any]
+    sha256: str
+
+
+def describe(path: Path) -> ModelFile:
+    """Read a weights file's configuration without loading the weights.
+
+    Raises:
+        BadWeights: truncated, a pickle, or of another architecture.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x80\x02" or start == b"PK\x03\x04":
+        raise BadWeights(f"{path} is a pickle, which can run code when it is loaded; convert it to safetensors")
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise BadWeights(f"{path} is truncated or not a safetensors file; copy it again") from error
+    if metadata.get("vidsr") != FORMAT:
+        raise BadWeights(f"{path} holds no vidsr generator; use weights that training.train wrote")
+    try:
+        config = GeneratorConfig(**json.loads(metadata["config"]))
+        training = json.loads(metadata.get("training", "{}"))
+    except (KeyError, TypeError, ValueError, SettingsError) as error:
+        raise BadWeights(f"{path} names an architecture that this version does not know; update vidsr") from error
+    return ModelFile(path.stem, path, config, training, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@lru_cache(maxsize=1)
+def bundled_models() -> tuple[ModelFile, ...]:
+    """The models that come with vidsr, by file name: TIER-SCALEx[-VARIANT].safetensors."""
+    return tuple(describe(path) for path in sorted(BUNDLED.glob("*.safetensors")))
+
+
+def find_model(name: str, scale: int) -> ModelFile:
+    """The model for `--model NAME` at a scale: a bundled name such as `balanced` or `balanced-clean`, or a file.
+
+    Raises:
+        UnknownModel: neither a bundled model nor a file.
+        WrongScale: the file's model has another scale.
+        BadWeights: the file cannot be used.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        if not path.is_file():
+            raise UnknownModel(f"no weights file {name}; `vidsr models` lists the bundled ones")
+        found = describe(path)
+    else:
+        tier, _, variant = name.partition("-")
+        wanted = f"{tier}-{scale}x" + (f"-{variant}" if variant else "")
+        match = [m for m in bundled_models() if m.name in (name, wanted)]
+        if not match:
+            raise UnknownModel(f"no bundled model {name!r} at {scale}x; `vidsr models` lists them")
+        found = match[0]
+    if found.config.scale != scale:
+        raise WrongScale(f"{found.path.name} enlarges {found.config.scale}x, not {scale}x; "
+                         f"use --scale {found.config.scale} or another model")  # fmt: skip
+    return found
+
+
+TIERS = ("quality", "balanced", "fast")
+# Multiply-accumulates a second that a CPU core and a GPU do at least (docs/performance.md).
+_CORE_MACS = 30e9
+_GPU_MACS = 10e12
+USEFUL_FRAMES_PER_SECOND = 0.5
+
+
+def choose_model(name: str, scale: int, gpu: bool, pixels: int) -> ModelFile:
+    """The model for `--model`; `auto` is the best bundled tier that runs at a useful speed.
+
+    Args:
+        name: auto, a bundled name or a weights file.
+        scale: 2 or 4.
+        gpu: whether it will run on a GPU.
+        pixels: of one source frame.
+
+    Raises:
+        ModelError: as `find_model`.
+    """
+    if name != "auto":
+        return find_model(name, scale)
+    budget = _GPU_MACS if gpu else _CORE_MACS * (os.cpu_count() or 1)
+    bundled = {m.name: m for m in bundled_models()}
+    found = [bundled[f"{tier}-{scale}x"] for tier in TIERS if f"{tier}-{scale}x" in bundled]
+    if not found:
+        raise UnknownModel(f"no model is bundled for {scale}x; give a weights file with --model")
+    for model in found:
+        if budget / (model.config.macs_per_pixel * pixels) >= USEFUL_FRAMES_PER_SECOND:
+            return model
+    return found[-1]

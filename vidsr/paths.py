@@ -1,0 +1,77 @@
+"""Where sources and results are: names by default, and the checks that need neither codec nor model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vidsr.errors import (
+    InputEmpty,
+    InputMissing,
+    InputUnreadable,
+    OutputExists,
+    OutputIsInput,
+    OutputUnwritable,
+)
+from vidsr.settings import UpscaleSettings
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .m4v .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .flv .wmv .3gp .3g2 .ogv .mxf .vob .insv .lrv .h264 .h265"
+    " .hevc".split()
+)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def default_result(source: Path, out: Path | None, settings: UpscaleSettings) -> Path:
+    """The result's path: `out`, or `drive_2x.mp4` beside the source or in the folder `out`.
+
+    `out` is a folder if it is one, or if it has no suffix.
+    """
+    suffix = source.suffix
+    if settings.encode.container not in ("auto", "same") and not is_image(source):
+        suffix = f".{settings.encode.container}"
+    name = f"{source.stem}_{f'{settings.height}p' if settings.height else f'{settings.scale}x'}{suffix}"
+    if out is None:
+        return source.with_name(name)
+    return out / name if out.is_dir() or not out.suffix else out
+
+
+def check_source(path: Path) -> None:
+    """Refuse a source that cannot be read.
+
+    Raises:
+        InputMissing, InputUnreadable, InputEmpty
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise InputMissing(f"{path} does not exist; check the name") from error
+    except PermissionError as error:
+        raise InputUnreadable(f"{path} may not be read; check its folder's permissions") from error
+    if not os.access(path, os.R_OK):
+        raise InputUnreadable(f"{path} may not be read; change its permissions (chmod u+r)")
+    if path.is_file() and size == 0:
+        raise InputEmpty(f"{path} has 0 bytes; the recording was not finished, copy it again from the card")
+
+
+def check_result(source: Path, result: Path, overwrite: bool) -> None:
+    """Refuse a result that cannot be written or would destroy something. Makes its folder.
+
+    Raises:
+        OutputIsInput, OutputExists, OutputUnwritable
+    """
+    if result.exists() and result.samefile(source):
+        raise OutputIsInput(f"{result} is the source itself; give another name with -o")
+    if result.exists() and not overwrite:
+        raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
+    try:
+        result.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(f"the folder {result.parent} cannot be made ({error.strerror}); use -o") from error
+    if not os.access(result.parent, os.W_OK):
+        raise OutputUnwritable(f"the folder {result.parent} may not be written; use -o for another place")

@@ -1,0 +1,104 @@
+"""Validated settings: every default and every range exists once, here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vidsr.errors import SettingsError
+
+SCALES = (2, 4)
+CONTAINERS = ("auto", "same", "mkv", "mp4", "mov")
+DEINTERLACE = ("auto", "off")
+# Short enough that a killed run on a slow machine loses little; the cost of a cut is one key frame.
+SEGMENT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How the result is coded.
+
+    Attributes:
+        codec: an FFmpeg encoder's name, or "auto": one of the source's family.
+        crf: constant rate factor; None takes a visually transparent one for the codec.
+        preset: the encoder's preset; None takes its medium one.
+        container: "auto" keeps the source's where it can carry every stream, else Matroska; "same" keeps it always.
+    """
+
+    codec: str = "auto"
+    crf: int | None = None
+    preset: str | None = None
+    container: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise SettingsError(f"--crf {self.crf} is out of range; use 0 (best) to 63")
+        _one_of("--container", self.container, CONTAINERS)
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What to make of a video.
+
+    Attributes:
+        scale: 2 or 4; None only until `height` has chosen it.
+        height: exact height of the result in pixels, instead of a scale.
+        model: a bundled model's name, a weights file, or "auto".
+        device: auto, cpu, cuda or cuda:N.
+        backend: auto, torch or openvino.
+        encode: how the result is coded.
+        start, end: range of the source to do, in seconds from its first frame; None is the whole.
+        segment_seconds: least length of a segment, the unit of distribution, retry and resume.
+        deinterlace: "auto" deinterlaces what is flagged interlaced, "off" never does.
+        fill_gaps: repeat a frame where damage lost some, instead of leaving a gap in time.
+        gpx: also write the GPS track as GPX beside the result.
+    """
+
+    scale: int | None = 2
+    height: int | None = None
+    model: str = "auto"
+    device: str = "auto"
+    backend: str = "auto"
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    start: float | None = None
+    end: float | None = None
+    segment_seconds: float = SEGMENT_SECONDS
+    deinterlace: str = "auto"
+    fill_gaps: bool = False
+    gpx: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.scale not in SCALES:
+            raise SettingsError(f"--scale {self.scale} is not possible; use 2 or 4")
+        if self.height is not None and not 16 <= self.height <= 16384:
+            raise SettingsError(f"--height {self.height} is out of range; use 16 to 16384")
+        if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):
+            raise SettingsError("--start and --end do not make a range; --end must lie after --start, both from 0")
+        if not 0.1 <= self.segment_seconds <= 3600:
+            raise SettingsError(f"--segment-seconds {self.segment_seconds} is out of range; use 0.1 to 3600")
+        _one_of("--deinterlace", self.deinterlace, DEINTERLACE)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where the work runs.
+
+    Attributes:
+        address: a Ray cluster's address; None starts a Ray on this machine for this run.
+        actors: how many upscalers; None is one per GPU, or one per machine without GPUs.
+        gpus_per_actor: share of a GPU for each.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+    gpus_per_actor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.actors is not None and not 1 <= self.actors <= 4096:
+            raise SettingsError(f"--actors {self.actors} is out of range; use 1 to 4096")
+        if not 0 < self.gpus_per_actor <= 1:
+            raise SettingsError(f"--gpus-per-actor {self.gpus_per_actor} is out of range; use more than 0, at most 1")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{option} {value!r} is not possible; use one of {', '.join(allowed)}")
