@@ -38,7 +38,7 @@ class BranchedConv(nn.Module):
         with torch.no_grad():
             conv.weight.copy_(self.conv3.weight + F.pad(self.conv1.weight + identity, (1, 1, 1, 1)))
             conv.bias.copy_(self.conv3.bias + self.conv1.bias)  # type: ignore[union-attr, operator]
-        return conv
+        return conv.eval()
 
 
 def _norm(config: GeneratorConfig) -> nn.Module:

@@ -1,0 +1,174 @@
+"""The upscaler: exact tiles, reuse that changes nothing, colour that comes back, every kind of picture."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vidsr.errors import DeviceError, SettingsError, UnsupportedSize
+from vidsr.frames import Colour, FrameBatch, PixelLayout
+from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.upscaler import Upscaler, find_device
+
+NEAREST = GeneratorConfig(2, 0, 1, "luma", skip="nearest", kernel=3)
+LAYOUTS = [
+    PixelLayout(depth, x, y) for depth in (8, 10, 12) for x, y in ((1, 1), (1, 0), (0, 0))
+]  # fmt: skip
+
+
+def busy(config: GeneratorConfig) -> Generator:
+    torch.manual_seed(3)
+    generator = Generator(config)
+    for parameter in generator.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return generator
+
+
+def batch(layout: PixelLayout, width: int = 50, height: int = 38, frames: int = 2, **colour: int) -> FrameBatch:
+    rng = np.random.default_rng(5)
+    kind = np.uint8 if layout.depth == 8 else np.uint16
+    planes = tuple(
+        rng.integers(0, 1 << layout.depth, (frames, *shape)).astype(kind)
+        for shape in layout.plane_shapes(width, height)
+    )
+    return FrameBatch(planes, layout, Colour(**colour), tuple(range(frames)))
+
+
+def tiled(upscaler: Upscaler, pixels: int) -> Upscaler:
+    upscaler._tile_pixels = upscaler._batch_pixels = pixels
+    return upscaler
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize(
+    "config", [GeneratorConfig(2, 2, 8, "luma", kernel=5), GeneratorConfig(4, 2, 8, "rgb", tail="srgan")]
+)
+def test_tiles_equal_the_whole_frame(config: GeneratorConfig, backend: str) -> None:
+    generator, frames = busy(config), batch(PixelLayout(), 120, 90)
+    whole = tiled(Upscaler(generator, "cpu", backend=backend), 10**9).upscale(frames)
+    pieces = tiled(Upscaler(generator, "cpu", backend=backend), 60 * 60).upscale(frames)
+    for a, b in zip(whole.planes, pieces.planes, strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_unchanged_tiles_are_not_computed_and_come_out_the_same() -> None:
+    frames = batch(PixelLayout(), 120, 90, frames=4)
+    still = [np.repeat(plane[:1], 4, axis=0) for plane in frames.planes]
+    still[0][2, 5:9, 5:9] += 1  # one corner of one frame changes
+    frames = frames.with_planes(tuple(still))
+    generator = busy(GeneratorConfig(2, 2, 8, "luma", kernel=5))
+    reusing = tiled(Upscaler(generator, "cpu", backend="torch"), 60 * 60)
+    large = reusing.upscale(frames)
+    fresh = [
+        tiled(Upscaler(generator, "cpu", backend="torch"), 60 * 60).upscale(
+            frames.with_planes(tuple(p[k : k + 1] for p in frames.planes))
+        )
+        for k in range(4)
+    ]
+    tiles = reusing.work.computed + reusing.work.reused
+    assert reusing.work.computed == tiles // 4 + 2  # all of the first, then the corner's change and its return
+    for k, expected in enumerate(fresh):
+        for a, b in zip(large.planes, expected.planes, strict=True):
+            np.testing.assert_array_equal(a[k], b[0])
+    before = reusing.work.computed
+    reusing.upscale(frames.with_planes(tuple(p[-1:] for p in frames.planes)))
+    assert reusing.work.computed == before  # the next batch starts with the frame before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.pix_fmt)
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("colour", ["luma", "rgb"])
+def test_grey_ramp_and_bars_come_back(layout: PixelLayout, full: bool, colour: str) -> None:
+    """An identity-like model (nearest) leaves flat areas within 1 code value, in every format."""
+    generator = Generator(GeneratorConfig(2, 0, 1, colour, skip="nearest", kernel=3))
+    top = (1 << layout.depth) - 1
+    width, height = 64, 16
+    unit = 1 << (layout.depth - 8)
+    kind = np.uint8 if layout.depth == 8 else np.uint16
+    planes = []
+    for k, (h, w) in enumerate(layout.plane_shapes(width, height)):
+        low, high = (0, top) if full and k == 0 else (16 * unit, 235 * unit) if k == 0 else (100 * unit, 150 * unit)
+        steps = np.linspace(low, high, 4).round().astype(kind)
+        planes.append(np.repeat(np.repeat(steps, w // 4)[None], h, axis=0)[None])
+    source = FrameBatch(tuple(planes), layout, Colour(1, 1, 1, full_range=full), (0,))
+    large = Upscaler(generator, "cpu", backend="torch").upscale(source)
+    assert large.layout == layout
+    for before, after in zip(source.planes, large.planes, strict=True):
+        assert after.dtype == before.dtype
+        quarter = before.shape[2] // 4
+        for bar in range(4):
+            middle = bar * quarter + quarter // 2
+            assert abs(int(after[0, after.shape[1] // 2, 2 * middle]) - int(before[0, 0, middle])) <= unit
+
+
+def test_odd_sizes() -> None:
+    large = Upscaler(Generator(NEAREST), "cpu").upscale(batch(PixelLayout(), 51, 39))
+    assert [p.shape[1:] for p in large.planes] == [(78, 102), (39, 51), (39, 51)]
+
+
+def test_exact_size() -> None:
+    large = Upscaler(Generator(NEAREST), "cpu").upscale(batch(PixelLayout(), 50, 38), (76, 60))
+    assert [p.shape[1:] for p in large.planes] == [(60, 76), (30, 38), (30, 38)]
+
+
+def test_left_sited_chroma_stays_left() -> None:
+    """A chroma ramp enlarged 2x lies a quarter of a sample off the middle-sited one."""
+    layout = PixelLayout()
+    ramp = np.tile(np.arange(25, dtype=np.uint8) * 8, (1, 19, 1))
+    planes = (np.full((1, 38, 50), 100, np.uint8), ramp, ramp)
+    left, middle = (
+        Upscaler(Generator(NEAREST), "cpu").upscale(FrameBatch(planes, layout, Colour(chroma_location=at), (0,)))
+        for at in (1, 2)
+    )
+    difference = left.planes[1][0, 10, 10:40].astype(float) - middle.planes[1][0, 10, 10:40]
+    assert difference.mean() == pytest.approx(8 * 0.125, abs=0.3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "LA", "CMYK", "1"])
+def test_pictures_of_every_mode(mode: str) -> None:
+    picture = Image.new("RGB", (20, 12), (200, 30, 60)).convert(mode)
+    large = Upscaler(busy(GeneratorConfig(2, 1, 4, "luma", kernel=3)), "cpu").upscale(picture)
+    assert large.size == (40, 24)
+    assert large.mode == {"RGBA": "RGBA", "LA": "RGBA", "L": "L", "1": "L"}.get(mode, "RGB")
+
+
+def test_arrays_and_colour() -> None:
+    red = np.broadcast_to(np.array([210, 40, 20], np.uint8), (3, 12, 16, 3))
+    for colour in ("rgb", "luma"):
+        config = GeneratorConfig(2, 0, 1, colour, skip="nearest", kernel=3)
+        large = Upscaler(Generator(config), "cpu").upscale(red)
+        assert large.shape == (3, 24, 32, 3)
+        assert np.abs(large.astype(int) - [210, 40, 20]).max() <= 1
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    upscaler = Upscaler(Generator(NEAREST), "cpu")
+    with pytest.raises(SettingsError, match="uint8"):
+        upscaler.upscale(np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(UnsupportedSize):
+        upscaler.upscale(np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(SettingsError):
+        find_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError):
+            find_device("cuda")
+
+
+def test_running_out_of_memory_loses_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the batch, then smaller tiles; the result is what plenty of memory gives."""
+    generator, frames = busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), batch(PixelLayout(), 120, 90, frames=4)
+    expected = tiled(Upscaler(generator, "cpu", backend="torch"), 10**9).upscale(frames)
+    upscaler = tiled(Upscaler(generator, "cpu", backend="torch"), 10**9)
+    compute = upscaler._backend.residual
+
+    def scarce(x: torch.Tensor) -> torch.Tensor:
+        if x.numel() > 7000:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return compute(x)
+
+    monkeypatch.setattr(upscaler._backend, "residual", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    large = upscaler.upscale(frames)
+    for a, b in zip(expected.planes, large.planes, strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 1

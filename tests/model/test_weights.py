@@ -1,0 +1,81 @@
+"""Weights files: what is written comes back, and what is no weights file is refused with the reason."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vidsr.errors import BadWeights, UnknownModel, WrongScale
+from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.registry import choose_model, describe, find_model
+from vidsr.model.weights import load_weights, save_weights
+
+CONFIG = GeneratorConfig(2, 1, 4, "luma", kernel=3)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, Generator(CONFIG), {"steps": 7})
+    return path
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    generator = Generator(CONFIG).eval()
+    path = tmp_path / "exact.safetensors"
+    save_weights(path, generator, {"steps": 7}, half=False)
+    x = torch.rand(1, 1, 8, 8)
+    torch.testing.assert_close(load_weights(path)(x), generator(x), rtol=0, atol=0)
+    assert describe(path).config == CONFIG
+    assert describe(path).training == {"steps": 7}
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_half_precision_is_close(weights: Path) -> None:
+    assert all(p.dtype == torch.float32 for p in load_weights(weights).parameters())
+
+
+def test_a_truncated_file_is_refused(weights: Path) -> None:
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(BadWeights, match="truncated"):
+        load_weights(weights)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.safetensors"
+    torch.save({"weight": torch.zeros(3)}, path)
+    with pytest.raises(BadWeights, match="pickle"):
+        load_weights(path)
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(BadWeights, match="no vidsr generator"):
+        load_weights(path)
+
+
+def test_tensors_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> None:
+    import safetensors
+
+    with safetensors.safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    path = tmp_path / "misfit.safetensors"
+    save_file({"head.0.weight": torch.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(BadWeights, match="do not fit"):
+        load_weights(path)
+
+
+def test_names_and_scales(weights: Path) -> None:
+    assert find_model(str(weights), 2).config == CONFIG
+    with pytest.raises(WrongScale):
+        find_model(str(weights), 4)
+    for unknown in ("nonsense", str(weights.with_name("missing.safetensors"))):
+        with pytest.raises(UnknownModel):
+            find_model(unknown, 2)
+
+
+def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
+    small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
+    assert small.config.macs_per_pixel >= large.config.macs_per_pixel
