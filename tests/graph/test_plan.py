@@ -1,0 +1,116 @@
+"""Cutting into segments, ranges, keys and the ledger."""
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.graph.infos import info_of
+from vidsr.errors import SettingsError
+from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
+from vidsr.settings import EncodeSettings, UpscaleSettings
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5000), st.booleans()), min_size=1, max_size=200),
+    st.floats(0.1, 20),
+)
+def test_segments_cover_the_range_once(steps: list[tuple[int, bool]], seconds: float) -> None:
+    pts, key, now = [], [], 0
+    for step, is_key in steps:
+        pts.append(now)
+        key.append(is_key or not now)
+        now += step
+    info = info_of(pts, key, Fraction(1, 1000))
+    segments = cut(info, FrameRange(0, len(pts)), seconds)
+    assert [k for s in segments for k in range(s.first, s.stop)] == list(range(len(pts)))
+    assert [s.number for s in segments] == list(range(len(segments)))
+    for segment in segments[:-1]:
+        length = (pts[segment.stop] - pts[segment.first]) / 1000
+        assert length >= seconds
+        assert key[segment.stop] or length >= 2 * seconds
+
+
+def test_cuts_at_key_frames_where_they_are_near() -> None:
+    pts = list(range(0, 10_000, 100))
+    info = info_of(pts, [k % 25 == 0 for k in range(100)], Fraction(1, 1000))
+    assert [s.first for s in cut(info, FrameRange(0, 100), 3.0)] == [0, 50]
+
+
+def test_cuts_between_key_frames_that_are_far_apart() -> None:
+    info = info_of(list(range(100)), [k == 0 for k in range(100)], Fraction(1, 10))
+    assert [s.first for s in cut(info, FrameRange(0, 100), 2.0)] == [0, 40, 80]
+
+
+def test_what_must_be_decoded_in_one_go_is_one_segment() -> None:
+    info = replace(info_of(list(range(100)), [True] * 100, Fraction(1, 10)), sequential="no key frames")
+    assert cut(info, FrameRange(3, 90), 1.0) == (Segment(0, 3, 90),)
+
+
+def test_ranges_count_from_the_first_frame() -> None:
+    info = info_of([500, 540, 580, 620], [True] * 4, Fraction(1, 1000))
+    assert choose_range(info, UpscaleSettings(end=0.08)) == FrameRange(0, 2)
+    assert choose_range(info, UpscaleSettings(start=0.03)) == FrameRange(1, 4)
+    with pytest.raises(SettingsError, match="no frame"):
+        choose_range(info, UpscaleSettings(start=5))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "drive.mp4"
+    path.write_bytes(os.urandom(300_000))
+    return path
+
+
+def key_of(path: Path, settings: UpscaleSettings | None = None, weights: str = "w") -> dict[str, object]:
+    status = path.stat()
+    info = replace(
+        info_of([0, 1], [True, True], Fraction(1, 10)),
+        path=path,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+    return run_key(info, settings or UpscaleSettings(), weights, "torch")
+
+
+def test_the_key_knows_what_a_segment_depends_on(source: Path) -> None:
+    key = key_of(source)
+    assert key == key_of(source)
+    assert key == key_of(source, UpscaleSettings(gpx=True))
+    assert key != key_of(source, UpscaleSettings(encode=EncodeSettings(crf=20)))
+    assert key != key_of(source, weights="other")
+    data, times = bytearray(source.read_bytes()), source.stat()
+    data[150_000] ^= 1
+    source.write_bytes(data)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert key != key_of(source)
+
+
+def test_a_ledger_trusts_whole_segments_only(tmp_path: Path) -> None:
+    ledger, segment = Ledger(tmp_path / "work"), Segment(3, 10, 20)
+    assert ledger.open({"a": 1}) is None
+    assert not ledger.is_finished(segment)
+    ledger.path(segment).write_bytes(b"frames")
+    assert not ledger.is_finished(segment)
+    ledger.record(segment)
+    assert Ledger(tmp_path / "work").is_finished(segment)
+    assert not ledger.is_finished(Segment(3, 10, 21))
+    ledger.path(segment).write_bytes(b"frame")
+    assert not ledger.is_finished(segment)
+
+
+def test_a_changed_key_starts_over_and_says_why(tmp_path: Path) -> None:
+    ledger, segment = Ledger(tmp_path / "work"), Segment(0, 0, 5)
+    ledger.open({"weights": 1, "settings": 2})
+    ledger.path(segment).write_bytes(b"x")
+    ledger.record(segment)
+    assert ledger.open({"weights": 1, "settings": 2}) is None
+    assert ledger.is_finished(segment)
+    assert ledger.open({"weights": 9, "settings": 2}) == "weights"
+    assert not ledger.is_finished(segment)
+    ledger.remove()
+    assert not ledger.folder.exists()
