@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.nearest import nearest_model
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -16,3 +18,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/data with real test files is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def nearest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights file of a 2x model that repeats pixels."""
+    return nearest_model(tmp_path_factory.mktemp("models"))

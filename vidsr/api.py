@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from vidsr.graph.run import Outcome, Progress, Silent, prepare, run
-from vidsr.graph.session import sees_gpu
+from vidsr.graph.run import Outcome, Progress, Silent, upscale_video
+from vidsr.graph.session import Session
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 
@@ -49,7 +49,8 @@ def upscale(
         scale=scale, height=height, model=model, device=device, start=start, end=end,
         encode=EncodeSettings(codec=codec, crf=crf),
     )  # fmt: skip
-    out = None if result is None else Path(result)
-    plan = prepare(Path(source), out, settings, overwrite, sees_gpu(device))
-    with plan.session(ClusterSettings(address=address)) as session:
-        return run(plan, session, progress or Silent(), threading.Event())
+    with Session(ClusterSettings(address=address)) as session:
+        return upscale_video(
+            Path(source), None if result is None else Path(result), settings, overwrite,
+            session, progress or Silent(), threading.Event(),
+        )  # fmt: skip

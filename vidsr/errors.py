@@ -10,7 +10,8 @@
     │   ├── NoPicture         15    sound only
     │   ├── NoVideos          16    a folder without videos
     │   ├── UnsupportedSize   17    too small or too large for the model or the encoder
-    │   └── Encrypted         18    the samples are encrypted
+    │   ├── Encrypted         18    the samples are encrypted
+    │   └── DamagedVideo      19    a frame that the file promises cannot be decoded
     ├── OutputError           20
     │   ├── OutputIsInput     21    the result would replace its source
     │   ├── OutputExists      22    and --overwrite was not given
@@ -107,6 +108,12 @@ class Encrypted(InputError):
     """The samples are encrypted."""
 
     exit_code = 18
+
+
+class DamagedVideo(InputError):
+    """A frame that the file promises cannot be decoded."""
+
+    exit_code = 19
 
 
 class OutputError(VidsrError):

@@ -99,7 +99,13 @@ def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: s
         del wanted[elsewhere]
     key = {
         "vidsr": vidsr.__version__,
-        "source": {"size": info.size_bytes, "mtime_ns": info.mtime_ns, "sample": content_sample(info.path)},
+        "source": {
+            "size": info.size_bytes,
+            "mtime_ns": info.mtime_ns,
+            "sample": content_sample(info.path),
+            "frames": len(info.table),
+            "sequential": info.sequential,
+        },
         "settings": wanted,
         "weights": weights,
         "backend": backend,

@@ -9,9 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from vidsr.errors import DiskTooSmall, Interrupted, SettingsError, UnsupportedSize, VerifyFailed, VidsrError
+from vidsr.errors import (
+    DamagedVideo,
+    DiskTooSmall,
+    Interrupted,
+    SettingsError,
+    UnsupportedSize,
+    VerifyFailed,
+    VidsrError,
+)
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
-from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.session import SegmentPool, Session, UpscalerSpec, sees_gpu
 from vidsr.graph.stages import SegmentJob
 from vidsr.media.encode import check_encoder, choose_codec
 from vidsr.media.mux import MuxReport, mux
@@ -19,7 +27,7 @@ from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.model.registry import ModelFile, choose_model
 from vidsr.paths import check_result, check_source, default_result
-from vidsr.settings import SCALES, ClusterSettings, UpscaleSettings
+from vidsr.settings import SCALES, UpscaleSettings
 
 LARGEST_SIDE = 16384
 
@@ -90,10 +98,11 @@ class VideoPlan:
         """Frames of the result."""
         return self.span.stop - self.span.first
 
-    def session(self, cluster: ClusterSettings) -> Session:
-        """A session, not started yet, whose upscalers hold this plan's model."""
+    @property
+    def upscaler(self) -> UpscalerSpec:
+        """What the upscalers must hold."""
         settings = self.settings
-        return Session(cluster, str(self.model.path), self.model.config.scale, settings.device, settings.backend)
+        return UpscalerSpec(str(self.model.path), self.model.config.scale, settings.device, settings.backend)
 
     def job(self, segment: Segment) -> SegmentJob:
         """What a segment's tasks need."""
@@ -154,7 +163,9 @@ class Outcome:
         }
 
 
-def prepare(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool) -> VideoPlan:
+def prepare(
+    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool, decode: bool = False
+) -> VideoPlan:
     """Check everything that can be checked before work starts, and plan it.
 
     Args:
@@ -163,13 +174,14 @@ def prepare(source: Path, out: Path | None, settings: UpscaleSettings, overwrite
         settings: what to make.
         overwrite: whether a result that is there may be replaced.
         gpu: whether the upscalers will run on GPUs; decides what `auto` takes.
+        decode: count the frames by decoding them all, for a source whose packets promised more than there is.
 
     Raises:
         VidsrError: of the class of whatever is wrong.
     """
     check_source(source)
     check_result(source, default_result(source, out, settings), overwrite)
-    info = probe(source)
+    info = probe(source, decode)
     scale, width, height = choose_size(info, settings)
     model = choose_model(settings.model, scale, gpu, info.width * info.height)
     codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
@@ -227,6 +239,34 @@ def _check_disk(plan: VideoPlan) -> None:
         )
 
 
+def upscale_video(
+    source: Path,
+    out: Path | None,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    session: Session,
+    progress: Progress,
+    stop: threading.Event,
+) -> Outcome:
+    """Prepare and run one video; if its packets promised frames that cannot be decoded, once more without those.
+
+    Args:
+        source, out, settings, overwrite: as `prepare`.
+        session, progress, stop: as `run`.
+
+    Raises:
+        VidsrError: of the class of whatever is wrong.
+    """
+    gpu = sees_gpu(settings.device)
+    plan = prepare(source, out, settings, overwrite, gpu)
+    try:
+        return run(plan, session, progress, stop)
+    except DamagedVideo as damage:
+        progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
+    plan = prepare(source, out, settings, overwrite, gpu, decode=True)
+    return run(plan, session, progress, stop)
+
+
 def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
     """Compute what is missing of a video, then finish it.
 
@@ -247,6 +287,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
     progress.begin(plan.info.path, plan.frames, plan.frames - frames)
     if missing:
         progress.stage("starting")
+        session.load(plan.upscaler)
         pool = SegmentPool(session)
         queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
         _drain(pool, [plan.job(segment) for segment in queue], progress, stop)

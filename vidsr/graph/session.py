@@ -21,24 +21,32 @@ from vidsr.settings import ClusterSettings
 OBJECT_STORE_BYTES = 1 << 30
 
 
+@dataclass(frozen=True)
+class UpscalerSpec:
+    """What every upscaler of a session holds.
+
+    Attributes:
+        model: weights file.
+        scale: of the model.
+        device: auto, cpu, cuda or cuda:N.
+        backend: auto, torch or openvino.
+    """
+
+    model: str
+    scale: int
+    device: str
+    backend: str
+
+
 class Session:
     """Connects to Ray, or starts one for this run, and holds the upscalers. A context manager.
 
     A local Ray has no dashboard, listens on loopback only and dies with this process.
     """
 
-    def __init__(self, cluster: ClusterSettings, model: str, scale: int, device: str, backend: str) -> None:
-        """Describe the session; `start` or `with` makes it.
-
-        Args:
-            cluster: where, and how many upscalers.
-            model: weights file or bundled name, for Upscaler.
-            scale: of the model.
-            device: auto, cpu, cuda or cuda:N.
-            backend: auto, torch or openvino.
-        """
+    def __init__(self, cluster: ClusterSettings) -> None:
         self._cluster = cluster
-        self._model, self._scale, self._device, self._backend = model, scale, device, backend
+        self._loaded: UpscalerSpec | None = None
         self._upscalers: list[Any] = []
         self._owns_ray = False
 
@@ -65,12 +73,16 @@ class Session:
 
     def close(self) -> None:
         """Release the upscalers, and Ray if this session started or joined it."""
-        for upscaler in self._upscalers:
-            ray.kill(upscaler)
-        self._upscalers = []
+        self._release()
         if self._owns_ray:
             ray.shutdown()
             self._owns_ray = False
+
+    def load(self, spec: UpscalerSpec) -> None:
+        """Say which upscalers are wanted; those of another kind are released."""
+        if spec != self._loaded:
+            self._release()
+            self._loaded = spec
 
     @property
     def upscalers(self) -> Sequence[Any]:
@@ -81,7 +93,9 @@ class Session:
         """
         if not self._upscalers:
             self.start()
-            self._upscalers = self._make_upscalers()
+            if self._loaded is None:
+                raise RuntimeError("load a model before asking for upscalers")
+            self._upscalers = self._make_upscalers(self._loaded)
         return self._upscalers
 
     @property
@@ -93,10 +107,15 @@ class Session:
         """What each upscaler says of its backend and of the tiles it computed and reused."""
         return list(ray.get([u.describe.remote() for u in self._upscalers]))
 
-    def _make_upscalers(self) -> list[Any]:
+    def _release(self) -> None:
+        for upscaler in self._upscalers:
+            ray.kill(upscaler)
+        self._upscalers = []
+
+    def _make_upscalers(self, spec: UpscalerSpec) -> list[Any]:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = resources.get("GPU", 0)
-        use_gpu = self._device.startswith("cuda") or (self._device == "auto" and gpus > 0)
+        use_gpu = spec.device.startswith("cuda") or (spec.device == "auto" and gpus > 0)
         if use_gpu and not gpus:
             raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
         if use_gpu:
@@ -114,9 +133,9 @@ class Session:
             threads = max(int(smallest * len(nodes) // count), 1)
             # Decoders and encoders are not counted, so an upscaler may have all cores of its machine.
             options = {"num_cpus": min(threads, smallest), "scheduling_strategy": "SPREAD"}
-        device = "cpu" if not use_gpu else self._device
+        device = spec.device if use_gpu else "cpu"
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
-        return [make.remote(self._model, self._scale, device, self._backend, threads) for _ in range(count)]
+        return [make.remote(spec.model, spec.scale, device, spec.backend, threads) for _ in range(count)]
 
 
 def _init_ray(address: str | None) -> None:

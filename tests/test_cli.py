@@ -1,0 +1,215 @@
+"""The command as a user meets it: help, bad input, exit codes. Each run is a real process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.media.clips import Clip, make_clip
+from vidsr import errors
+
+VIDSR = (sys.executable, "-m", "vidsr")
+
+
+def vidsr(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*VIDSR, *map(str, words)], capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "drive.mp4", Clip(frames=6))
+
+
+def refused(kind: type[errors.VidsrError], *words: object, **options: object) -> str:
+    """Run a command that must fail with one line of a class's exit code; return the line."""
+    done = vidsr(*words, **options)
+    assert done.returncode == kind.exit_code, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_help_lists_the_commands() -> None:
+    shown = vidsr("--help").stdout
+    for command in ("upscale", "probe", "verify", "models", "doctor"):
+        assert command in shown
+
+
+def test_exit_codes_are_distinct() -> None:
+    def below(kind: type[errors.VidsrError]) -> list[type[errors.VidsrError]]:
+        return [kind, *(deeper for child in kind.__subclasses__() for deeper in below(child))]
+
+    codes = [kind.exit_code for kind in below(errors.VidsrError)]
+    assert len(codes) == len(set(codes))
+    assert errors.SALVAGED not in codes
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "missing.mp4" in refused(errors.InputMissing, "upscale", tmp_path / "missing.mp4")
+
+
+def test_folder_without_videos(tmp_path: Path) -> None:
+    refused(errors.NoVideos, "upscale", tmp_path)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert "0 bytes" in refused(errors.InputEmpty, "upscale", tmp_path / "empty.mp4")
+
+
+def test_text_by_the_name_of_a_video(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("these are my notes\n" * 50)
+    refused(errors.NotAVideo, "upscale", tmp_path / "notes.mp4")
+
+
+def test_sound_only(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "song.m4a"
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48000)
+        for number in range(20):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, 1024 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    refused(errors.NoPicture, "upscale", path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission_to_read(clip: Path) -> None:
+    clip.chmod(0)
+    refused(errors.InputUnreadable, "upscale", clip)
+
+
+def test_output_equals_input(clip: Path) -> None:
+    before = clip.read_bytes()
+    refused(errors.OutputIsInput, "upscale", clip, "-o", clip, "--overwrite")
+    assert clip.read_bytes() == before
+
+
+def test_output_exists(clip: Path) -> None:
+    clip.with_name("drive_2x.mp4").write_text("mine")
+    assert "--overwrite" in refused(errors.OutputExists, "upscale", clip)
+    assert clip.with_name("drive_2x.mp4").read_text() == "mine"
+
+
+def test_folder_that_cannot_be_made(clip: Path) -> None:
+    refused(errors.OutputUnwritable, "upscale", clip, "-o", clip / "inside" / "a.mp4")
+
+
+def test_disk_too_small(clip: Path) -> None:
+    """A file that seems to have 100 TB, without having them."""
+    with clip.open("r+b") as file:
+        file.truncate(100 << 40 if _sparse_is_possible(clip.parent) else 0)
+    line = refused(errors.DiskTooSmall, "upscale", clip)
+    assert "GB free" in line
+
+
+def _sparse_is_possible(folder: Path) -> bool:
+    probe = folder / "sparse"
+    try:
+        with probe.open("wb") as file:
+            file.truncate(100 << 40)
+    except OSError:
+        pytest.skip("this file system has no sparse files of that size")
+    probe.unlink()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (("--codec", "no_such_codec"), errors.UnknownCodec),
+        (("--codec", "h264_nvenc"), errors.EncoderMissing),
+        (("--scale", "3"), errors.SettingsError),
+        (("--crf", "99"), errors.SettingsError),
+        (("--height", "4320"), errors.SettingsError),
+        (("--start", "5", "--end", "2"), errors.SettingsError),
+        (("--device", "tpu"), errors.SettingsError),
+        (("--model", "no-such-model"), errors.UnknownModel),
+        (("--scale", "2", "--height", "100"), errors.SettingsError),
+    ],
+)
+def test_wrong_options(clip: Path, options: tuple[str, ...], kind: type[errors.VidsrError]) -> None:
+    refused(kind, "upscale", clip, *options)
+    assert [p.name for p in clip.parent.iterdir()] == [clip.name]
+
+
+def test_wrong_scale_for_the_model(clip: Path, nearest: Path) -> None:
+    assert "--scale 2" in refused(errors.WrongScale, "upscale", clip, "--scale", 4, "--model", nearest)
+
+
+def test_weights_that_cannot_be_used(clip: Path, nearest: Path, tmp_path: Path) -> None:
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(nearest.read_bytes()[:-20])
+    pickled = tmp_path / "pickled.safetensors"
+    torch.save({}, pickled)
+    for wrong in (truncated, pickled):
+        refused(errors.BadWeights, "upscale", clip, "--model", wrong)
+
+
+def test_absurd_sizes(tmp_path: Path, nearest: Path) -> None:
+    tiny = make_clip(tmp_path / "tiny.mkv", Clip(codec="ffv1", width=1, height=1, frames=2, pix_fmt="yuv444p"))
+    refused(errors.UnsupportedSize, "upscale", tiny, "--model", nearest)
+    wide = make_clip(tmp_path / "wide.mkv", Clip(codec="ffv1", width=8400, height=16, frames=1))
+    refused(errors.UnsupportedSize, "upscale", wide, "--model", nearest)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in vidsr("--debug", "upscale", tmp_path / "missing.mp4").stderr
+
+
+def test_probe_and_models_speak_json(clip: Path) -> None:
+    assert json.loads(vidsr("probe", clip, "--json").stdout)["table"]["frames"] == 6
+    assert isinstance(json.loads(vidsr("models", "--json").stdout), list)
+    assert "h264" in vidsr("probe", clip).stdout
+
+
+def test_doctor_examines(tmp_path: Path) -> None:
+    findings = {f["what"]: f for f in json.loads(vidsr("doctor", "--json").stdout)}
+    assert findings["libx264"]["found"] == "works"
+    assert findings["torch"]["ok"]
+
+
+def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None:
+    done = vidsr("upscale", clip, "--model", nearest, "--dry-run", "--json")
+    report = json.loads(done.stdout)
+    assert report["frames"] == 6
+    assert report["width"] == 192
+    assert report["model_seconds"] > 0
+    assert [p.name for p in clip.parent.iterdir()] == [clip.name]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_pictures_keep_exif_and_profile(tmp_path: Path, nearest: Path, suffix: str) -> None:
+    from PIL import ImageCms
+
+    source = tmp_path / f"still{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (20, 12), (10, 200, 30)).save(source, exif=exif, icc_profile=profile)
+    assert vidsr("upscale", source, "--model", nearest).returncode == 0
+    with Image.open(tmp_path / f"still_2x{suffix}") as large:
+        assert large.size == (40, 24)
+        assert large.getexif()[0x0112] == 6
+        assert large.info["icc_profile"] == profile
+
+
+def test_broken_picture(tmp_path: Path) -> None:
+    (tmp_path / "still.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    refused(errors.NotAVideo, "upscale", tmp_path / "still.png")
+
+
+def test_help_needs_no_heavy_module() -> None:
+    """torch, av and ray take seconds to import; help must not wait for them."""
+    code = "import sys, vidsr.cli; print([m for m in ('torch', 'av', 'ray', 'rich.progress') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
