@@ -67,6 +67,8 @@ PICTURE_OPTIONS = options(
     click.option("--model", default="auto", show_default=True, help="A bundled model (see `vidsr models`) or a file."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--backend", default="auto", show_default=True, help="auto, torch or openvino."),
+    click.option("--fidelity", type=float, default=1.0, show_default=True,
+                 help="1 invents nothing, 0 is sharpest (adversarial weights)."),
     click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
     click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better and larger."),
     click.option("--preset", default=None, help="The encoder's preset."),
@@ -86,7 +88,18 @@ PICTURE_OPTIONS = options(
 def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
     encode = EncodeSettings(**{name: values.pop(name) for name in ("codec", "crf", "preset", "container")})
-    names = ("model", "device", "backend", "start", "end", "segment_seconds", "deinterlace", "fill_gaps", "gpx")
+    names = (
+        "model",
+        "device",
+        "backend",
+        "fidelity",
+        "start",
+        "end",
+        "segment_seconds",
+        "deinterlace",
+        "fill_gaps",
+        "gpx",
+    )
     scale, height = values.pop("scale"), values.pop("height")
     if scale is not None and height is not None:
         raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")

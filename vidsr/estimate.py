@@ -16,7 +16,9 @@ TRIAL_FRAMES = 2
 def estimate(plan: VideoPlan) -> dict[str, Any]:
     """The report of `--dry-run`. The trial runs in this process, on one device."""
     settings = plan.settings
-    upscaler = Upscaler(plan.model.path, settings.device, plan.model.config.scale, settings.backend)
+    upscaler = Upscaler(
+        plan.model.path, settings.device, plan.model.config.scale, settings.backend, fidelity=settings.fidelity
+    )
     stop = min(plan.span.first + TRIAL_FRAMES + 1, plan.span.stop)
     batches = list(decode_range(plan.info, plan.span.first, stop, 1))
     job = plan.job(plan.segments[0])

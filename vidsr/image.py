@@ -40,7 +40,7 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
     scale, size = _size(image, settings)
     gpu = settings.device.startswith("cuda")
     model = choose_model(settings.model, scale, gpu, image.width * image.height)
-    upscaler = Upscaler(model.path, settings.device, scale, settings.backend)
+    upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
     large = upscaler.upscale(image, size)
     part = result.with_name(f".{result.stem}.part{result.suffix}")
     kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if key in image.info}

@@ -45,6 +45,7 @@ class UpscaleSettings:
         model: a bundled model's name, a weights file, or "auto".
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino.
+        fidelity: 1 invents nothing; towards 0 the adversarially trained weights take over, sharper and less true.
         encode: how the result is coded.
         start, end: range of the source to do, in seconds from its first frame; None is the whole.
         segment_seconds: least length of a segment, the unit of distribution, retry and resume.
@@ -58,6 +59,7 @@ class UpscaleSettings:
     model: str = "auto"
     device: str = "auto"
     backend: str = "auto"
+    fidelity: float = 1.0
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     start: float | None = None
     end: float | None = None
@@ -71,6 +73,8 @@ class UpscaleSettings:
             raise SettingsError(f"--scale {self.scale} is not possible; use 2 or 4")
         if self.height is not None and not 16 <= self.height <= 16384:
             raise SettingsError(f"--height {self.height} is out of range; use 16 to 16384")
+        if not 0 <= self.fidelity <= 1:
+            raise SettingsError(f"--fidelity {self.fidelity} is out of range; use 0 (sharpest) to 1 (truest)")
         if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):
             raise SettingsError("--start and --end do not make a range; --end must lie after --start, both from 0")
         if not 0.1 <= self.segment_seconds <= 3600:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from vidsr.errors import BadWeights, UnknownModel, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.registry import choose_model, describe, find_model
-from vidsr.model.weights import load_weights, save_weights
+from vidsr.model.weights import load_interpolated, load_weights, save_weights
 
 CONFIG = GeneratorConfig(2, 1, 4, "luma", kernel=3)
 
@@ -79,3 +79,16 @@ def test_names_and_scales(weights: Path) -> None:
 def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
     small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
     assert small.config.macs_per_pixel >= large.config.macs_per_pixel
+
+
+def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> None:
+    content, sharp = Generator(CONFIG).eval(), Generator(CONFIG).eval()
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, content, {}, half=False)
+    with pytest.raises(UnknownModel, match="fidelity"):
+        load_interpolated(path, 0.5)
+    save_weights(tmp_path / "mine-sharp.safetensors", sharp, {}, half=False)
+    for fidelity in (0.0, 0.25, 1.0):
+        mixed = load_interpolated(path, fidelity)
+        for mine, a, b in zip(mixed.parameters(), content.parameters(), sharp.parameters(), strict=True):
+            torch.testing.assert_close(mine, fidelity * a + (1 - fidelity) * b)

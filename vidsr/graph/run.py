@@ -25,7 +25,7 @@ from vidsr.media.encode import check_encoder, choose_codec
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.verify import VerifyReport, verify
-from vidsr.model.registry import ModelFile, choose_model
+from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
 
@@ -102,7 +102,9 @@ class VideoPlan:
     def upscaler(self) -> UpscalerSpec:
         """What the upscalers must hold."""
         settings = self.settings
-        return UpscalerSpec(str(self.model.path), self.model.config.scale, settings.device, settings.backend)
+        return UpscalerSpec(
+            str(self.model.path), self.model.config.scale, settings.device, settings.backend, settings.fidelity
+        )
 
     def job(self, segment: Segment) -> SegmentJob:
         """What a segment's tasks need."""
@@ -184,6 +186,8 @@ def prepare(
     info = probe(source, decode)
     scale, width, height = choose_size(info, settings)
     model = choose_model(settings.model, scale, gpu, info.width * info.height)
+    if settings.fidelity < 1:
+        find_sharp(model)
     codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
     settings = replace(settings, scale=scale, encode=replace(settings.encode, codec=codec))
     result = default_result(source, out, settings)

@@ -30,12 +30,14 @@ class UpscalerSpec:
         scale: of the model.
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino.
+        fidelity: share of the model's own weights against its adversarial partner's.
     """
 
     model: str
     scale: int
     device: str
     backend: str
+    fidelity: float = 1.0
 
 
 class Session:
@@ -135,7 +137,7 @@ class Session:
             options = {"num_cpus": min(threads, smallest), "scheduling_strategy": "SPREAD"}
         device = spec.device if use_gpu else "cpu"
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
-        return [make.remote(spec.model, spec.scale, device, spec.backend, threads) for _ in range(count)]
+        return [make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity) for _ in range(count)]
 
 
 def _init_ray(address: str | None) -> None:

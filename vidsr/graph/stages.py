@@ -70,10 +70,10 @@ class SegmentJob:
 class LoadedUpscaler:
     """Holds one generator on one device for the whole run."""
 
-    def __init__(self, model: str, scale: int, device: str, backend: str, threads: int | None) -> None:
+    def __init__(self, model: str, scale: int, device: str, backend: str, threads: int | None, fidelity: float) -> None:
         from vidsr.model.upscaler import Upscaler
 
-        self._upscaler: Upscaler = Upscaler(model, device, scale, backend, threads)
+        self._upscaler: Upscaler = Upscaler(model, device, scale, backend, threads, fidelity)
 
     def upscale(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
         """Enlarge a batch."""

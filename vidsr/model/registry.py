@@ -87,6 +87,22 @@ def find_model(name: str, scale: int) -> ModelFile:
     return found
 
 
+def find_sharp(model: ModelFile) -> ModelFile:
+    """The adversarially fine-tuned partner of a model: NAME-sharp.safetensors beside it.
+
+    Raises:
+        UnknownModel: it has none.
+        BadWeights: the partner has another shape.
+    """
+    path = model.path.with_name(f"{model.path.stem}-sharp.safetensors")
+    if not path.is_file():
+        raise UnknownModel(f"{model.name} has no adversarial weights ({path.name}); use --fidelity 1")
+    sharp = describe(path)
+    if sharp.config != model.config:
+        raise BadWeights(f"{path.name} has another shape than {model.path.name}; use --fidelity 1")
+    return sharp
+
+
 TIERS = ("quality", "balanced", "fast")
 # Multiply-accumulates a second that a CPU core and a GPU do at least (docs/performance.md).
 _CORE_MACS = 30e9

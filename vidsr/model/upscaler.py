@@ -27,7 +27,7 @@ from vidsr.model.generator import Generator, fold
 from vidsr.model.registry import find_model
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, make_grid
-from vidsr.model.weights import load_weights
+from vidsr.model.weights import load_interpolated
 
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 
@@ -54,6 +54,7 @@ class Upscaler:
         scale: int = 2,
         backend: str = "auto",
         threads: int | None = None,
+        fidelity: float = 1.0,
     ) -> None:
         """Load a model.
 
@@ -63,6 +64,7 @@ class Upscaler:
             scale: which of a bundled name's scales; a generator brings its own.
             backend: auto, torch or openvino.
             threads: CPU threads; default: what torch would take.
+            fidelity: 1 for the model's own weights, towards 0 for those of its adversarial partner.
 
         Raises:
             ModelError: the model cannot be had or read.
@@ -71,7 +73,10 @@ class Upscaler:
         if threads:
             torch.set_num_threads(threads)
         self.device = find_device(device)
-        generator = model if isinstance(model, Generator) else load_weights(find_model(str(model), scale).path)
+        if isinstance(model, Generator):
+            generator = model
+        else:
+            generator = load_interpolated(find_model(str(model), scale).path, fidelity)
         self.config = generator.config
         self.scale = self.config.scale
         self._generator = fold(generator).requires_grad_(False)

@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 
 from vidsr.errors import BadWeights
 from vidsr.model.generator import Generator
-from vidsr.model.registry import FORMAT, describe
-from vidsr.model.registry import find_model as find_model
+from vidsr.model.registry import FORMAT, describe, find_sharp
 
 
 def save_weights(path: Path, generator: Generator, training: dict[str, Any], half: bool = True) -> None:
@@ -60,3 +59,22 @@ def load_weights(path: Path) -> Generator:
         raise BadWeights(f"{path}: the weights do not fit the architecture they name ({type(error).__name__}); "
                          "export them again with training.train") from error  # fmt: skip
     return generator.eval()
+
+
+def load_interpolated(path: Path, fidelity: float) -> Generator:
+    """The generator between a model (fidelity 1) and its adversarial partner (0), weight by weight.
+
+    Network interpolation (Wang et al. 2018, section 3.4); valid because the partner was fine-tuned from the model.
+
+    Raises:
+        UnknownModel: fidelity is below 1 and the model has no partner.
+        BadWeights: as `load_weights`.
+    """
+    generator = load_weights(path)
+    if fidelity == 1:
+        return generator
+    sharp = load_weights(find_sharp(describe(path)).path)
+    with torch.no_grad():
+        for mine, theirs in zip(generator.parameters(), sharp.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - fidelity)
+    return generator
