@@ -1,0 +1,192 @@
+"""8-bit 4:2:0 video as planes: read, written and resized without ever passing through RGB.
+
+A measured picture is never converted: swscale's conversions truncate, which alone costs more than good models win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidsr.errors import InputMissing, NotAVideo, UnsupportedSize
+
+Plane = NDArray[np.uint8]
+Planes = tuple[Plane, Plane, Plane]  # Y (H, W), U and V (H / 2, W / 2)
+
+_BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}
+
+
+def rgb_to_planes(picture: Plane) -> Planes:
+    """(H, W, 3) RGB -> limited-range BT.709 (ITU-R BT.709-6, 3.2 to 3.4), chroma sited left as H.264 assumes.
+
+    Raises:
+        UnsupportedSize: an odd side.
+    """
+    h, w = picture.shape[:2]
+    if h % 2 or w % 2:
+        raise UnsupportedSize(f"4:2:0 planes need even sides, not {w}x{h}; choose another size")
+    red, green, blue = (picture[:, :, c].astype(np.float32) for c in range(3))
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    planes = [16 + y * np.float32(219 / 255)]
+    for colour, span in ((blue, 1.8556), (red, 1.5748)):
+        rows = (colour[0::2] - y[0::2] + colour[1::2] - y[1::2]) * np.float32(0.5 * 224 / 255 / span)
+        left = np.concatenate([rows[:, :1], rows[:, 1:-1:2]], axis=1)
+        planes.append(128 + 0.25 * left + 0.5 * rows[:, 0::2] + 0.25 * rows[:, 1::2])
+    luma, u, v = (np.rint(p).clip(0, 255).astype(np.uint8) for p in planes)
+    return luma, u, v
+
+
+def planes_to_rgb(planes: Planes) -> Plane:
+    """Limited-range BT.709 planes -> (H, W, 3) RGB in float, chroma doubled by the bicubic; for looking at."""
+    y = (planes[0].astype(np.float32) - 16) * np.float32(255 / 219)
+    size = (y.shape[1], y.shape[0])
+    u, v = (
+        (np.asarray(Image.fromarray(p.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)) - 128)
+        * np.float32(255 / 224)
+        for p in planes[1:]
+    )
+    red, blue = y + 1.5748 * v, y + 1.8556 * u
+    green = (y - 0.2126 * red - 0.0722 * blue) / 0.7152
+    return np.asarray(np.rint(np.stack([red, green, blue], axis=2).clip(0, 255)), np.uint8)
+
+
+def resize(planes: Planes, width: int, height: int, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> Planes:
+    """Each plane by Pillow's antialiased kernel (BICUBIC has a = -0.5), to width x height luma samples."""
+    sizes = ((width, height), (width // 2, height // 2), (width // 2, height // 2))
+    y, u, v = (np.asarray(Image.fromarray(p).resize(s, kernel)) for p, s in zip(planes, sizes, strict=True))
+    return y, u, v
+
+
+def crop(planes: Planes, multiple: int) -> Planes:
+    """The upper left part whose luma sides are multiples of `multiple`, an even number."""
+    h, w = (side // multiple * multiple for side in planes[0].shape)
+    return planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]
+
+
+def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterator[Planes]:
+    """The decoded frames first, first + 1, ... of a video, at most `count`.
+
+    Raises:
+        InputMissing: no such file.
+        NotAVideo: it cannot be read, or is not 8-bit 4:2:0.
+    """
+    if not path.is_file():
+        raise InputMissing(f"{path} does not exist; check the name")
+    stop = None if count is None else first + count
+    try:
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if stop is not None and number >= stop:
+                    return
+                if number >= first:
+                    yield _frame_planes(path, frame)
+    except (av.error.FFmpegError, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+
+
+def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
+    if frame.format.name not in ("yuv420p", "yuvj420p"):
+        raise NotAVideo(f"{path} is {frame.format.name}; measuring wants 8-bit 4:2:0, so convert it first")
+    y, u, v = (
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+        for plane in frame.planes
+    )
+    return y, u, v
+
+
+def frame_rate(path: Path) -> Fraction:
+    """The average frame rate of a video.
+
+    Raises:
+        NotAVideo: it cannot be read.
+    """
+    try:
+        with av.open(str(path)) as container:
+            return Fraction(container.streams.video[0].average_rate or 25)
+    except (av.error.FFmpegError, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+
+
+class PlaneWriter:
+    """Codes planes with x264, tagged as limited-range BT.709, with sound if samples are given.
+
+    A context manager; the file has another name (NAME.part) until it is left without an exception.
+
+    Args:
+        path: the MP4 or Matroska file to write.
+        size: (width, height) in luma samples.
+        rate: frames per second.
+        options: x264's, such as {"crf": "23"}.
+        sound: mono samples in -1 to 1 at `sound_rate`, coded as AAC.
+        threads: the encoder's; its number changes the coded bits, so it is fixed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        options: dict[str, str],
+        sound: NDArray[np.float32] | None = None,
+        sound_rate: int = 48000,
+        threads: int = 1,
+    ) -> None:
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        kind = "matroska" if path.suffix == ".mkv" else "mp4"
+        self._container = av.open(str(self._part), "w", format=kind)
+        self._video = self._container.add_stream("libx264", rate=rate, options=options)
+        self._video.width, self._video.height = size
+        self._video.pix_fmt = "yuv420p"
+        context = self._video.codec_context
+        context.thread_count = threads
+        for name, value in _BT709.items():
+            setattr(context, name, value)
+        self._audio = self._container.add_stream("aac", rate=sound_rate, layout="mono") if sound is not None else None
+        self._sound, self._sound_rate = sound, sound_rate
+        self._frames, self._heard, self._rate = 0, 0, rate
+
+    def write(self, planes: Planes) -> None:
+        """Code one frame, and the sound that belongs to it."""
+        height, width = planes[0].shape
+        flat = np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
+        frame = av.VideoFrame.from_ndarray(flat, format="yuv420p")
+        frame.pts, frame.time_base = self._frames, 1 / self._rate
+        self._container.mux(self._video.encode(frame))
+        self._frames += 1
+        self._write_sound(int(self._frames / self._rate * self._sound_rate))
+
+    def _write_sound(self, until: int) -> None:
+        if self._audio is None or self._sound is None:
+            return
+        samples = self._sound[self._heard : until]
+        if len(samples) == 0:
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = self._sound_rate, self._heard
+        frame.time_base = Fraction(1, self._sound_rate)
+        self._container.mux(self._audio.encode(frame))
+        self._heard += len(samples)
+
+    def __enter__(self) -> PlaneWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._video.encode())
+                if self._audio is not None:
+                    self._container.mux(self._audio.encode())
+            self._container.close()
+            if kind is None:
+                self._part.replace(self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
