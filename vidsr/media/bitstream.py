@@ -1,0 +1,177 @@
+"""What a coded packet says about itself without decoding it: whole, key frame, shown, user data.
+
+H.264 (ITU-T H.264 7.3.1, Annex D), HEVC (H.265 7.3.1, Annex D), VP8 (RFC 6386 9.1), VP9 (bitstream spec 6.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+USER_DATA_UNREGISTERED = 5
+RECOVERY_POINT = 6
+
+# Banners that x264 and x265 leave in their own streams. They describe the source's encoder, not its content, and
+# decoders choose work-arounds by them, so they must not travel into another encoder's stream.
+X264_BANNER = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")
+X265_BANNER = bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e")
+
+
+@dataclass(frozen=True)
+class PacketFacts:
+    """What was found in one packet.
+
+    Attributes:
+        whole: False where the packet's own structure is broken.
+        key: whether decoding can start here; None where the bytes do not say.
+        shown: whether a picture comes out of it.
+        user_data: whether it carries user data messages (other than an encoder's banner).
+    """
+
+    whole: bool = True
+    key: bool | None = None
+    shown: bool = True
+    user_data: bool = False
+
+
+@dataclass(frozen=True)
+class NalFormat:
+    """How NAL units are packed.
+
+    Attributes:
+        hevc: HEVC, or else H.264.
+        length_size: bytes of each unit's length, or 0 for start codes (Annex B).
+    """
+
+    hevc: bool
+    length_size: int
+
+    @classmethod
+    def of(cls, codec: str, extradata: bytes | None) -> NalFormat:
+        """The packing that a stream's codec configuration (avcC, hvcC or start codes) declares."""
+        hevc = codec == "hevc"
+        data = extradata or b""
+        position = 21 if hevc else 4
+        if len(data) > position and data[0] == 1:
+            return cls(hevc, (data[position] & 3) + 1)
+        return cls(hevc, 0)
+
+    def kind(self, unit: bytes | memoryview) -> int:
+        """The unit's type."""
+        return (unit[0] >> 1) & 63 if self.hevc else unit[0] & 31
+
+    def is_picture(self, kind: int) -> bool:
+        """Whether a unit of this type holds coded samples (VCL)."""
+        return kind <= 31 if self.hevc else 1 <= kind <= 5
+
+    def is_random_access(self, kind: int) -> bool:
+        """Whether decoding can start at a picture of this type (IRAP, IDR)."""
+        return 16 <= kind <= 23 if self.hevc else kind == 5
+
+    def is_sei(self, kind: int) -> bool:
+        """Whether a unit of this type holds (prefix) supplemental enhancement information."""
+        return kind == 39 if self.hevc else kind == 6
+
+    def body(self, unit: bytes) -> bytes:
+        """The unit without header and emulation prevention bytes."""
+        return unit[2 if self.hevc else 1 :].replace(b"\0\0\3", b"\0\0")
+
+
+def nal_units(data: bytes, form: NalFormat) -> Iterator[bytes]:
+    """The NAL units of a packet.
+
+    Raises:
+        ValueError: a length points beyond the packet.
+    """
+    if form.length_size:
+        yield from _length_prefixed(data, form.length_size)
+    else:
+        yield from _start_coded(data)
+
+
+def _length_prefixed(data: bytes, size: int) -> Iterator[bytes]:
+    position = 0
+    while position + size <= len(data):
+        end = position + size + int.from_bytes(data[position : position + size], "big")
+        if end > len(data):
+            raise ValueError("a unit is longer than its packet")
+        if end > position + size:
+            yield data[position + size : end]
+        position = end
+
+
+def _start_coded(data: bytes) -> Iterator[bytes]:
+    start = data.find(b"\0\0\1")
+    while start >= 0:
+        following = data.find(b"\0\0\1", start + 3)
+        end = following if following >= 0 else len(data)
+        unit = data[start + 3 : end].rstrip(b"\0")
+        if unit:
+            yield unit
+        start = following
+
+
+def sei_messages(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (payload type, payload) pairs of a SEI unit's body; a truncated last message is left out."""
+    position = 0
+    while position + 2 <= len(body) and body[position:] != b"\x80":
+        kind = size = 0
+        for value in (0, 1):
+            while position < len(body) and body[position] == 255:
+                kind, size = (kind + 255, size) if value == 0 else (kind, size + 255)
+                position += 1
+            if position >= len(body):
+                return
+            kind, size = (kind + body[position], size) if value == 0 else (kind, size + body[position])
+            position += 1
+        if position + size > len(body):
+            return
+        yield kind, body[position : position + size]
+        position += size
+
+
+def is_banner(message: bytes) -> bool:
+    """Whether a user data message (uuid, payload) is an encoder's banner."""
+    return message[:16] in (X264_BANNER, X265_BANNER)
+
+
+def inspect(data: bytes, codec: str, form: NalFormat) -> PacketFacts:
+    """Look into one packet of a stream of this codec."""
+    if codec in ("h264", "hevc"):
+        return _inspect_nals(data, form)
+    if codec == "vp8":
+        return PacketFacts(key=not data[0] & 1, shown=bool(data[0] & 16))
+    if codec == "vp9":
+        return _inspect_vp9(data)
+    return PacketFacts()
+
+
+def _inspect_nals(data: bytes, form: NalFormat) -> PacketFacts:
+    # A recovery point counts as a key frame where its recovery_frame_cnt, ue(v), is 0: one set bit.
+    key = pictures = user_data = False
+    try:
+        for unit in nal_units(data, form):
+            kind = form.kind(unit)
+            if form.is_picture(kind):
+                pictures = True
+                key = key or form.is_random_access(kind)
+            elif form.is_sei(kind):
+                for payload, message in sei_messages(form.body(unit)):
+                    key = key or (payload == RECOVERY_POINT and not form.hevc and message[:1] >= b"\x80")
+                    user_data = user_data or (payload == USER_DATA_UNREGISTERED and not is_banner(message))
+    except ValueError:
+        return PacketFacts(whole=False, key=False)
+    return PacketFacts(whole=pictures, key=key, user_data=user_data)
+
+
+def _inspect_vp9(data: bytes) -> PacketFacts:
+    first = data[0]
+    if data[-1] >> 5 == 6:  # a superframe: hidden frames and the one that is shown
+        return PacketFacts()
+    profile = (first >> 5 & 1) | (first >> 4 & 1) << 1
+    shift = 2 if profile == 3 else 3
+    if first >> shift & 1:  # show_existing_frame
+        return PacketFacts(key=False)
+    if profile == 3:
+        return PacketFacts(key=not first >> 1 & 1, shown=bool(first & 1))
+    return PacketFacts(key=not first >> 2 & 1, shown=bool(first >> 1 & 1))

@@ -1,0 +1,110 @@
+"""Opening files and reading their packets: PyAV's errors become ours, and its known traps are avoided here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidsr.errors import InputEmpty, InputMissing, InputUnreadable, NoPicture, NotAVideo
+
+# What a packet's stream is, is a type parameter only in PyAV's type hints.
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+AnyPacket: TypeAlias = "Packet[Any]"
+
+
+def open_input(path: Path) -> InputContainer:
+    """Open a media file for reading.
+
+    Raises:
+        InputMissing, InputUnreadable, InputEmpty: by what the file system says.
+        NotAVideo: FFmpeg finds no container in it.
+    """
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise InputUnreadable(f"{path}: no permission to read it")
+    if path.stat().st_size == 0:
+        raise InputEmpty(f"{path}: the file is empty (0 bytes); copy it again from the camera")
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What FFmpeg says was wrong, in a few words."""
+    return (getattr(error, "strerror", None) or str(error)).lower().rstrip(".")
+
+
+def find_video(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover picture and that FFmpeg can decode.
+
+    Raises:
+        NoPicture: there is sound but no such stream.
+        NotAVideo: there is nothing that can be decoded.
+    """
+    for stream in container.streams.video:
+        if not is_cover(stream) and stream.codec_context is not None:
+            return stream
+    if container.streams.audio:
+        raise NoPicture(f"{path}: it has sound but no picture")
+    raise NotAVideo(f"{path}: no video stream in it can be decoded")
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether the stream is a cover picture or thumbnail, not a film."""
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def demux(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
+    """The packets of some streams that hold bytes, in file order; a read error ends them as the end of the file does.
+
+    Streams that are not asked for are not read where the container allows it. PyAV 18.1 ends with IndexError
+    where MPEG-TS reveals a stream only in its middle; all packets were delivered by then.
+    """
+    wanted = {stream.index for stream in streams}
+    for stream in container.streams:
+        if stream.index not in wanted:
+            stream.discard = Discard.all
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError, av.error.FFmpegError):
+            return
+        if packet.size:
+            yield packet
+
+
+def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame, Fraction]]:
+    """Every frame that a stream gives, from its beginning, and the stream's average rate (0 where unknown).
+
+    Packets that cannot be decoded are passed over. One thread only: with more, which frames a damaged stream gives
+    would depend on chance.
+    """
+    with open_input(path) as container:
+        stream = container.streams[stream_index]
+        stream.codec_context.thread_count = 1
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
+        for packet in itertools.chain(demux(container, stream), [None]):
+            for frame in decode_packet(stream, packet):
+                yield frame, rate
+
+
+def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[VideoFrame]:
+    """The frames that come out when a packet goes in (None drains); none where the packet is damaged."""
+    try:
+        return list(stream.decode(packet))
+    except av.error.FFmpegError:
+        return []

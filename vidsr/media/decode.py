@@ -1,0 +1,219 @@
+"""Frames of any range of a video, exact to the frame and to the sample, a batch at a time."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.filter import Graph
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidsr.errors import DamagedVideo, NotAVideo
+from vidsr.frames import FrameBatch
+from vidsr.media.bitstream import is_banner
+from vidsr.media.container import VideoPacket, decode_in_order, decode_packet, demux, open_input
+from vidsr.media.pixels import SourceFormat, copy_planes, empty_planes, source_format, to_planar
+from vidsr.media.probe import VideoInfo
+
+Numbered = tuple[int, VideoFrame]
+
+
+class _SeekLanded(Exception):
+    """Seeking led behind the frame that was wanted."""
+
+
+def decode_range(
+    info: VideoInfo,
+    first: int,
+    stop: int,
+    batch_frames: int,
+    threads: int = 0,
+    deinterlace: bool = False,
+) -> Iterator[FrameBatch]:
+    """Decode frames first..stop-1 of `info.table`, in order.
+
+    Args:
+        info: the video, as probed.
+        first: index of the first frame.
+        stop: index after the last frame.
+        batch_frames: frames per batch; the last batch may have fewer.
+        threads: of the decoder; 0 leaves it to FFmpeg.
+        deinterlace: make whole pictures of fields (bwdif), one per frame, before they are given out.
+
+    Yields:
+        batches of consecutive frames with planes (N, h, w) in the layout `info.layout`; `index` counts in
+        `info.table`.
+
+    Raises:
+        ValueError: the range is not within the table, or batch_frames < 1.
+        DamagedVideo: a frame of the table cannot be decoded; `probe(path, decode=True)` leaves such frames out.
+        NotAVideo: the picture changes its size or format in mid-stream.
+    """
+    if not 0 <= first < stop <= len(info.table) or batch_frames < 1:
+        raise ValueError(f"frames {first}..{stop} by {batch_frames} of {len(info.table)}")
+    frames = (_deinterlaced if deinterlace else _decoded)(info, first, stop, threads)
+    source = source_format(info.pix_fmt)
+    while chunk := list(itertools.islice(frames, batch_frames)):
+        yield _batch(info, source, chunk)
+
+
+def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> FrameBatch:
+    planes = empty_planes(info.layout, info.width, info.height, len(frames))
+    for at, (_, frame) in enumerate(frames):
+        copy_planes(to_planar(frame, source, info.colour), planes, at)
+    user_data = tuple(_user_data(frame) for _, frame in frames)
+    return FrameBatch(planes, info.layout, info.colour, tuple(i for i, _ in frames), user_data)
+
+
+def _user_data(frame: VideoFrame) -> tuple[bytes, ...]:
+    """The frame's SEI user data messages (uuid and payload), without the encoder's banner."""
+    items: Any = frame.side_data  # a sequence, whatever its type hint says
+    messages = (bytes(item) for item in items if item.type == Type.SEI_UNREGISTERED)
+    return tuple(message for message in messages if not is_banner(message))
+
+
+def _decoded(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+    """Frames first..stop-1 as the decoder gives them, checked for size and format."""
+    frames = _sequential(info, first, stop) if info.sequential else _sought(info, first, stop, threads)
+    for index, frame in frames:
+        if (frame.width, frame.height) != (info.width, info.height) or not _same_format(frame, info):
+            raise NotAVideo(
+                f"{info.path}: the picture changes from {info.width}x{info.height} {info.pix_fmt} to {frame.width}x"
+                f"{frame.height} {frame.format.name} at frame {index}; split the file there and upscale the parts"
+            )
+        yield index, frame
+
+
+def _same_format(frame: VideoFrame, info: VideoInfo) -> bool:
+    return frame.format.name.replace("yuvj", "yuv") == info.pix_fmt.replace("yuvj", "yuv")
+
+
+def _sequential(info: VideoInfo, first: int, stop: int) -> Iterator[Numbered]:
+    """Decode from the beginning, just as the table was made, and count."""
+    numbered = enumerate(frame for frame, _ in decode_in_order(info.path, info.stream_index))
+    yield from itertools.islice(numbered, first, stop)
+
+
+def _sought(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+    """Seek to a key frame at or before `first` and decode from there.
+
+    Some containers land elsewhere than they are asked to. What comes first is checked against the table, and where
+    it is too late the next try starts earlier, the last one at the beginning of the file.
+    """
+    keys = [i for i in range(first + 1) if info.table.key[i]]
+    for back in (1, 2, 4):
+        if len(keys) <= back:
+            break
+        try:
+            yield from _decode_from(info, keys[-back], first, stop, threads)
+        except _SeekLanded:
+            continue
+        return
+    yield from _decode_from(info, None, first, stop, threads)
+
+
+def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+    table = info.table
+    wanted = {table.pts[i]: i for i in range(first, stop)}
+    expected = first
+    with open_input(info.path) as container:
+        stream = container.streams[info.stream_index]
+        stream.codec_context.thread_type = ThreadType.AUTO
+        stream.codec_context.thread_count = threads
+        for packet in itertools.chain(_packets_from(info, container, stream, key), [None]):
+            for frame in decode_packet(stream, packet):
+                index = wanted.get(frame.pts) if frame.pts is not None else None
+                if index is None:
+                    continue
+                if index != expected:
+                    raise _missing(info, expected)
+                yield index, frame
+                expected += 1
+                if expected == stop:
+                    return
+    raise _missing(info, expected)
+
+
+def _missing(info: VideoInfo, index: int) -> DamagedVideo:
+    return DamagedVideo(
+        f"{info.path}: frame {index} at {float(info.table.time(index)):.3f} s cannot be decoded; "
+        "the file is damaged there, salvage it"
+    )
+
+
+def _packets_from(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, key: int | None
+) -> Iterator[VideoPacket]:
+    """Packets from a key frame on (from the beginning where `key` is None), in decode order."""
+    if key is None:
+        yield from demux(container, stream)
+        return
+    table = info.table
+    try:
+        container.seek(table.pts[key], stream=stream, backward=True)
+    except FFmpegError:
+        raise _SeekLanded from None
+    stream.codec_context.reorder_depth = info.reorder_depth  # flushing forgets it, and with it frames
+    started = False
+    for packet in demux(container, stream):
+        if not started:
+            if not _is_key(info, packet):
+                continue
+            if packet.pts is not None and packet.pts > table.pts[key]:
+                raise _SeekLanded
+            started = True
+        yield packet
+    if not started:
+        raise _SeekLanded
+
+
+def _is_key(info: VideoInfo, packet: VideoPacket) -> bool:
+    if packet.pts is None:
+        return False
+    at = bisect.bisect_left(info.table.pts, packet.pts)
+    return at < len(info.table) and info.table.pts[at] == packet.pts and info.table.key[at]
+
+
+def _deinterlaced(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+    """The same through bwdif, which looks at one frame before and one after each."""
+    begin, end = max(first - 1, 0), min(stop + 1, len(info.table))
+    graph = _bwdif(info)
+    index = begin
+    for frame in itertools.chain((f for _, f in _decoded(info, begin, end, threads)), [None]):
+        if frame is not None:
+            frame.pts, frame.time_base = None, None
+        graph.vpush(frame)
+        while (ready := _pull(graph)) is not None:
+            if first <= index < stop:
+                yield index, ready
+            index += 1
+
+
+def _bwdif(info: VideoInfo) -> Graph:
+    graph = Graph()
+    source = graph.add(
+        "buffer",
+        video_size=f"{info.width}x{info.height}",
+        pix_fmt=info.pix_fmt,
+        time_base="1/1000",
+        pixel_aspect="1/1",
+        colorspace=str(info.colour.matrix),
+        range="pc" if info.colour.full_range else "tv",
+    )
+    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:parity=auto:deint=all"), graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _pull(graph: Graph) -> VideoFrame | None:
+    try:
+        return graph.vpull()
+    except (BlockingIOError, EOFError):
+        return None

@@ -1,0 +1,115 @@
+"""What only decoded frames say: pixel format, range, display matrix, interlacing, HDR metadata."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
+
+from vidsr.errors import NotAVideo
+from vidsr.frames import Colour
+from vidsr.media.container import decode_in_order
+from vidsr.media.pixels import SourceFormat, colour_of, source_format
+
+Point = tuple[Fraction, Fraction]
+FRAMES_TO_LOOK_AT = 4
+
+
+@dataclass(frozen=True)
+class Hdr:
+    """Static HDR metadata (SMPTE ST 2086 and CTA-861.3).
+
+    Attributes:
+        primaries: CIE x, y of red, green and blue of the mastering display; None where not given.
+        white: CIE x, y of its white point.
+        luminance: its minimum and maximum in cd/m2; None where not given.
+        light_level: (MaxCLL, MaxFALL) in cd/m2; None where not given.
+    """
+
+    primaries: tuple[Point, Point, Point] | None = None
+    white: Point | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    light_level: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class FirstFrames:
+    """What the first frames of a stream say."""
+
+    pix_fmt: str
+    width: int
+    height: int
+    source: SourceFormat
+    colour: Colour
+    rotation: int
+    display_matrix: tuple[int, ...] | None
+    interlaced: bool
+    hdr: Hdr | None
+    pts: tuple[int | None, ...]
+
+
+def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
+    """Decode the first frames of a stream.
+
+    Raises:
+        NotAVideo: nothing can be decoded, or its pixel format cannot be upscaled.
+    """
+    frames = [frame for frame, _ in itertools.islice(decode_in_order(path, stream_index), FRAMES_TO_LOOK_AT)]
+    if not frames:
+        raise NotAVideo(f"{path}: no frame of it can be decoded")
+    frame = frames[0]
+    try:
+        source = source_format(frame.format.name)
+    except ValueError:
+        raise NotAVideo(f"{path}: pixel format {frame.format.name} cannot be upscaled") from None
+    return FirstFrames(
+        pix_fmt=frame.format.name,
+        width=frame.width,
+        height=frame.height,
+        source=source,
+        colour=colour_of(frame, source, 0),
+        rotation=frame.rotation,
+        display_matrix=_display_matrix(frame),
+        interlaced=any(each.interlaced_frame for each in frames),
+        hdr=_hdr(frame),
+        pts=tuple(each.pts for each in frames),
+    )
+
+
+def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    items: Any = frame.side_data  # a sequence, whatever its type hint says
+    for item in items:
+        if item.type == kind:
+            return bytes(item)
+    return None
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    data = _side_data(frame, Type.DISPLAYMATRIX)
+    return struct.unpack("=9i", data) if data else None
+
+
+def _hdr(frame: VideoFrame) -> Hdr | None:
+    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata."""
+    display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    if display is None and light is None:
+        return None
+    hdr = Hdr()
+    if display is not None:
+        *numbers, has_primaries, has_luminance = struct.unpack("=22i", display[:88])
+        values = [Fraction(a, b or 1) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+        points = [(values[i], values[i + 1]) for i in range(0, 8, 2)]
+        if has_primaries:
+            hdr = Hdr((points[0], points[1], points[2]), points[3])
+        if has_luminance:
+            hdr = Hdr(hdr.primaries, hdr.white, (values[8], values[9]))
+    if light is not None:
+        hdr = Hdr(hdr.primaries, hdr.white, hdr.luminance, struct.unpack("=2I", light[:8]))
+    return hdr

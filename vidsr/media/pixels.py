@@ -1,0 +1,112 @@
+"""From FFmpeg's pixel formats to planar YUV: which layout a source gets, and the samples of a decoded frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+
+from vidsr.frames import Colour, PixelLayout, Plane
+
+FULL_RANGE = 2
+UNSPECIFIED_RANGE = 0
+BT709 = 1
+BT601 = 6
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """How the frames of a source become planes.
+
+    Attributes:
+        layout: the planes' layout.
+        convert: the pixel format to convert to first, or None where the planes can be taken as they are.
+        rgb: whether the source is RGB (or has a palette), so that the conversion rounds.
+        note: what the user should know about the conversion, or None.
+    """
+
+    layout: PixelLayout
+    convert: str | None = None
+    rgb: bool = False
+    note: str | None = None
+
+
+def source_format(name: str) -> SourceFormat:
+    """The planar layout that holds frames of FFmpeg's pixel format `name` with the least loss.
+
+    Raises:
+        ValueError: the format cannot be held (more than 16 bits, floating point, hardware frames).
+    """
+    form = VideoFormat(name, 16, 16)
+    samples = [c for c in form.components if not c.is_alpha]
+    depth = max((c.bits for c in samples), default=0)
+    if form.is_rgb or form.has_palette or form.is_bayer or name.startswith("xyz"):
+        layout = PixelLayout(8 if depth <= 8 else 10 if depth <= 10 else 12 if depth <= 12 else 16, 0, 0)
+        return SourceFormat(layout, layout.pix_fmt, True, f"{name} is converted to {layout.pix_fmt}, rounded")
+    if not 1 <= depth <= 16 or "f16" in name or "f32" in name:
+        raise ValueError(name)
+    if len(samples) == 1:
+        layout = PixelLayout(max(depth, 8), 0, 0, grey=True)
+    else:
+        layout = PixelLayout(max(depth, 8), _log2(16 // form.chroma_width(16)), _log2(16 // form.chroma_height(16)))
+    alpha = "; transparency is left out" if len(form.components) > len(samples) else ""
+    if _is_planar(name, layout):
+        return SourceFormat(layout, note=f"{name}{alpha}" if alpha else None)
+    return SourceFormat(layout, layout.pix_fmt, note=f"{name} is rearranged as {layout.pix_fmt}, without loss{alpha}")
+
+
+def _log2(ratio: int) -> int:
+    return ratio.bit_length() - 1
+
+
+def _is_planar(name: str, layout: PixelLayout) -> bool:
+    planar = layout.pix_fmt
+    return name in (planar, planar.replace("yuv", "yuvj"), planar.replace("yuv", "yuva")) or (
+        layout.grey and layout.depth == 8 and name in ("gray", "gray8")
+    )
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """Whether a frame's luma uses the whole range of its samples."""
+    return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+
+
+def colour_of(frame: VideoFrame, source: SourceFormat, chroma_location: int) -> Colour:
+    """What the planes of a decoded frame mean, after the conversion that `source` asks for."""
+    if source.rgb:
+        matrix = BT709 if frame.height >= 720 else BT601
+        return Colour(matrix, frame.color_primaries, frame.color_trc, True, chroma_location, True)
+    tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
+    return Colour(
+        frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), chroma_location, tagged
+    )
+
+
+def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoFrame:
+    """A decoded frame in the planar format of `source.layout`; the same frame where nothing has to change."""
+    if source.convert is None:
+        return frame
+    if not source.rgb:
+        return frame.reformat(format=source.convert)
+    return frame.reformat(
+        format=source.convert,
+        dst_colorspace="ITU709" if colour.matrix == BT709 else "ITU601",
+        dst_color_range="JPEG",
+        interpolation="BICUBIC",
+    )
+
+
+def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
+    """Copy a planar frame's samples, without row padding, to position `at` of arrays (N, h, w)."""
+    for plane, target in zip(frame.planes, targets, strict=False):
+        height, width = target.shape[1:]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
+        target[at] = rows.view(target.dtype)[:, :width]
+
+
+def empty_planes(layout: PixelLayout, width: int, height: int, frames: int) -> tuple[Plane, ...]:
+    """Arrays (frames, h, w) for the planes of a layout, uint8 or uint16, not initialised."""
+    kind = np.uint8 if layout.depth == 8 else np.uint16
+    return tuple(np.empty((frames, *shape), kind) for shape in layout.plane_shapes(width, height))

@@ -1,0 +1,247 @@
+"""What a video file is: its streams, picture, colour, and the exact time of each frame.
+
+A healthy file is only demuxed (plus a few frames decoded, for what only frames say). Where packets cannot be trusted
+to tell the frames, the whole video is decoded once and `VideoInfo.sequential` says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vidsr.errors import NotAVideo
+from vidsr.frames import Colour, PixelLayout
+from vidsr.media import table as tables
+from vidsr.media.container import find_video, is_cover, open_input
+from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
+from vidsr.media.table import FrameTable
+
+PROGRESSIVE_ORDERS = (0, 1)
+
+__all__ = ["FrameTable", "Hdr", "StreamInfo", "VideoInfo", "probe"]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a file.
+
+    Attributes:
+        index: its number in the file.
+        kind: video, audio, subtitle, data or attachment.
+        codec: FFmpeg's name of its codec; None where FFmpeg does not know it.
+        language: ISO 639-2 code, or None.
+        title: its title, handler or file name, or None.
+        time_base: seconds per tick of its timestamps.
+        start: its first timestamp in ticks, or None.
+        disposition: FFmpeg's AV_DISPOSITION bits.
+        cover: a cover picture or thumbnail rather than a film.
+        tags: its metadata, as (key, value) pairs.
+    """
+
+    index: int
+    kind: str
+    codec: str | None
+    language: str | None
+    title: str | None = None
+    time_base: Fraction = Fraction(1, 1000)
+    start: int | None = None
+    disposition: int = 0
+    cover: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The stream in words, such as "audio stream 2 (aac, eng)"."""
+        details = ", ".join(part for part in (self.codec, self.language, self.title) if part)
+        return f"{'cover picture' if self.cover else f'{self.kind} stream'} {self.index}" + (
+            f" ({details})" if details else ""
+        )
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file is. Picklable; holds nothing of FFmpeg.
+
+    Attributes:
+        path: the file.
+        container: FFmpeg's name of its format, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        size_bytes: its size.
+        mtime_ns: when it was last changed.
+        stream_index: the stream that is upscaled: the first that is not a cover picture.
+        codec: FFmpeg's name of the stream's codec.
+        codec_tag: the stream's four-character code in its container, such as "hvc1", or "".
+        pix_fmt: FFmpeg's name of the pixel format as decoded.
+        width, height: of the decoded (cropped, not yet rotated) picture, in pixels.
+        layout: the layout of the planes that `decode_range` gives.
+        colour: what the samples of these planes mean.
+        rotation: degrees counter-clockwise that a player turns the picture by, from the display matrix.
+        display_matrix: the nine numbers of the display matrix as FFmpeg stores them, or None.
+        sample_aspect: width to height of one pixel; 1 where the file does not say.
+        rate: average frames per second.
+        duration: seconds from the first frame's start to the last frame's end; None for an empty table.
+        table: time of each frame.
+        streams: all streams of the file.
+        interlaced: whether frames are made of two fields.
+        sequential: None, or why the packets cannot be trusted: then `table` is what decoding the whole file gave,
+            and the video cannot be cut into segments.
+        notes: what the user should know, as sentences.
+        missing: timestamps of pictures that the file promises and decoding does not give (damage).
+        user_data: whether frames carry SEI user data messages (telemetry of some cameras).
+        hdr: mastering display and content light level, or None.
+        bit_rate: bits per second of the video stream, or 0 where unknown.
+        reorder_depth: frames that the decoder holds back to sort them.
+        tags: the container's metadata, as (key, value) pairs.
+        chapters: number of chapters.
+    """
+
+    path: Path
+    container: str
+    size_bytes: int
+    mtime_ns: int
+    stream_index: int
+    codec: str
+    codec_tag: str
+    pix_fmt: str
+    width: int
+    height: int
+    layout: PixelLayout
+    colour: Colour
+    rotation: int
+    display_matrix: tuple[int, ...] | None
+    sample_aspect: Fraction
+    rate: Fraction
+    duration: Fraction | None
+    table: FrameTable
+    streams: tuple[StreamInfo, ...]
+    interlaced: bool
+    sequential: str | None
+    notes: tuple[str, ...] = ()
+    missing: tuple[int, ...] = ()
+    user_data: bool = False
+    hdr: Hdr | None = None
+    bit_rate: int = 0
+    reorder_depth: int = 0
+    tags: tuple[tuple[str, str], ...] = ()
+    chapters: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.table)
+
+    @property
+    def stream(self) -> StreamInfo:
+        """The stream that is upscaled."""
+        return self.streams[self.stream_index]
+
+
+def probe(path: Path, decode: bool = False) -> VideoInfo:
+    """Find out what a video file is.
+
+    Args:
+        path: the file.
+        decode: build the frame table by decoding the whole video even if its packets look healthy. For a file
+            whose damage only showed while it was decoded.
+
+    Raises:
+        InputMissing, InputUnreadable, InputEmpty: by what the file system says.
+        NotAVideo: no container that can be read, or no frame in it that can be decoded.
+        NoPicture: sound only.
+        Encrypted: the samples are encrypted.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        packets = tables.read_packets(container, stream, path)
+        first = read_first_frames(path, stream.index)
+        info = _describe(container, stream, path, first)
+    reason = packets.distrust or tables.disagreement(packets, first.pts)
+    if reason is None and decode:
+        reason = "its pictures were counted by decoding them"
+    return _with_table(info, packets, reason)
+
+
+def _describe(container: InputContainer, stream: VideoStream, path: Path, first: FirstFrames) -> VideoInfo:
+    """Everything but the frame table, which is left empty."""
+    status = path.stat()
+    context = stream.codec_context
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        stream_index=stream.index,
+        codec=context.codec.canonical_name,
+        codec_tag=_printable(context.codec_tag),
+        pix_fmt=first.pix_fmt,
+        width=first.width,
+        height=first.height,
+        layout=first.source.layout,
+        colour=first.colour,
+        rotation=first.rotation,
+        display_matrix=first.display_matrix,
+        sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
+        rate=Fraction(stream.average_rate or stream.guessed_rate or 0),
+        duration=None,
+        table=FrameTable((), (), (), Fraction(stream.time_base or Fraction(1, 1000))),
+        streams=tuple(_stream_info(each) for each in container.streams),
+        interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
+        sequential=None,
+        notes=(first.source.note,) if first.source.note else (),
+        hdr=first.hdr,
+        bit_rate=stream.bit_rate or 0,
+        reorder_depth=context.reorder_depth,
+        tags=tuple(sorted(container.metadata.items())),
+        chapters=len(container.chapters()),
+    )
+
+
+def _printable(tag: str) -> str:
+    return tag if tag.isprintable() and tag.strip() else ""
+
+
+def _stream_info(stream: Stream) -> StreamInfo:
+    context = stream.codec_context
+    tags = dict(stream.metadata)
+    folded = {key.lower(): value for key, value in tags.items()}
+    language = folded.get("language")
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=context.codec.canonical_name if context else getattr(stream, "name", None),
+        language=None if language in (None, "und") else language,
+        title=folded.get("title") or folded.get("filename"),
+        time_base=Fraction(stream.time_base or Fraction(1, 1000)),
+        start=stream.start_time,
+        disposition=int(stream.disposition),
+        cover=stream.type == "video" and is_cover(stream),
+        tags=tuple(sorted(tags.items())),
+    )
+
+
+def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) -> VideoInfo:
+    missing: tuple[int, ...] = ()
+    notes = list(info.notes)
+    table = packets.table()
+    if reason is not None:
+        table, missing = tables.decode_table(info.path, info.stream_index, packets)
+        notes.append(f"frame times come from decoding the whole video: {reason}")
+    if missing:
+        notes.append(f"{len(missing)} pictures cannot be decoded; the time they take stays a gap")
+    if not len(table):
+        raise NotAVideo(f"{info.path}: no frame of it can be decoded")
+    return replace(
+        info,
+        table=table,
+        sequential=reason,
+        notes=tuple(notes),
+        missing=missing,
+        user_data=packets.user_data,
+        duration=table.duration,
+        rate=table.rate(info.rate),
+    )

@@ -1,0 +1,199 @@
+"""The frame table: which frames a video has and when each is shown, from packets or, failing that, from decoding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidsr.errors import Encrypted
+from vidsr.media.bitstream import NalFormat, PacketFacts, inspect
+from vidsr.media.container import AnyPacket, decode_in_order, demux
+
+# Codecs each of whose frames stands alone, so that "every packet is a key frame" is no sign of a broken index.
+INTRA_CODECS = {"mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "jpeg2000",
+                "cfhd", "v210", "magicyuv", "dvvideo", "cllc", "qtrle"}  # fmt: skip
+TELLING_CODECS = {"h264", "hevc", "vp8", "vp9"}
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """Time of each frame, in presentation order.
+
+    Attributes:
+        pts: when each frame is shown, in ticks of `time_base`, strictly ascending.
+        key: whether decoding can start at the frame.
+        durations: how long each frame is shown, in ticks; the last one's counts too.
+        time_base: seconds per tick.
+    """
+
+    pts: tuple[int, ...]
+    key: tuple[bool, ...]
+    durations: tuple[int, ...]
+    time_base: Fraction
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def end(self) -> int:
+        """The tick at which the last frame ends."""
+        return self.pts[-1] + self.durations[-1]
+
+    @property
+    def duration(self) -> Fraction | None:
+        """Seconds from the first frame's start to the last frame's end; None for an empty table."""
+        return (self.end - self.pts[0]) * self.time_base if self.pts else None
+
+    def time(self, index: int) -> Fraction:
+        """Seconds at which frame `index` is shown; the end of the video for index == len(table)."""
+        return (self.pts[index] if index < len(self.pts) else self.end) * self.time_base
+
+    def rate(self, declared: Fraction) -> Fraction:
+        """Average frames per second: the declared rate where it is true within 1 %, else what the table says."""
+        seconds = self.duration
+        if not seconds:
+            return declared or Fraction(25)
+        measured = len(self.pts) / seconds
+        if declared and abs(declared - measured) * 100 <= measured:
+            return declared
+        return Fraction(measured).limit_denominator(1001)
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of the video stream that give pictures, in presentation order, and whether they can be trusted.
+
+    Attributes:
+        pts, durations, key: of each packet.
+        time_base: seconds per tick.
+        distrust: None, or why they do not tell the frames.
+        user_data: whether any of them carries user data messages.
+    """
+
+    pts: tuple[int, ...]
+    durations: tuple[int, ...]
+    key: tuple[bool, ...]
+    time_base: Fraction
+    distrust: str | None
+    user_data: bool
+
+    def table(self) -> FrameTable:
+        """The frame table, trusting the packets."""
+        return FrameTable(self.pts, self.key, self.durations, self.time_base)
+
+
+class _Reader:
+    """Collects what matters of each packet, in decode order."""
+
+    def __init__(self, stream: VideoStream, path: Path) -> None:
+        context = stream.codec_context
+        self.path = path
+        self.codec = context.codec.canonical_name
+        self.form = NalFormat.of(self.codec, context.extradata)
+        self.entries: list[tuple[int | None, int, bool]] = []
+        self.broken = 0
+        self.user_data = False
+
+    def read(self, packet: AnyPacket) -> None:
+        if not self.entries and packet.has_sidedata("encryption_info"):
+            raise Encrypted(f"{self.path}: the video is encrypted; decrypt it first")
+        facts = inspect(bytes(packet), self.codec, self.form) if self.codec in TELLING_CODECS else PacketFacts()
+        self.broken += packet.is_corrupt or not facts.whole
+        self.user_data = self.user_data or facts.user_data
+        if facts.shown and not packet.is_discard:
+            key = packet.is_keyframe if facts.key is None else facts.key
+            self.entries.append((packet.pts, packet.duration or 0, key))
+
+    def distrust(self) -> str | None:
+        """Why the packets do not tell the frames."""
+        times = [pts for pts, _, _ in self.entries]
+        if not times:
+            return "its packets give no picture"
+        if None in times:
+            return f"{times.count(None)} packets have no timestamp"
+        if len(set(times)) < len(times):
+            return f"{len(times) - len(set(times))} packets have the timestamp of another"
+        if self.broken:
+            return f"{self.broken} packets are damaged"
+        if not self.entries[0][2]:
+            return "it does not begin with a key frame"
+        return None
+
+
+def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> Packets:
+    """Read the packets of a stream without decoding them.
+
+    Raises:
+        Encrypted: the packets are encrypted.
+    """
+    reader = _Reader(stream, path)
+    for packet in demux(container, stream):
+        reader.read(packet)
+    entries = sorted((pts, duration, key) for pts, duration, key in reader.entries if pts is not None)
+    pts = tuple(entry[0] for entry in entries)
+    key = tuple(entry[2] for entry in entries)
+    if all(key) and reader.codec not in INTRA_CODECS | TELLING_CODECS:
+        key = tuple(i == 0 for i in range(len(key)))  # an index that calls everything a key frame
+    durations = _durations(pts, [entry[1] for entry in entries], "mov" in container.format.name)
+    time_base = Fraction(stream.time_base or Fraction(1, 1000))
+    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data)
+
+
+def _durations(pts: tuple[int, ...], declared: list[int], declared_by_sum: bool) -> tuple[int, ...]:
+    """How long each frame is shown: until the next one; the last one as its packet says.
+
+    Packets declare the distance to the next packet in decode order. In MP4 their sum is exact and is the length of
+    the whole track, which tells the last frame's end even where frames are reordered.
+    """
+    if not pts:
+        return ()
+    steps = [after - before for before, after in itertools.pairwise(pts)]
+    last = declared[-1]
+    if declared_by_sum and all(each > 0 for each in declared):
+        last = pts[0] + sum(declared) - pts[-1]
+    if last <= 0:
+        last = declared[-1]
+    if steps and 2 * last < min(steps):  # no duration, or one that the demuxer guessed from a wrong rate
+        last = steps[-1]
+    last = max(last, 1)
+    return (*steps, last)
+
+
+def disagreement(packets: Packets, first: Sequence[int | None]) -> str | None:
+    """Why the timestamps of the first decoded frames contradict the packets, or None."""
+    if tuple(first) != packets.pts[: len(first)]:
+        return "its first decoded frames are not those that its packets promise"
+    return None
+
+
+def decode_table(path: Path, stream_index: int, packets: Packets) -> tuple[FrameTable, tuple[int, ...]]:
+    """Build the frame table by decoding the whole video.
+
+    Frames without a timestamp follow the one before at the stream's rate; a frame whose timestamp does not come
+    after the one before is moved one tick behind it, so that no frame is lost.
+
+    Returns:
+        the table, and the timestamps of packets that gave no frame.
+    """
+    pts: list[int] = []
+    key: list[bool] = []
+    last_duration = 0
+    step = 1
+    for frame, rate in decode_in_order(path, stream_index):
+        if not pts:
+            step = max(1, round(1 / (rate * packets.time_base))) if rate else 1
+        time = frame.pts if frame.pts is not None else frame.dts
+        if pts and time is None:
+            time = pts[-1] + step
+        time = time or 0
+        pts.append(max(time, pts[-1] + 1) if pts else time)
+        key.append(not key)
+        last_duration = frame.duration or step
+    table = FrameTable(tuple(pts), tuple(key), _durations(tuple(pts), [last_duration], False), packets.time_base)
+    return table, tuple(sorted(set(packets.pts) - set(pts)))
