@@ -1,0 +1,59 @@
+"""What the commands of this package share: a console, and errors as one line with the project's exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from vidsr.errors import OutputUnwritable, VidsrError
+
+# A file or pipe has no width; 80 columns would cut the tables.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+_errors = Console(stderr=True, highlight=False)
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a click command; an error of the project is printed as one line and decides the exit code."""
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except VidsrError as error:
+        _errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, by rename.
+
+    Raises:
+        OutputUnwritable: its folder is missing or may not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON values, by rename; infinite numbers become null."""
+    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and abs(value) == float("inf") else value

@@ -1,0 +1,239 @@
+"""`python -m training.evaluate`: a model beside bicubic and Lanczos, on pictures or on coded road clips.
+
+Pictures are cut to multiples of the scale, reduced by the antialiased bicubic (a = -0.5), rounded to 8 bits and
+enlarged again; bicubic and Lanczos are Pillow's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+from rich.table import Table
+
+from training.coded import ClipScore, coded_gain
+from training.console import console, run, write_json
+from training.data import Pixels, find_photos, read_picture, reduce
+from training.metrics import Lpips, Score, mean_score, score
+from training.sheet import Tile, telling_window, write_sheet
+from vidsr.errors import SettingsError
+from vidsr.model.registry import ModelFile, find_model
+from vidsr.model.upscaler import Upscaler
+
+Enlarge = Callable[[Pixels], Pixels]
+BASELINES = ("bicubic", "lanczos")
+_SHEET_ROWS, _SHEET_CROP = 8, 128
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """One picture: its file name, and the score of each method by name."""
+
+    name: str
+    scores: Mapping[str, Score]
+
+
+def pillow(kernel: Image.Resampling, scale: int) -> Enlarge:
+    """Pillow's enlargement of (H, W, 3) uint8 by a whole factor."""
+
+    def enlarge(pixels: Pixels) -> Pixels:
+        h, w = pixels.shape[:2]
+        return np.asarray(Image.fromarray(pixels).resize((w * scale, h * scale), kernel))
+
+    return enlarge
+
+
+def enlargers(name: str, upscaler: Upscaler) -> dict[str, Enlarge]:
+    """The methods to compare, the model last."""
+    scale = upscaler.scale
+    return {
+        "bicubic": pillow(Image.Resampling.BICUBIC, scale),
+        "lanczos": pillow(Image.Resampling.LANCZOS, scale),
+        name: upscaler.upscale,
+    }
+
+
+def evaluate_picture(
+    name: str, picture: Pixels, scale: int, methods: Mapping[str, Enlarge], lpips: Lpips
+) -> tuple[PictureScore, dict[str, Pixels]]:
+    """Reduce a picture (H, W, 3) and enlarge it by each method.
+
+    Returns:
+        the scores, and the pictures: "truth" and each method's.
+    """
+    h, w = (n // scale * scale for n in picture.shape[:2])
+    truth = np.ascontiguousarray(picture[:h, :w])
+    small = reduce(truth, scale)
+    pictures = {method: enlarge(small) for method, enlarge in methods.items()}
+    scores = {method: score(large, truth, scale, lpips) for method, large in pictures.items()}
+    return PictureScore(name, scores), {"truth": truth, **pictures}
+
+
+def means(pictures: Sequence[PictureScore]) -> dict[str, Score]:
+    """Each method's mean score."""
+    return {method: mean_score([p.scores[method] for p in pictures]) for method in pictures[0].scores}
+
+
+def sheet_row(result: PictureScore, pictures: Mapping[str, Pixels]) -> list[Tile]:
+    """Truth, bicubic and the model, cut to where bicubic errs most."""
+    model = list(result.scores)[-1]
+    window = telling_window(pictures["truth"], pictures["bicubic"], _SHEET_CROP)
+    tiles = [Tile(pictures["truth"][window], result.name)]
+    tiles += [
+        Tile(pictures[method][window], f"{method}  {result.scores[method].psnr_y:.2f} dB")
+        for method in ("bicubic", model)
+    ]
+    return tiles
+
+
+def picture_table(pictures: Sequence[PictureScore]) -> Table:
+    """Every picture's scores and their means."""
+    table = Table("picture", "method", title="PSNR in dB; Y is BT.601 with the border cut off; drift of 255")
+    for column in ("PSNR Y", "SSIM Y", "PSNR RGB", "SSIM RGB", "LPIPS", "drift", "CIEDE2000"):
+        table.add_column(column, justify="right", no_wrap=True)
+    rows = [(p.name, p.scores) for p in pictures] + [(f"mean of {len(pictures)}", means(pictures))]
+    for name, scores in rows:
+        for at, (method, s) in enumerate(scores.items()):
+            lpips = "not available" if s.lpips is None else f"{s.lpips:.4f}"
+            cells = (f"{s.psnr_y:.2f}", f"{s.ssim_y:.4f}", f"{s.psnr_rgb:.2f}", f"{s.ssim_rgb:.4f}", lpips)
+            table.add_row(name if at == 0 else "", method, *cells, f"{s.drift:.2f}", f"{s.ciede2000:.2f}")
+        table.add_section()
+    return table
+
+
+def gains(pictures: Sequence[PictureScore]) -> dict[str, float]:
+    """PSNR of Y over bicubic of the last method, by picture."""
+    model = list(pictures[0].scores)[-1]
+    return {p.name: p.scores[model].psnr_y - p.scores["bicubic"].psnr_y for p in pictures}
+
+
+def clip_table(clips: Sequence[ClipScore]) -> Table:
+    """Every clip at every CRF, and the means by CRF."""
+    table = Table("clip", "CRF", title="PSNR of luma in dB; gains over bicubic")
+    for column in ("frames", "bicubic", "Lanczos", "model", "worst frame"):
+        table.add_column(column, justify="right")
+    for c in clips:
+        cells = (f"{c.bicubic:.2f}", f"{c.lanczos:+.2f}", f"{c.gain:+.2f}", f"{c.worst:+.2f}")
+        table.add_row(c.clip, str(c.crf), str(c.frames), *cells)
+    table.add_section()
+    for crf, mean in clip_means(clips).items():
+        table.add_row("mean", str(crf), "", *(f"{mean[n]:{'+' if n != 'bicubic' else ''}.2f}" for n in mean), "")
+    return table
+
+
+def clip_means(clips: Sequence[ClipScore]) -> dict[int, dict[str, float]]:
+    """The mean of PSNR and gains by CRF; every clip counts alike."""
+    return {
+        crf: {
+            name: float(np.mean([getattr(c, name) for c in clips if c.crf == crf]))
+            for name in ("bicubic", "lanczos", "gain")
+        }
+        for crf in sorted({c.crf for c in clips})
+    }
+
+
+def _describe(model: ModelFile, upscaler: Upscaler, lpips: Lpips) -> dict[str, Any]:
+    state = lpips.reason and f"not available: {lpips.reason}"
+    origin = "0.1, AlexNet" if lpips.published else "0.1, AlexNet of another file than the published one"
+    return {
+        "model": model.name,
+        "sha256": model.sha256,
+        "scale": upscaler.scale,
+        "backend": upscaler.backend,
+        "lpips": state or origin,
+    }
+
+
+def _pictures(
+    folder: Path, model: ModelFile, upscaler: Upscaler, lpips: Lpips, sheet: Path | None
+) -> list[PictureScore]:
+    photos = find_photos(folder)
+    methods = enlargers(model.name, upscaler)
+    shown = {photos[i] for i in np.linspace(0, len(photos) - 1, min(_SHEET_ROWS, len(photos))).astype(int)}
+    results, rows = [], []
+    with console.status("evaluating") as status:
+        for number, photo in enumerate(photos, 1):
+            status.update(f"{photo.name} ({number} of {len(photos)})")
+            result, pictures = evaluate_picture(photo.name, read_picture(photo), upscaler.scale, methods, lpips)
+            results.append(result)
+            if photo in shown:
+                rows.append(sheet_row(result, pictures))
+    if sheet:
+        write_sheet(sheet, rows)
+    return results
+
+
+def _clips(clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frames: int) -> list[ClipScore]:
+    with console.status("coding and evaluating"):
+        return [coded_gain(clip, crf, upscaler, frames) for clip in clips for crf in crfs]
+
+
+def _crfs(text: str) -> list[int]:
+    try:
+        crfs = [int(part) for part in text.split(",")]
+    except ValueError:
+        crfs = []
+    if not crfs or not all(0 <= crf <= 51 for crf in crfs):
+        raise SettingsError(f"--crf is {text!r}; give whole numbers from 0 to 51, such as 23,28")
+    return crfs
+
+
+@click.command()
+@click.option("--model", "name", required=True, help="A bundled model's name or a weights file.")
+@click.option("--scale", type=click.Choice([2, 4]), default=2, show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), help="A folder of pictures.")
+@click.option("--clips", type=click.Path(path_type=Path), multiple=True, help="A road clip; more may follow it.")
+@click.argument("more_clips", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--crf", default="23,28", show_default=True, help="What the clips are coded at.")
+@click.option("--frames", type=click.IntRange(1), default=10, show_default=True, help="Frames of each clip.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights as torchvision has them.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with crops here.")
+def evaluate(
+    name: str,
+    scale: int,
+    data: Path | None,
+    clips: tuple[Path, ...],
+    more_clips: tuple[Path, ...],
+    crf: str,
+    frames: int,
+    device: str,
+    lpips_backbone: Path | None,
+    json_file: Path | None,
+    sheet: Path | None,
+) -> None:
+    """Print a model's figures beside bicubic's and Lanczos', on a folder of pictures or on coded road clips."""
+    clips = clips + more_clips
+    if bool(data) == bool(clips):
+        raise SettingsError("give either --data FOLDER or --clips FILE...")
+    crfs = _crfs(crf)
+    model = find_model(name, scale)
+    upscaler = Upscaler(str(model.path), device=device, scale=scale, backend="torch")
+    if data:
+        lpips = Lpips(lpips_backbone)
+        pictures = _pictures(data, model, upscaler, lpips, sheet)
+        console.print(picture_table(pictures))
+        by_picture = gains(pictures)
+        worst = min(by_picture, key=by_picture.__getitem__)
+        console.print(f"Y over bicubic: worst picture {worst} {by_picture[worst]:+.2f} dB")
+        values = _describe(model, upscaler, lpips)
+        console.print(f"{model.name}, {upscaler.backend}, LPIPS {values['lpips']}")
+        values |= {"pictures": [asdict(p) for p in pictures]}
+        values |= {"mean": {method: asdict(s) for method, s in means(pictures).items()}}
+    else:
+        scores = _clips(clips, crfs, upscaler, frames)
+        console.print(clip_table(scores))
+        values = {"model": model.name, "sha256": model.sha256, "scale": scale, "backend": upscaler.backend}
+        values |= {"clips": [asdict(c) for c in scores], "mean": clip_means(scores)}
+    if json_file:
+        write_json(json_file, values)
+
+
+if __name__ == "__main__":
+    run(evaluate)

@@ -1,0 +1,70 @@
+"""Contact sheets: rows of labelled pictures as one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from training.data import Pixels
+from training.metrics import block_means
+from vidsr.errors import OutputUnwritable
+
+_GAP, _LINE = 8, 20
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture (H, W, 3) uint8 and the line below it."""
+
+    pixels: Pixels
+    label: str
+
+
+def telling_window(truth: Pixels, other: Pixels, side: int) -> tuple[slice, slice]:
+    """The square, of at most `side` pixels, where `other` is furthest from `truth`: (rows, columns)."""
+    h, w = truth.shape[:2]
+    side = min(side, h, w)
+    step = 8
+    error = block_means((truth.astype(np.float64) - other) ** 2, step).mean(-1)
+    blocks = max(side // step, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(error, (min(blocks, h // step), min(blocks, w // step)))
+    y, x = np.unravel_index(windows.mean((2, 3)).argmax(), windows.shape[:2])
+    top, left = min(int(y) * step, h - side), min(int(x) * step, w - side)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def write_sheet(path: Path, rows: Sequence[Sequence[Tile]], zoom: int = 2) -> None:
+    """Write the sheet as PNG, by rename.
+
+    Args:
+        path: the file to write.
+        rows: tiles; each is shown with its pixels repeated `zoom` times.
+        zoom: a whole factor.
+
+    Raises:
+        OutputUnwritable: its folder is missing or may not be written.
+    """
+    columns = max(len(row) for row in rows)
+    width = max(tile.pixels.shape[1] for row in rows for tile in row) * zoom
+    heights = [max(tile.pixels.shape[0] for tile in row) * zoom for row in rows]
+    size = (columns * (width + _GAP) + _GAP, sum(h + _LINE + _GAP for h in heights) + _GAP)
+    sheet = Image.new("RGB", size, (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = _GAP + column * (width + _GAP)
+            large = np.kron(tile.pixels, np.ones((zoom, zoom, 1), np.uint8))
+            sheet.paste(Image.fromarray(large), (left, top))
+            draw.text((left, top + height + 2), tile.label, (0, 0, 0), font)
+        top += height + _LINE + _GAP
+    part = path.with_name(path.name + ".part")
+    try:
+        sheet.save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
