@@ -1,0 +1,264 @@
+"""Photographs and pairs (small input, large target) in memory as uint8, cropped on the training device.
+
+Two kinds of pairs share one form, `Pairs`: clean ones, each a photograph and its antialiased bicubic reduction, and
+coded ones (`training.degrade`). A luma pair holds 8-bit limited-range Y, as a video decoder hands it to the generator.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SMALLEST = 256
+# Y of BT.601 (ITU-R BT.601-7, 2.5.1) and of BT.709 (ITU-R BT.709-6, 3.2); still pictures are measured in the first.
+LUMA = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
+Colour = Literal["rgb", "luma"]
+Pixels = NDArray[np.uint8]
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """The photographs below a folder, sorted; the segmentation masks of ADE20K's layouts are left out.
+
+    In `ADEChallengeData2016` photographs are below `images/` and masks below `annotations/`; in the full
+    `ADE20K_*` tree a photograph `NAME.jpg` has its masks `NAME_seg.png`, `NAME_parts_1.png` and, in a folder `NAME`,
+    `instance_*.png` beside it.
+
+    Raises:
+        InputMissing: no such folder.
+        NoPicture: nothing in it is a photograph.
+    """
+    if not folder.is_dir():
+        raise InputMissing(f"{folder} is not a folder; --data wants a folder of pictures")
+    found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    photos = [p for p in found if not _is_mask(p.relative_to(folder))]
+    if not photos:
+        raise NoPicture(f"{folder} holds no photographs ({len(found)} masks); give a folder with pictures to --data")
+    return photos
+
+
+def _is_mask(path: Path) -> bool:
+    name = path.stem.lower()
+    if path.suffix.lower() != ".png":
+        return False
+    in_masks = any(part.lower().startswith("annotations") for part in path.parts[:-1])
+    return in_masks or name.endswith("_seg") or "_parts_" in name or name.startswith("instance_")
+
+
+def read_picture(path: Path) -> Pixels:
+    """One picture as RGB, (H, W, 3) uint8: turned upright, alpha over black, the first picture of an animation,
+    16-bit grey scaled to 8 bits.
+
+    Raises:
+        InputUnreadable: it cannot be decoded.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.seek(0)
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):
+                grey = np.asarray(image).astype(np.int64)
+                image = Image.fromarray((grey >> 8 if grey.max() > 255 else grey).astype(np.uint8))
+            if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+                rgba = image.convert("RGBA")
+                image = Image.new("RGB", image.size)
+                image.paste(rgba, mask=rgba.getchannel("A"))
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputUnreadable(f"{path} cannot be decoded ({error}); remove it or save it again") from error
+
+
+def read_photo(path: Path) -> Pixels:
+    """As `read_picture`, and reflected out to 256 pixels where it is smaller."""
+    pixels = read_picture(path)
+    h, w = pixels.shape[:2]
+    while min(h, w) < SMALLEST:  # a reflection adds at most the picture's own size less one
+        extra = [(0, min(max(SMALLEST - n, 0), max(n - 1, 1))) for n in (h, w)]
+        pixels = np.pad(pixels, (*extra, (0, 0)), mode="reflect" if min(h, w) > 1 else "edge")
+        h, w = pixels.shape[:2]
+    return pixels
+
+
+def read_photos(paths: Iterable[Path]) -> Iterator[tuple[Path, Pixels]]:
+    """The pictures that can be read; a broken one is reported and skipped.
+
+    Raises:
+        NoPicture: none could be read.
+    """
+    count = 0
+    for path in paths:
+        try:
+            pixels = read_photo(path)
+        except InputUnreadable as error:
+            log.warning("skipped: %s", error.message)
+            continue
+        count += 1
+        yield path, pixels
+    if not count:
+        raise NoPicture("none of the pictures could be read; give other photographs to --data")
+
+
+def luma(pixels: NDArray[np.generic], matrix: str = "bt601") -> NDArray[np.float64]:
+    """Limited-range Y, 16 to 235, not rounded, of (..., 3) RGB in 0 to 255."""
+    return np.asarray(16.0 + pixels.astype(np.float64) @ np.asarray(LUMA[matrix]) * (219.0 / 255.0))
+
+
+def planes(pixels: Pixels, colour: Colour, matrix: str = "bt601") -> Pixels:
+    """(H, W, 3) RGB -> the generator's planes, (1 or 3, H, W) uint8."""
+    if colour == "luma":
+        return np.rint(luma(pixels, matrix)).astype(np.uint8)[None]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def reduce(pixels: Pixels, scale: int) -> Pixels:
+    """(H, W, 3) RGB -> (H / scale, W / scale, 3), antialiased bicubic (a = -0.5), rounded to 8 bits."""
+    h, w = pixels.shape[:2]
+    image = Image.fromarray(pixels).resize((w // scale, h // scale), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def clean_pair(pixels: Pixels, scale: int, colour: Colour) -> tuple[Pixels, Pixels]:
+    """(small, large) planes of a photograph whose sides are cut to multiples of the scale.
+
+    The reduction is made of the RGB picture and rounded before the luma is taken, as the test sets are.
+    """
+    h, w = (n // scale * scale for n in pixels.shape[:2])
+    large = np.ascontiguousarray(pixels[:h, :w])
+    return planes(reduce(large, scale), colour), planes(large, colour)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures of any size, one after another in two flat uint8 tensors; crops are gathered by index on the device.
+
+    Attributes:
+        scale: large over small.
+        low: every small picture's planes, flat.
+        high: every large picture's planes, flat.
+        table: (pictures, 3) int64: offset into `low`, height and width of the small picture. A large picture's
+            offset is scale * scale times that of the small one.
+        depth: planes of each picture, 1 or 3.
+    """
+
+    scale: int
+    low: Tensor
+    high: Tensor
+    table: Tensor
+    depth: int
+
+    @staticmethod
+    def of(pictures: Sequence[tuple[Pixels, Pixels]], scale: int) -> Pairs:
+        """Gather (small (P, h, w), large (P, h * scale, w * scale)) pairs."""
+        rows, offset = [], 0
+        for small, large in pictures:
+            depth, h, w = small.shape
+            if large.shape != (depth, h * scale, w * scale):
+                raise ValueError(f"a pair of {small.shape} and {large.shape} is not {scale}x")
+            rows.append((offset, h, w))
+            offset += small.size
+        low = torch.from_numpy(np.concatenate([small.reshape(-1) for small, _ in pictures]))
+        high = torch.from_numpy(np.concatenate([large.reshape(-1) for _, large in pictures]))
+        return Pairs(scale, low, high, torch.tensor(rows), pictures[0][0].shape[0])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def to(self, device: torch.device) -> Pairs:
+        """The same on another device."""
+        return Pairs(self.scale, self.low.to(device), self.high.to(device), self.table, self.depth)
+
+    def split(self, count: int) -> tuple[Pairs, Pairs]:
+        """(all but the last `count` pictures, those), over the same pixels; at least one picture in each."""
+        at = max(len(self) - count, 1)
+        return replace(self, table=self.table[:at]), replace(self, table=self.table[min(at, len(self) - 1) :])
+
+    def sample(
+        self, count: int, patch: int, random: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor]:
+        """Random crops, each flipped and turned at random.
+
+        Args:
+            count: crops, over all parts.
+            patch: side of the small crop.
+            random: a CPU generator; equal states give equal crops on any device.
+            part: (number, parts): every parts-th crop is returned, from that number on.
+
+        Returns:
+            (count, P, patch, patch) and (count, P, patch * scale, patch * scale), float32 in [0, 1].
+
+        Raises:
+            SettingsError: a picture is smaller than the patch.
+        """
+        if patch > int(self.table[:, 1:].min()):
+            raise SettingsError(f"patch is {patch}, but the smallest picture has {int(self.table[:, 1:].min())} pixels")
+        mine = slice(part[0], None, part[1])
+        which = torch.randint(len(self), (count,), generator=random)[mine]
+        place = torch.rand(count, 2, generator=random)[mine]
+        turn = torch.randint(8, (count,), generator=random)[mine]
+        return (
+            self._gather(self.low, 1, which, place, turn, patch),
+            self._gather(self.high, self.scale, which, place, turn, patch),
+        )
+
+    def _gather(self, flat: Tensor, factor: int, which: Tensor, place: Tensor, turn: Tensor, patch: int) -> Tensor:
+        offset, h, w = self.table[which].unbind(1)
+        corner_y = (place[:, 0] * (h - patch + 1)).long() * factor
+        corner_x = (place[:, 1] * (w - patch + 1)).long() * factor
+        n = patch * factor
+        along = torch.arange(n)
+        y = along[None, :, None].expand(len(which), n, n)
+        x = along[None, None, :].expand(len(which), n, n)
+        swap, flip_y, flip_x = ((turn >> bit & 1).bool()[:, None, None] for bit in range(3))
+        y, x = torch.where(swap, x, y), torch.where(swap, y, x)
+        y, x = torch.where(flip_y, n - 1 - y, y), torch.where(flip_x, n - 1 - x, x)
+        width, height = w * factor, h * factor
+        pixel = (corner_y[:, None, None] + y) * width[:, None, None] + corner_x[:, None, None] + x
+        plane = torch.arange(self.depth)[None, :, None, None] * (width * height)[:, None, None, None]
+        index = offset[:, None, None, None] * factor * factor + plane + pixel[:, None]
+        return flat[index.to(flat.device)].float() / 255.0
+
+    def picture(self, index: int) -> tuple[Tensor, Tensor]:
+        """One whole pair, (1, P, h, w) and (1, P, h * scale, w * scale), float32 in [0, 1]."""
+        offset, h, w = (int(v) for v in self.table[index])
+        s, size = self.scale, self.depth * h * w
+        low = self.low[offset : offset + size].reshape(1, self.depth, h, w)
+        high = self.high[offset * s * s : (offset + size) * s * s].reshape(1, self.depth, h * s, w * s)
+        return low.float() / 255.0, high.float() / 255.0
+
+    def save(self, path: Path) -> None:
+        """Write as one safetensors file, by rename."""
+        part = path.with_name(path.name + ".part")
+        about = {"pairs": json.dumps({"scale": self.scale, "depth": self.depth})}
+        save_file({"low": self.low, "high": self.high, "table": self.table}, part, metadata=about)
+        part.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> Pairs:
+        """Read what `save` wrote.
+
+        Raises:
+            InputUnreadable: not such a file.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads(file.metadata()["pairs"])
+                low, high, table = (file.get_tensor(name) for name in ("low", "high", "table"))
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise InputUnreadable(f"{path} is no file of pairs; write it with training.degrade --bank") from error
+        return Pairs(about["scale"], low, high, table, about["depth"])

@@ -1,0 +1,170 @@
+"""Where a run's batches come from: clean pairs, coded pairs from a bank that is renewed behind its back, or both."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.data import Pairs, clean_pair, find_photos, read_photos
+from training.degrade import write_bank
+from training.presets import Preset
+from vidsr.errors import SettingsError
+
+_PATIENCE_SECONDS = 3600.0
+
+
+class RenewedBank:
+    """A bank of coded pairs; while one is in use, a background process codes the next.
+
+    Bank number k depends on the preset's seed and k alone, so that a resumed run sees what an unbroken one would.
+    """
+
+    def __init__(self, folder: Path, photos: Sequence[Path], preset: Preset, device: torch.device, maker: bool) -> None:
+        self.folder, self.photos, self.preset, self.device, self.maker = folder, photos, preset, device, maker
+        self._number = -1
+        self._pairs: Pairs | None = None
+        self._next: Future[None] | None = None
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, context, initializer=os.nice, initargs=(15,)) if maker else None
+
+    def pairs(self, step: int) -> Pairs:
+        """The bank for a step; waits where it is not yet made."""
+        number = step // self.preset.renew_every
+        if number != self._number or self._pairs is None:
+            self._wait_for(number)
+            self._pairs = Pairs.load(self._path(number)).to(self.device)
+            self._number = number
+            if self.maker:
+                self._path(number - 1).unlink(missing_ok=True)
+                if (number + 1) * self.preset.renew_every < self.preset.steps or self.preset.minutes:
+                    self._next = self._start(number + 1)
+        return self._pairs
+
+    def close(self) -> None:
+        """Stop the background process."""
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"bank-{number}.safetensors"
+
+    def _start(self, number: int) -> Future[None] | None:
+        if self._pool is None or self._path(number).exists():
+            return None
+        p = self.preset
+        arguments = (self._path(number), self.photos, p.generator.scale, p.clips, (p.seed, number), p.degradation)
+        return self._pool.submit(write_bank, *arguments)
+
+    def _wait_for(self, number: int) -> None:
+        if self.maker:
+            made = self._next or self._start(number)
+            if made is not None:
+                made.result()
+            self._next = None
+            return
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self._path(number).exists():
+            if time.monotonic() > deadline:
+                raise SettingsError(f"{self._path(number)} did not appear; --run must be a folder that workers share")
+            time.sleep(0.5)
+
+
+@dataclass
+class Source:
+    """What a trainer draws from.
+
+    Attributes:
+        clean: clean pairs, or None.
+        coded: coded pairs, or a bank of them, or None.
+        held: pictures to validate on, trained on by none.
+        clean_share: the part of a batch that is clean.
+    """
+
+    clean: Pairs | None
+    coded: Pairs | RenewedBank | None
+    held: Pairs
+    clean_share: float
+
+    def sample(
+        self, step: int, batch: int, patch: int, random: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor]:
+        """(small, large) crops of a step, float32 in [0, 1].
+
+        Args:
+            step: of the run; a bank that is renewed goes by it.
+            batch: crops over all workers.
+            patch: side of the small crop.
+            random: a CPU generator in the same state in every worker.
+            part: (number, count) of this worker, which gets every count-th crop.
+        """
+        clean = batch if self.coded is None else round(batch * self.clean_share) if self.clean else 0
+        drawn = []
+        if self.coded is not None and batch > clean:
+            coded = self.coded.pairs(step) if isinstance(self.coded, RenewedBank) else self.coded
+            drawn.append(coded.sample(batch - clean, patch, random, part))
+        if self.clean is not None and clean:
+            drawn.append(self.clean.sample(clean, patch, random, part))
+        low, high = zip(*drawn, strict=True)
+        return torch.cat(low), torch.cat(high)
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        if isinstance(self.coded, RenewedBank):
+            self.coded.close()
+
+
+def open_source(
+    preset: Preset, data: Path | None, bank: Path | None, folder: Path, device: torch.device, maker: bool = True
+) -> Source:
+    """Read photographs into memory and make, or read, the coded pairs.
+
+    Args:
+        preset: how much of the data is coded, and how.
+        data: a folder of photographs; None trains from the bank alone.
+        bank: coded pairs written by `training.degrade --bank`; None codes them here where the preset wants any.
+        folder: where banks are kept.
+        device: where the pixels are to lie.
+        maker: code the banks; one of several workers does.
+
+    Raises:
+        SettingsError: the preset, the data and the bank do not fit each other.
+        NoPicture: the folder has no photographs that can be read.
+    """
+    shape = preset.generator
+    wants_coded = preset.clean_share < 1
+    if wants_coded and shape.colour == "rgb":
+        raise SettingsError("coded pairs hold luma; set generator.colour=luma, or clean_share=1")
+    if data is None and (bank is None or not wants_coded):
+        raise SettingsError(f"preset {preset.name} trains on photographs; give --data")
+    clean = held = None
+    photos: list[Path] = []
+    if data is not None:
+        photos = find_photos(data)
+        order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(preset.seed)).tolist()
+        photos = [photos[i] for i in order]
+        read = [clean_pair(pixels, shape.scale, shape.colour) for _, pixels in read_photos(photos)]
+        count = min(preset.held_out, max(len(read) - 1, 1))
+        held = Pairs.of(read[:count], shape.scale)
+        clean = Pairs.of(read[count:] or read, shape.scale).to(device)
+        photos = photos[count:] or photos
+    coded: Pairs | RenewedBank | None = None
+    if wants_coded and bank is not None:
+        stored = Pairs.load(bank)
+        if stored.scale != shape.scale:
+            raise SettingsError(f"{bank} holds pairs of {stored.scale}x, not {shape.scale}x; give another --bank")
+        coded, held = stored.split(preset.held_out)
+        coded = coded.to(device)
+    elif wants_coded:
+        coded = RenewedBank(folder, photos, preset, device, maker)
+    assert held is not None  # one of data and bank is there
+    return Source(clean, coded, held.to(device), preset.clean_share)

@@ -1,0 +1,200 @@
+"""`python -m training.train PRESET --data FOLDER --run FOLDER`: fit the generator that vidsr runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from training.checkpoint import NAME as CHECKPOINT
+from training.distributed import run_on_workers
+from training.loop import Progress as RunProgress
+from training.loop import Trainer
+from training.presets import Preset, differences, override, preset, to_json
+from training.source import open_source
+from training.workers import Group
+from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError, VidsrError
+
+CONFIG = "config.json"
+
+
+def fit(
+    wanted: Preset,
+    data: Path | None,
+    folder: Path,
+    *,
+    bank: Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    workers: int = 1,
+    lpips_backbone: Path | None = None,
+    vgg_backbone: Path | None = None,
+    report: Callable[[RunProgress], None] = lambda _: None,
+) -> Path:
+    """Train, and return the weights file, `folder/NAME.safetensors`.
+
+    Beside it lie `config.json`, the last weights of each stage (`content.safetensors`, ...), the checkpoint and
+    TensorBoard's events.
+
+    Args:
+        wanted: the run.
+        data: a folder of photographs; None trains from `bank` alone.
+        folder: of the run.
+        bank: coded pairs; None codes them where the preset wants any.
+        device: "auto", "cpu" or "cuda".
+        resume: go on from the folder's checkpoint.
+        workers: processes, each with its share of the batch.
+        lpips_backbone, vgg_backbone: weights for those losses.
+        report: told of the progress; by one worker alone, and not where there are several.
+
+    Raises:
+        SettingsError: another preset than the run that is resumed, or workers that do not fit the batch.
+        OutputExists: the folder holds a run and `resume` is not set.
+        VidsrError: what reading the data and training raise.
+    """
+    if not 1 <= workers <= wanted.batch:
+        raise SettingsError(f"{workers} workers cannot share a batch of {wanted.batch}; use 1 to {wanted.batch}")
+    folder.mkdir(parents=True, exist_ok=True)
+    _settle_config(wanted, folder, resume)
+    backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
+    work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
+    chosen = choose_device(device)
+    if workers == 1:
+        work(report, Group(), chosen)
+    else:
+        run_on_workers(workers, folder, partial(work, None), gpus=chosen.type == "cuda")
+    return folder / f"{wanted.name}.safetensors"
+
+
+def _work(
+    wanted: Preset,
+    data: Path | None,
+    bank: Path | None,
+    folder: Path,
+    resume: bool,
+    backbones: dict[str, Path | None],
+    report: Callable[[RunProgress], None] | None,
+    group: Group,
+    device: torch.device,
+) -> None:
+    source = open_source(wanted, data, bank, folder, device, maker=group.first)
+    try:
+        trainer = Trainer(wanted, source, folder, device, group, backbones)
+        if resume:
+            trainer.resume()
+        trainer.run(report or (lambda _: None))
+    finally:
+        source.close()
+
+
+def _settle_config(wanted: Preset, folder: Path, resume: bool) -> None:
+    """Write the run's resolved preset, or hold it against the one that is resumed."""
+    path = folder / CONFIG
+    if resume:
+        if not path.is_file():
+            raise InputMissing(f"{folder} holds no {CONFIG} to resume; start without --resume")
+        before = json.loads(path.read_text())
+        changed = differences(before, to_json(wanted))
+        if changed:
+            raise SettingsError(
+                f"{folder} was started with other values of {', '.join(changed)}; "
+                "resume with the same ones, or start a new --run"
+            )
+    elif (folder / CHECKPOINT).exists():
+        raise OutputExists(f"{folder} holds a run already; go on with --resume, or give another --run")
+    part = path.with_name(CONFIG + ".part")
+    part.write_text(json.dumps(to_json(wanted), indent=2) + "\n")
+    part.replace(path)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes a GPU where there is one.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"--device {name}: there is no GPU that torch can use; use --device cpu")
+    return torch.device(name)
+
+
+@click.command()
+@click.argument("name", metavar="PRESET")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of photographs, or an ADE20K tree.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--bank", type=click.Path(path_type=Path), help="Coded pairs that training.degrade --bank wrote.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Replace any field of the preset.")
+@click.option("--minutes", type=click.FloatRange(min=0.01), help="Train so long, in place of the preset's steps.")
+@click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
+@click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="GPUs or machines, through Ray Train.")
+@click.option("--device", default="auto", help="auto, cpu or cuda.")
+@click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights, for the loss lpips.")
+@click.option("--vgg-backbone", type=click.Path(path_type=Path), help="VGG19's weights, for the loss vgg.")
+def main(
+    name: str,
+    data: Path | None,
+    folder: Path,
+    bank: Path | None,
+    assignments: tuple[str, ...],
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    workers: int,
+    device: str,
+    lpips_backbone: Path | None,
+    vgg_backbone: Path | None,
+) -> None:
+    """Train PRESET (training/presets.py lists them)."""
+    console = Console(stderr=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)])
+    try:
+        wanted = override(preset(name), assignments)
+        if minutes:
+            wanted = replace(wanted, minutes=minutes)
+        if steps:
+            wanted = replace(wanted, steps=steps, minutes=0.0)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(f"{wanted.name}: reading pictures", total=1.0)
+            path = fit(
+                wanted,
+                data,
+                folder,
+                bank=bank,
+                device=device,
+                resume=resume,
+                workers=workers,
+                lpips_backbone=lpips_backbone,
+                vgg_backbone=vgg_backbone,
+                report=lambda at: bar.update(task, completed=at.share, description=f"{wanted.name} {_line(at)}"),
+            )
+            bar.update(task, completed=1.0)
+    except VidsrError as error:
+        console.print(f"error: {error.message}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print(f"stopped; go on with --resume --run {folder}", markup=False)
+        sys.exit(Interrupted.exit_code)
+    console.print(f"{path}", markup=False)
+
+
+def _line(at: RunProgress) -> str:
+    gain = "" if at.gain is None else f", {at.gain:+.2f} dB over bicubic"
+    return f"{at.stage} step {at.step}, loss {at.loss:.4f}{gain}"
+
+
+if __name__ == "__main__":
+    main()
