@@ -28,7 +28,8 @@
     ├── RunError              60
     │   ├── SegmentFailed     61    one part of the video failed three times
     │   ├── VerifyFailed      62    the result is not the same file, only larger
-    │   └── ClusterError      63    Ray cannot be started or reached
+    │   ├── ClusterError      63    Ray cannot be started or reached
+    │   └── SomeFailed        64    a folder is finished, but not every video of it has a result
     └── Interrupted          130    Ctrl-C; finished segments are kept for the next run
 
 A run that made a result from a damaged source exits with SALVAGED (3).
@@ -216,6 +217,12 @@ class ClusterError(RunError):
     """Ray cannot be started or reached."""
 
     exit_code = 63
+
+
+class SomeFailed(RunError):
+    """A folder is finished, but not every video of it has a result."""
+
+    exit_code = 64
 
 
 class Interrupted(VidsrError):
