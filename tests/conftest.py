@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.browser import Browser, find_chromium
 from tests.nearest import nearest_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,3 +26,14 @@ def shared_data() -> Path:
 def nearest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights file of a 2x model that repeats pixels."""
     return nearest_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; the test is skipped where none is installed."""
+    programs = find_chromium()
+    if programs is None:
+        pytest.skip("no chromium and chromedriver on this machine (Debian: apt install chromium-driver)")
+    opened = Browser(*programs, tmp_path_factory.mktemp("chromium"))
+    yield opened
+    opened.close()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.media.numbered import TIMES, write_numbered
+from vidsr.errors import InputMissing, NotAVideo, OutputUnwritable, SettingsError
+from vidsr.media.compare import thumbnail_pair, write_page, write_still
+from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames
+from vidsr.media.proxy import to_picture
+from vidsr.media.still import busiest_places
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("pair")
+    return write_numbered(folder / "a.mp4", 96, 64), write_numbered(folder / "a_2x.mp4", 192, 128, lift=3)
+
+
+def page_data(page: Path) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())
+    assert found
+    data: dict[str, object] = json.loads(found[1])
+    return data
+
+
+def test_the_pages_numbers_are_of_these_frames(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    write_page(*pair, page, start=0.4, seconds=0.5)
+    data = page_data(page)
+    times = [t / 90_000 for t in TIMES if 0.4 <= t / 90_000 < 0.9]
+    assert data["start"] == pytest.approx(times[0], abs=1e-5)
+    assert data["times"] == pytest.approx([t - times[0] for t in times], abs=1e-5)
+    assert data["shift"] == pytest.approx([3] * len(times), abs=0.3)
+    # The difference is 3 code values, so PSNR is 10 log10(255^2 / 9) = 38.6 dB, less what the bars' edges cost.
+    assert data["psnr"] == pytest.approx([37.6] * len(times), abs=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_frame_that_one_video_lacks_is_passed_over(tmp_path: Path) -> None:
+    whole = write_numbered(tmp_path / "a.mp4", 96, 64)
+    lacking = write_numbered(tmp_path / "b.mp4", 192, 128, times=[t for i, t in enumerate(TIMES) if i not in (4, 5)])
+    found = [round(p.time * 90_000) for p in pair_frames(open_clip(whole), open_clip(lacking), 0, 10)]
+    assert found == [t for i, t in enumerate(TIMES) if i not in (4, 5)]
+
+
+def test_the_same_picture_agrees_exactly() -> None:
+    large = np.full((64, 64), 100, np.float32)
+    assert fidelity(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
+    psnr, shift = fidelity(np.full((32, 32), 98, np.float32), large)
+    assert (psnr, shift) == (pytest.approx(10 * np.log10(255**2 / 4)), 2.0)
+
+
+def test_the_still_shows_the_frame_that_was_asked_for(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    png = tmp_path / "still.png"
+    write_still(*pair, png, time=TIMES[21] / 90_000 + 0.001)
+    with Image.open(png) as still:
+        pixels = np.asarray(still.convert("L"))
+    for left in (16, 16 + 960 + 16):
+        bars = [pixels[400, left + 960 * (2 * bit + 1) // 12] > 128 for bit in range(6)]
+        assert sum(bright << bit for bit, bright in enumerate(bars)) == 21
+
+
+def test_thumbnails_are_small_jpegs_of_both(pair: tuple[Path, Path]) -> None:
+    for jpeg in thumbnail_pair(*pair, width=48):
+        with Image.open(BytesIO(jpeg)) as picture:
+            assert picture.format == "JPEG"
+            assert picture.size == (48, 32)
+
+
+def test_the_crops_are_where_the_edges_are() -> None:
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[60:80:2, 150:170] = 255
+    assert busiest_places(Image.fromarray(pixels), 50, 50, 1) == [(150, 50, 200, 100)]
+
+
+def test_a_turned_video_is_upright_and_ten_bits_are_read(shared_data: Path) -> None:
+    clip = open_clip(shared_data / "video" / "rotated.mp4")
+    pair = next(pair_frames(clip, clip, 0, 1))
+    picture = to_picture(pair.source, clip, clip.width // 4, clip.height // 4)
+    assert picture.height > picture.width
+    assert luma(pair.source).shape == (clip.height, clip.width)
+    deep = open_clip(shared_data / "video" / "h264_10bits.mp4")
+    plane = luma(next(pair_frames(deep, deep, 0, 1)).source)
+    assert 100 < plane.max() < 256
+
+
+def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    source, result = pair
+    page = tmp_path / "page.html"
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 100)
+    with pytest.raises(InputMissing, match=r"gone\.mp4"):
+        write_page(tmp_path / "gone.mp4", result, page)
+    with pytest.raises(NotAVideo, match=r"broken\.mp4"):
+        write_page(source, broken, page)
+    with pytest.raises(NotAVideo, match="common frame"):
+        write_page(source, result, page, start=100)
+    with pytest.raises(SettingsError, match="not an enlargement"):
+        write_page(source, write_numbered(tmp_path / "square.mp4", 128, 128), page)
+    with pytest.raises(SettingsError, match="empty"):
+        write_page(source, result, page, seconds=0)
+    with pytest.raises(OutputUnwritable, match=r"page\.html"):
+        write_page(source, result, tmp_path / "no folder" / "page.html")
+    assert not page.exists()

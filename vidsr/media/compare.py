@@ -1,0 +1,219 @@
+"""A source and its result, side by side: a page to look into, a still, and thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError
+from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames
+from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
+from vidsr.media.still import compose
+
+LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
+LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
+
+
+@dataclass(frozen=True)
+class FrameMeasure:
+    """One frame of the stretch.
+
+    Attributes:
+        time: seconds from the first frame of the video.
+        psnr: of the result, made small again, against the source: luma, in dB; None where both are equal.
+        shift: mean luma of that difference in 8-bit code values; above 0 the result is brighter.
+    """
+
+    time: float
+    psnr: float | None
+    shift: float
+
+
+def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds: float = 10) -> None:
+    """Write a self-contained HTML page that shows a stretch of both videos in step.
+
+    Args:
+        source: the video that was enlarged.
+        result: the larger video.
+        page: the page to write; it replaces an older one.
+        start: where the stretch begins, in seconds from the first frame.
+        seconds: its length.
+
+    Raises:
+        InputError: one of the videos is missing, cannot be decoded, or has no frame in the stretch.
+        SettingsError: the result is not an enlargement of the source, or the stretch is empty.
+        OutputUnwritable: the page cannot be written.
+    """
+    if seconds <= 0 or start < 0:
+        raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
+    left, right = open_clip(source), open_clip(result)
+    check_scale(left, right)
+    copied = _plays_as_it_is(right, start, seconds)
+    with tempfile.TemporaryDirectory(prefix="vidsr-compare-") as folder:
+        shown = (Path(folder, "source.mp4"), Path(folder, "result.mp4"))
+        frames = _code_stretch(left, right, start, seconds, shown, copied)
+        text = _fill_template(_describe(left, right, frames, copied), shown)
+    _write(page, text.encode())
+
+
+def write_still(source: Path, result: Path, png: Path, time: float) -> None:
+    """Write a PNG: the source, enlarged by bicubic, beside the result, and crops of both.
+
+    Args:
+        source: the video that was enlarged.
+        result: the larger video.
+        png: the picture to write; it replaces an older one.
+        time: which frame, in seconds from the first.
+
+    Raises:
+        InputError: one of the videos is missing, cannot be decoded, or has no frame at that time.
+        SettingsError: the result is not an enlargement of the source.
+        OutputUnwritable: the picture cannot be written.
+    """
+    left, right = open_clip(source), open_clip(result)
+    scale = check_scale(left, right)
+    pair = _pair_at(left, right, time)
+    width, height = right.width & ~1, right.height & ~1
+    before, after = to_picture(pair.source, left, width, height), to_picture(pair.result, right, width, height)
+    psnr, _ = fidelity(luma(pair.source), luma(pair.result))
+    agreement = "exactly" if psnr is None else f"to {psnr:.1f} dB"
+    captions = (
+        f"{source.name}  {left.width} x {left.height}, enlarged {scale:g}x by bicubic",
+        f"{result.name}  {right.width} x {right.height}",
+        f"At {pair.time:.3f} s. The result, made small again, agrees with the source {agreement} (PSNR of luma).",
+    )
+    _write(png, _encode(compose(before, after, captions), "PNG"))
+
+
+def thumbnail_pair(source: Path, result: Path, width: int = 240) -> tuple[bytes, bytes]:
+    """One frame from the middle of both videos, as small JPEG files (source, result) for a report.
+
+    Raises:
+        InputError: one of the videos is missing, cannot be decoded, or they have no frame in common there.
+    """
+    left, right = open_clip(source), open_clip(result)
+    pair = _pair_at(left, right, left.duration / 2 if left.duration < float("inf") else 0.0)
+    before = to_picture(pair.source, left, left.width & ~1, left.height & ~1)
+    after = to_picture(pair.result, right, right.width & ~1, right.height & ~1)
+    for picture in (before, after):
+        picture.thumbnail((width, width), Image.Resampling.BICUBIC)
+    return _encode(before, "JPEG"), _encode(after, "JPEG")
+
+
+def _pair_at(left: Clip, right: Clip, time: float) -> Pair:
+    pair = next(pair_frames(left, right, time, 0), None)
+    if pair is None:
+        raise NotAVideo(f"{left.path} and {right.path} have no common frame at {time:g} s; name another time")
+    return pair
+
+
+def _plays_as_it_is(clip: Clip, start: float, seconds: float) -> bool:
+    """Whether a browser plays the video's own coded pictures and all of them belong to the stretch."""
+    return (
+        clip.codec == "h264"
+        and clip.pix_fmt == "yuv420p"
+        and clip.rotation == 0
+        and max(clip.width, clip.height) <= LARGEST_SIDE
+        and start == 0
+        and clip.duration <= seconds
+        and clip.size_bytes <= LARGEST_COPY
+    )
+
+
+def _shown_size(clip: Clip) -> tuple[int, int]:
+    """Width and height on the page: even, and halved until browsers decode it."""
+    width, height = clip.width, clip.height
+    while max(width, height) > LARGEST_SIDE:
+        width, height = width // 2, height // 2
+    return width & ~1, height & ~1
+
+
+def _code_stretch(
+    left: Clip, right: Clip, start: float, seconds: float, shown: tuple[Path, Path], copied: bool
+) -> list[FrameMeasure]:
+    """Write both sides of the page as H.264, from time 0 on, and measure every pair of frames."""
+    frames: list[FrameMeasure] = []
+    width, height = _shown_size(right)
+    with ExitStack() as stack:
+        before = stack.enter_context(ProxyEncoder(shown[0], left, width, height))
+        after = None if copied else stack.enter_context(ProxyEncoder(shown[1], right, width, height))
+        for pair in pair_frames(left, right, start, seconds):
+            frames.append(FrameMeasure(pair.time, *fidelity(luma(pair.source), luma(pair.result))))
+            before.write(pair.source, pair.time - frames[0].time)
+            if after is not None:
+                after.write(pair.result, pair.time - frames[0].time)
+        if not frames:
+            raise NotAVideo(f"{left.path} and {right.path} have no common frame from {start:g} s; name another start")
+    if copied:
+        copy_packets(right, shown[1], frames[0].time)
+    return frames
+
+
+def _describe(left: Clip, right: Clip, frames: list[FrameMeasure], copied: bool) -> dict[str, Any]:
+    """What the page's script needs to know, as JSON values; times count from the stretch's first frame."""
+    width, height = _shown_size(right)
+    aspect = width * right.aspect / height
+    sides = {
+        name: {
+            "name": clip.path.name,
+            "width": clip.width,
+            "height": clip.height,
+            "codec": clip.codec,
+            "rate": round(clip.rate, 3),
+            "bytes": clip.size_bytes,
+        }
+        for name, clip in (("source", left), ("result", right))
+    }
+    return {
+        **sides,
+        "scale": round(right.width / left.width, 3),
+        "aspect": 1 / aspect if right.rotation % 180 else aspect,
+        "copied": copied,
+        "reduced": width < right.width - 1,
+        "start": round(frames[0].time, 6),
+        "times": [round(f.time - frames[0].time, 6) for f in frames],
+        "psnr": [None if f.psnr is None else round(f.psnr, 3) for f in frames],
+        "shift": [round(f.shift, 4) for f in frames],
+    }
+
+
+def _fill_template(data: dict[str, Any], shown: tuple[Path, Path]) -> str:
+    """The page: the template with the data and both videos in their places."""
+    template = files("vidsr.media").joinpath("compare.html").read_text(encoding="utf-8")
+    title = f"{data['source']['name']} and {data['result']['name']}"
+    source, result = (base64.b64encode(path.read_bytes()).decode("ascii") for path in shown)
+    values = {
+        "TITLE": html.escape(title),
+        "DATA": json.dumps(data).replace("<", "\\u003c"),
+        "SOURCE": f"data:video/mp4;base64,{source}",
+        "RESULT": f"data:video/mp4;base64,{result}",
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
+
+
+def _encode(picture: Image.Image, kind: str) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file under its final name by rename."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); name another place") from error

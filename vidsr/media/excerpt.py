@@ -1,0 +1,197 @@
+"""A short stretch of a source and its result, frame beside frame: what the comparison shows and measures.
+
+Only the stretch is read, never the whole file, so that ten seconds out of an hour take seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidsr.errors import InputMissing, NoPicture, NotAVideo, SettingsError
+from vidsr.frames import Colour
+
+SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One of the two videos, as far as the comparison needs to know it.
+
+    Attributes:
+        path: the file.
+        codec: FFmpeg's name of the codec.
+        pix_fmt: FFmpeg's name of the pixel format.
+        width: coded width in pixels.
+        height: coded height in pixels.
+        aspect: width over height of a pixel.
+        rotation: degrees by which a player turns the picture counter-clockwise.
+        matrix: YUV to RGB matrix of ITU-T H.273.
+        rate: frames per second on average, 0 where the file does not say.
+        duration: seconds, infinity where the file does not say.
+        begin: time of the first frame in the file's own clock, in seconds.
+        size_bytes: size of the file.
+    """
+
+    path: Path
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    aspect: float
+    rotation: int
+    matrix: int
+    rate: float
+    duration: float
+    begin: float
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frame of the source and the frame of the result at the same time.
+
+    Attributes:
+        time: seconds from the start of the video.
+        source: decoded frame (av.VideoFrame).
+        result: decoded frame (av.VideoFrame).
+    """
+
+    time: float
+    source: Any
+    result: Any
+
+
+def open_clip(path: Path) -> Clip:
+    """Look at a video's head and first frame.
+
+    Raises:
+        InputMissing: no such file.
+        NotAVideo: it cannot be opened, or no frame of it decodes.
+        NoPicture: it has no video stream.
+    """
+    if not path.is_file():
+        raise InputMissing(f"no file {path}; name a video")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise NoPicture(f"{path} has no picture; name a video")
+            stream = container.streams.video[0]
+            frame = next(container.decode(stream))
+            duration = stream.duration * stream.time_base if stream.duration else None
+            return Clip(
+                path=path,
+                codec=stream.codec_context.name,
+                pix_fmt=frame.format.name,
+                width=frame.width,
+                height=frame.height,
+                aspect=float(stream.sample_aspect_ratio or 1),
+                rotation=int(frame.rotation),
+                matrix=Colour(matrix=int(frame.colorspace)).resolved_matrix(frame.height),
+                rate=float(stream.average_rate or 0),
+                duration=float(duration) if duration else math.inf,
+                begin=float(frame.time or 0),
+                size_bytes=path.stat().st_size,
+            )
+    except (av.error.FFmpegError, StopIteration, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be decoded; name a video that plays") from error
+
+
+def check_scale(source: Clip, result: Clip) -> float:
+    """The factor by which the result is larger.
+
+    Raises:
+        SettingsError: the result's shape is not the source's.
+    """
+    scale = result.width / source.width
+    if abs(source.height * scale - result.height) > max(2.0, 0.01 * result.height):
+        raise SettingsError(
+            f"{result.path} ({result.width}x{result.height}) is not an enlargement of {source.path} "
+            f"({source.width}x{source.height}); name a result of this source"
+        )
+    return scale
+
+
+def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[float, Any]]:
+    """Decode the frames of a stretch.
+
+    Args:
+        clip: the video.
+        start: seconds from its first frame.
+        seconds: length; 0 gives the one frame that is shown at `start`, or the last one before it.
+
+    Yields:
+        (seconds from the first frame, av.VideoFrame), ascending.
+    """
+    with av.open(str(clip.path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        if start > 0:
+            container.seek(int((clip.begin + start) / stream.time_base), stream=stream)
+        shown: tuple[float, Any] | None = None
+        for frame in container.decode(stream):
+            if frame.time is None:
+                continue
+            time = float(frame.time) - clip.begin
+            if seconds == 0 and time > start + SAME_TIME:
+                break
+            if seconds > 0 and time >= start + seconds - SAME_TIME:
+                return
+            if seconds > 0 and time >= start - SAME_TIME:
+                yield time, frame
+            shown = (time, frame)
+        if seconds == 0 and shown is not None:
+            yield shown
+
+
+def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Iterator[Pair]:
+    """The frames of both videos that have the same time, in order; a frame without a partner is passed over."""
+    left = read_frames(source, start, seconds)
+    right = read_frames(result, start, seconds)
+    a, b = next(left, None), next(right, None)
+    while a is not None and b is not None:
+        if a[0] < b[0] - SAME_TIME:
+            a = next(left, None)
+        elif b[0] < a[0] - SAME_TIME:
+            b = next(right, None)
+        else:
+            yield Pair(a[0], a[1], b[1])
+            a, b = next(left, None), next(right, None)
+
+
+def luma(frame: Any) -> NDArray[np.float32]:
+    """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
+    if frame.format.is_rgb:
+        frame = frame.reformat(format="yuv444p")
+    bits = frame.format.components[0].bits
+    kind = np.uint8 if bits == 8 else np.dtype("<u2")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    values: NDArray[np.float32] = rows[: frame.height, : frame.width].astype(np.float32)
+    values /= 2 ** (bits - 8)
+    return values
+
+
+def fidelity(source: NDArray[np.float32], result: NDArray[np.float32]) -> tuple[float | None, float]:
+    """How well the result, made small again, is the source.
+
+    Args:
+        source: luma (h, w), 0 to 255.
+        result: luma (H, W), 0 to 255; it is reduced with the antialiased bicubic (a = -0.5).
+
+    Returns:
+        PSNR in dB (None where both are equal), and the mean difference in code values (above 0: brighter).
+    """
+    height, width = source.shape
+    small = np.asarray(Image.fromarray(result).resize((width, height), Image.Resampling.BICUBIC))
+    error = small - source
+    mse = float(np.mean(np.square(error, dtype=np.float64)))
+    return (10 * math.log10(255**2 / mse) if mse > 0 else None), float(np.mean(error, dtype=np.float64))

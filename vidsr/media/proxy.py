@@ -1,0 +1,149 @@
+"""Pictures of a clip for people to look at: enlarged, upright, as H.264 that a browser plays or as RGB."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidsr.media.excerpt import Clip
+
+CRF = "12"  # no visible loss; both sides of a comparison are coded alike
+TIME_BASE = Fraction(1, 90_000)
+BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+
+
+def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> Any:
+    """A frame enlarged or reduced by bicubic to width x height, turned as a player turns it, in limited range.
+
+    Args:
+        frame: av.VideoFrame of the clip.
+        clip: the video.
+        width: before turning, in pixels; even.
+        height: before turning, in pixels; even.
+        pix_fmt: yuv420p or yuv444p.
+    """
+    shaped = frame.reformat(
+        width=width,
+        height=height,
+        format=pix_fmt,
+        interpolation=BICUBIC,
+        dst_color_range=ColorRange.MPEG,
+    )
+    turns = round(clip.rotation / 90) % 4
+    if turns == 0:
+        return shaped
+    part = 1 if pix_fmt == "yuv444p" else 2
+    planes = [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: height // cut, : width // cut]
+        for plane, cut in zip(shaped.planes, (1, part, part), strict=True)
+    ]
+    turned = [np.rot90(plane, turns) for plane in planes]
+    flat = np.concatenate([np.ascontiguousarray(plane).ravel() for plane in turned])
+    columns = turned[0].shape[1]
+    shape = (3, -1, columns) if part == 1 else (-1, columns)
+    return av.VideoFrame.from_ndarray(flat.reshape(shape), format=pix_fmt, channel_last=False)
+
+
+class ProxyEncoder:
+    """Writes frames as H.264 in MP4, 8 bit 4:2:0 with square pixels, which every browser plays and steps through."""
+
+    def __init__(self, path: Path, clip: Clip, width: int, height: int) -> None:
+        """Open the file.
+
+        Args:
+            path: the file to write.
+            clip: the video that the frames come from; its time and colour are kept.
+            width: before turning, in pixels; even.
+            height: before turning, in pixels; even.
+        """
+        self._clip, self._size = clip, (width, height)
+        sideways = round(clip.rotation / 90) % 2 == 1
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        stream = self._container.add_stream("libx264", rate=max(1, round(clip.rate)))
+        stream.width, stream.height = (height, width) if sideways else (width, height)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
+        stream.codec_context.colorspace = clip.matrix
+        stream.codec_context.color_range = ColorRange.MPEG
+        # Short groups without B-frames: stepping back decodes a few frames only.
+        stream.codec_context.gop_size = 12
+        stream.codec_context.max_b_frames = 0
+        stream.options = {"crf": CRF, "preset": "veryfast"}
+        self._stream = stream
+
+    def write(self, frame: Any, time: float) -> None:
+        """Add a frame that is shown `time` seconds after the first one."""
+        shaped = upright(frame, self._clip, *self._size, "yuv420p")
+        shaped.pts, shaped.time_base = round(time / TIME_BASE), TIME_BASE
+        shaped.pict_type = 0
+        self._container.mux(self._stream.encode(shaped))
+
+    def __enter__(self) -> ProxyEncoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+def copy_packets(clip: Clip, path: Path, first: float) -> None:
+    """Put a video's coded pictures, untouched, into an MP4 of their own.
+
+    Args:
+        clip: an H.264 video.
+        path: the file to write.
+        first: the time, in seconds from the start of the video, that becomes 0.
+    """
+    with av.open(str(clip.path)) as source, av.open(str(path), "w", format="mp4") as target:
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        shift = round((clip.begin + first) / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.size == 0 or packet.dts is None or packet.pts is None:
+                continue
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = copied
+            target.mux(packet)
+
+
+def to_rgb(frame: Any, matrix: int) -> NDArray[np.uint8]:
+    """A yuv444p frame in limited range as RGB (height, width, 3), rounded, not cut off as swscale does.
+
+    Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9.
+    """
+    kr, kb = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}.get(matrix, (0.299, 0.114))
+    planes = frame.to_ndarray().astype(np.float32)
+    y, cb, cr = (planes[0] - 16) / 219, (planes[1] - 128) / 224, (planes[2] - 128) / 224
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    rgb: NDArray[np.uint8] = np.rint(np.stack([red, green, blue], -1).clip(0, 1) * 255).astype(np.uint8)
+    return rgb
+
+
+def to_picture(frame: Any, clip: Clip, width: int, height: int) -> Image.Image:
+    """A decoded frame as an RGB picture: enlarged by bicubic, upright, with square pixels.
+
+    Args:
+        frame: av.VideoFrame of the clip.
+        clip: the video.
+        width: before turning, in pixels of the clip's shape; even.
+        height: before turning; even.
+    """
+    picture = Image.fromarray(to_rgb(upright(frame, clip, width, height, "yuv444p"), clip.matrix))
+    aspect = 1 / clip.aspect if clip.rotation % 180 else clip.aspect
+    if abs(aspect - 1) < 0.01:
+        return picture
+    wide, high = picture.size
+    size = (round(wide * aspect), high) if aspect > 1 else (wide, round(high / aspect))
+    return picture.resize(size, Image.Resampling.BICUBIC)
