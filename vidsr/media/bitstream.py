@@ -175,3 +175,38 @@ def _inspect_vp9(data: bytes) -> PacketFacts:
     if profile == 3:
         return PacketFacts(key=not first >> 1 & 1, shown=bool(first & 1))
     return PacketFacts(key=not first >> 2 & 1, shown=bool(first >> 1 & 1))
+
+
+def insert_user_data(data: bytes, messages: tuple[bytes, ...], form: NalFormat) -> bytes:
+    """Add user data messages (uuid, payload) to a start-coded access unit, before its first picture."""
+    unit = b"\0\0\0\1" + user_data_unit(messages, form)
+    start = data.find(b"\0\0\1")
+    while start >= 0:
+        if form.is_picture(form.kind(data[start + 3 : start + 4])):
+            begin = start - 1 if start and data[start - 1] == 0 else start
+            return data[:begin] + unit + data[begin:]
+        start = data.find(b"\0\0\1", start + 3)
+    return data
+
+
+def user_data_unit(messages: tuple[bytes, ...], form: NalFormat) -> bytes:
+    """A SEI NAL unit, without start code, that holds user data messages."""
+    body = bytearray()
+    for message in messages:
+        body += bytes([USER_DATA_UNREGISTERED]) + b"\xff" * (len(message) // 255) + bytes([len(message) % 255])
+        body += message
+    body += b"\x80"
+    return (b"\x4e\x01" if form.hevc else b"\x06") + _with_emulation_prevention(bytes(body))
+
+
+def _with_emulation_prevention(body: bytes) -> bytes:
+    """Break up byte sequences that would look like a start code (H.264 7.4.1)."""
+    out = bytearray()
+    zeros = 0
+    for value in body:
+        if zeros >= 2 and value <= 3:
+            out.append(3)
+            zeros = 0
+        out.append(value)
+        zeros = zeros + 1 if value == 0 else 0
+    return bytes(out)

@@ -1,0 +1,192 @@
+"""One segment of the result: frames in, an encoded Matroska file out, under its name only when it is whole."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidsr.errors import EncoderError, UnsupportedSize
+from vidsr.frames import FrameBatch, PixelLayout
+from vidsr.media.bitstream import NalFormat, insert_user_data
+from vidsr.media.container import VideoPacket, reason_of
+from vidsr.media.encoders import check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
+from vidsr.media.pixels import source_format
+from vidsr.media.probe import VideoInfo
+from vidsr.settings import EncodeSettings
+
+__all__ = ["SegmentEncoder", "check_encoder", "choose_codec"]
+
+LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
+LARGEST_RATE_TERM = 65535  # MPEG-4 Part 2 stores the rate in 16 bits
+LIMITED_RANGE, FULL_RANGE = 1, 2
+
+
+class SegmentEncoder:
+    """Encodes frames of one size into one segment.
+
+    The segment begins with a key frame and refers to nothing outside, so segments can be joined. Its timestamps only
+    count frames at the average rate; the true ones are put in when segments are joined. The same frames give the same
+    bytes as long as `threads` is the same.
+
+    Use as a context manager: `close` gives the file its name, leaving by an exception removes what was written.
+    """
+
+    def __init__(
+        self, path: Path, info: VideoInfo, width: int, height: int, settings: EncodeSettings, threads: int
+    ) -> None:
+        """Open the encoder.
+
+        Args:
+            path: the segment's file; while it grows it is called path.part.
+            info: the source, for colour, aspect, rate and HDR metadata.
+            width, height: of the frames that will be written, in pixels.
+            settings: codec ("auto" chooses by the source), crf and preset.
+            threads: of the encoder.
+
+        Raises:
+            UnknownCodec, EncoderMissing: by the codec's name.
+            SettingsError: the codec cannot code the layout or does not have that crf or preset.
+            UnsupportedSize: the codec cannot code that size.
+        """
+        self.path = path
+        self.codec = check_encoder(choose_codec(info) if settings.codec == "auto" else settings.codec)
+        self.frames = 0
+        self._info = info
+        self._size = (width, height)
+        self._part = path.with_name(f"{path.name}.part")
+        self._user_data: dict[int, tuple[bytes, ...]] = {}
+        pix_fmt = pix_fmt_for(self.codec, info.layout, info.colour.full_range)
+        options = encoder_options(self.codec, settings, info, threads)
+        quieten()
+        self._container = av.open(str(self._part), "w", format="matroska")
+        try:
+            self._stream = self._open_stream(pix_fmt, options, threads)
+        except av.error.FFmpegError as error:
+            self._discard()
+            raise UnsupportedSize(
+                f"{self.codec} cannot code {width}x{height} {pix_fmt} ({reason_of(error)}); "
+                "use another --codec, --scale or --height"
+            ) from error
+
+    def _open_stream(self, pix_fmt: str, options: dict[str, str], threads: int) -> VideoStream:
+        info, colour = self._info, self._info.colour
+        rate = _coding_rate(info.rate)
+        stream = self._container.add_stream(self.codec, rate=rate, options=options)
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.width, context.height = self._size
+        context.pix_fmt = pix_fmt
+        context.time_base = 1 / rate
+        context.thread_count = threads
+        context.sample_aspect_ratio = info.sample_aspect
+        context.colorspace = colour.matrix
+        context.color_primaries = colour.primaries
+        context.color_trc = colour.transfer
+        context.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE if colour.tagged_range else 0
+        context.open(strict=False)
+        return stream
+
+    def write(self, batch: FrameBatch) -> None:
+        """Encode a batch of frames.
+
+        Args:
+            batch: planes (N, height, width) in the source's layout, uint8 or uint16.
+
+        Raises:
+            ValueError: the frames have another size or layout than was announced.
+            EncoderError: the encoder fails.
+        """
+        if (batch.width, batch.height) != self._size or batch.layout != self._info.layout:
+            raise ValueError(f"{self.path}: {batch.width}x{batch.height} {batch.layout} is not what was announced")
+        for at in range(len(batch)):
+            frame = _frame(batch, at, self._stream.codec_context.pix_fmt or "")
+            frame.pts = self.frames
+            frame.time_base = self._stream.codec_context.time_base
+            if batch.side_data and batch.side_data[at]:
+                self._user_data[self.frames] = batch.side_data[at]
+            self.frames += 1
+            self._encode(frame)
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(self._with_user_data(packet))
+        except av.error.FFmpegError as error:
+            raise EncoderError(f"{self.path}: {self.codec} failed ({reason_of(error)})") from error
+
+    def _with_user_data(self, packet: VideoPacket) -> VideoPacket:
+        """The packet with its frame's user data messages, which PyAV cannot hand to the encoder."""
+        messages = self._user_data.pop(packet.pts, ()) if packet.pts is not None else ()
+        family = self._stream.codec_context.codec.canonical_name
+        if not messages or family not in ("h264", "hevc"):
+            return packet
+        fuller: VideoPacket = Packet(insert_user_data(bytes(packet), messages, NalFormat(family == "hevc", 0)))
+        fuller.stream = packet.stream
+        fuller.pts, fuller.dts, fuller.duration = packet.pts, packet.dts, packet.duration
+        fuller.time_base = packet.time_base
+        fuller.is_keyframe = packet.is_keyframe
+        return fuller
+
+    def close(self) -> int:
+        """Drain the encoder, give the file its name, and return the number of frames.
+
+        Raises:
+            EncoderError: the encoder fails, or nothing was written.
+        """
+        if not self.frames:
+            self._discard()
+            raise EncoderError(f"{self.path}: no frame was written to the segment")
+        self._encode(None)
+        self._container.close()
+        self._part.replace(self.path)
+        return self.frames
+
+    def _discard(self) -> None:
+        self._container.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> SegmentEncoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.path.exists() or self._part.exists():
+            self._discard()
+
+
+def _coding_rate(rate: Fraction) -> Fraction:
+    """A rate that every encoder takes and Matroska's milliseconds can tell apart."""
+    bounded = min(max(rate, LOWEST_RATE), HIGHEST_RATE)
+    if max(bounded.numerator, bounded.denominator) <= LARGEST_RATE_TERM:
+        return bounded
+    return bounded.limit_denominator(LARGEST_RATE_TERM // int(HIGHEST_RATE))
+
+
+def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
+    """Frame `at` of a batch in the encoder's pixel format."""
+    target = source_format(pix_fmt)
+    layout = batch.layout
+    if layout.grey and not target.layout.grey:
+        layout = PixelLayout(layout.depth, target.layout.chroma_x, target.layout.chroma_y)
+    direct = target.convert is None and target.layout == layout
+    frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else layout.pix_fmt)
+    for number, plane in enumerate(frame.planes):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        samples = rows.view(batch.planes[0].dtype)
+        if number < len(batch.planes):
+            height, width = batch.planes[number].shape[1:]
+            samples[:height, :width] = batch.planes[number][at]
+        else:
+            samples[:] = 1 << (layout.depth - 1)  # no colour
+    colour = batch.colour
+    frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
+    frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
+    return frame if direct else frame.reformat(format=pix_fmt)

@@ -1,0 +1,255 @@
+"""Which encoder codes a result, in which pixel format, with which options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.codec import Codec
+
+from vidsr.errors import EncoderMissing, SettingsError, UnknownCodec
+from vidsr.frames import PixelLayout
+from vidsr.media.firstframe import Hdr
+from vidsr.media.pixels import source_format
+from vidsr.media.probe import VideoInfo
+from vidsr.settings import EncodeSettings
+
+FAMILIES = {
+    "h264": "libx264",
+    "avc": "libx264",
+    "hevc": "libx265",
+    "h265": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "vp8": "libvpx",
+    "prores": "prores_ks",
+}
+HARDWARE = ("nvenc", "qsv", "vaapi", "amf", "mf", "vulkan", "v4l2m2m", "videotoolbox", "mediacodec", "rkmpp")
+# Encoders of FFmpeg that not every build has.
+ELSEWHERE = {"libaom-av1", "librav1e", "libopenh264", "libxvid", "libkvazaar", "libvvenc", "libtheora", "libxavs2"}
+LOSSLESS = {"ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "magicyuv", "png", "qtrle", "v210"}
+X264_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
+QP2LAMBDA = 118
+# Codecs whose streams cannot say that they use the full range; players would show wrong contrast.
+LIMITED_RANGE_ONLY = ("prores", "mpeg2video", "mpeg1video", "dnxhd")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How one encoder, or one family of them, is driven.
+
+    Attributes:
+        crf: its default, visually transparent.
+        crf_max: its largest.
+        crf_option: the option that takes it; None where the fixed quantiser `flags +qscale` does, and "" for none.
+        presets: allowed presets; empty where it has none.
+        preset: its default.
+        preset_option: the option that takes the preset.
+        options: more options, given the number of threads.
+    """
+
+    crf: int
+    crf_max: int
+    crf_option: str | None
+    presets: tuple[str, ...] = ()
+    preset: str = ""
+    preset_option: str = "preset"
+    options: Callable[[int], dict[str, str]] = lambda threads: {}
+
+
+def _numbers(first: int, last: int) -> tuple[str, ...]:
+    return tuple(str(n) for n in range(first, last + 1))
+
+
+RULES = {
+    "libx264": Rules(17, 51, "crf", tuple(X264_PRESETS), "medium", options=lambda n: {"x264-params": "open-gop=0"}),
+    "libx265": Rules(
+        19,
+        51,
+        "crf",
+        tuple(X264_PRESETS),
+        "medium",
+        options=lambda n: {"x265-params": f"log-level=none:open-gop=0:pools={n}:frame-threads={min(n, 4)}:info=0"},
+    ),
+    "libsvtav1": Rules(
+        22, 63, "crf", _numbers(0, 13), "8", options=lambda n: {"svtav1-params": f"lp={n}:irefresh-type=2"}
+    ),
+    "libvpx-vp9": Rules(
+        20, 63, "crf", _numbers(0, 8), "4", "cpu-used", lambda n: {"b": "0", "row-mt": "1", "deadline": "good"}
+    ),
+    "libvpx": Rules(8, 63, "crf", _numbers(0, 16), "4", "cpu-used", lambda n: {"b": "50M", "deadline": "good"}),
+    "ffv1": Rules(0, 0, "", options=lambda n: {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}),
+    "prores_ks": Rules(0, 0, "", ("proxy", "lt", "standard", "hq", "4444", "4444xq"), "hq", "profile"),
+    "mjpeg": Rules(2, 31, None, options=lambda n: {"strict": "unofficial"}),  # or it refuses limited range
+    "nvenc": Rules(19, 51, "cq", tuple(f"p{n}" for n in range(1, 8)), "p5", options=lambda n: {"rc": "vbr", "b": "0"}),
+}
+LOSSLESS_RULES = Rules(0, 0, "")
+QUANTISER_RULES = Rules(2, 31, None)
+
+
+def rules_of(codec: str) -> Rules:
+    """The rules of an encoder; encoders without an entry are driven by a fixed quantiser."""
+    if codec in RULES:
+        return RULES[codec]
+    if codec.endswith("_nvenc"):
+        return RULES["nvenc"]
+    return LOSSLESS_RULES if codec in LOSSLESS else QUANTISER_RULES
+
+
+def check_encoder(name: str) -> str:
+    """The encoder that `name` (an encoder or a family such as "hevc") means, after seeing that it is there.
+
+    Raises:
+        UnknownCodec: no encoder has this name.
+        EncoderMissing: it exists, but not in this FFmpeg or not on this machine.
+    """
+    name = FAMILIES.get(name.lower(), name)
+    try:
+        codec = Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        if name in ELSEWHERE or name.rpartition("_")[2] in HARDWARE:
+            raise EncoderMissing(f"encoder {name} is not in this build of FFmpeg; use libx264 or libx265") from None
+        raise UnknownCodec(f"no encoder is called {name!r}; use libx264, libx265, libsvtav1 or ffv1") from None
+    if codec.type != "video" or codec.name != name:
+        raise UnknownCodec(f"{name!r} is not a video encoder; use libx264, libx265, libsvtav1 or ffv1")
+    if name.rpartition("_")[2] in HARDWARE:
+        _try_hardware(name)
+    return name
+
+
+def _try_hardware(name: str) -> None:
+    context = av.CodecContext.create(name, "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+    context.time_base = Fraction(1, 25)
+    try:
+        context.encode(av.VideoFrame(256, 256, "yuv420p"))
+    except av.error.FFmpegError:
+        raise EncoderMissing(f"encoder {name} finds no hardware on this machine; use libx264 or libx265") from None
+
+
+def choose_codec(info: VideoInfo) -> str:
+    """An encoder of the source's family that can code its layout; lossless sources stay lossless."""
+    layout = info.layout
+    preferred = {"hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks"}
+    first = "ffv1" if info.codec in LOSSLESS else preferred.get(info.codec, "libx264")
+    candidates = [first]
+    if info.path.suffix.lower() == ".webm":
+        candidates = [c for c in (first, "libvpx-vp9", "libsvtav1") if c.startswith(("libvpx", "libsvt"))]
+    for codec in (*candidates, "libx265", "ffv1"):
+        if best_pix_fmt(codec, layout, info.colour.full_range):
+            return codec
+    return "ffv1"
+
+
+def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
+    """The encoder's pixel format that holds frames of `layout` without loss.
+
+    Raises:
+        SettingsError: it has none.
+    """
+    name = best_pix_fmt(codec, layout, full_range)
+    if name is None:
+        raise SettingsError(
+            f"{codec} cannot code {layout.pix_fmt}{' in full range' if full_range else ''} without loss; use --codec libx265 or, for any format, --codec ffv1"
+        )
+    return name
+
+
+def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | None:
+    """The encoder's nearest pixel format that holds frames of `layout` without loss, or None."""
+    best: tuple[tuple[int, ...], str] | None = None
+    encoder = Codec(codec, "w")
+    if full_range and encoder.canonical_name in LIMITED_RANGE_ONLY:
+        return None
+    for form in encoder.video_formats or ():
+        try:
+            source = source_format(form.name)
+        except ValueError:
+            continue
+        target = source.layout
+        if source.rgb or len(form.components) in (2, 4) or not _holds(target, layout):
+            continue
+        cost = (
+            target.depth - layout.depth,
+            layout.chroma_x + layout.chroma_y - target.chroma_x - target.chroma_y,
+            int(target.grey != layout.grey),
+            int(source.convert is not None),
+            int(form.name.startswith("yuvj") != full_range),
+        )
+        if best is None or cost < best[0]:
+            best = cost, form.name
+    return best[1] if best else None
+
+
+def _holds(target: PixelLayout, layout: PixelLayout) -> bool:
+    if target.depth < layout.depth or (target.grey and not layout.grey):
+        return False
+    return layout.grey or (target.chroma_x <= layout.chroma_x and target.chroma_y <= layout.chroma_y)
+
+
+def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threads: int) -> dict[str, str]:
+    """All options for one segment's encoder.
+
+    Raises:
+        SettingsError: the encoder does not have that preset or crf.
+    """
+    rules = rules_of(codec)
+    options = dict(rules.options(threads))
+    crf = rules.crf if settings.crf is None else settings.crf
+    if settings.crf is not None and (rules.crf_option == "" or crf > rules.crf_max):
+        limit = f"takes --crf 0 to {rules.crf_max}" if rules.crf_max else "is lossless or fixed and takes no --crf"
+        raise SettingsError(f"{codec} {limit}")
+    if rules.crf_option:
+        options[rules.crf_option] = str(crf)
+    elif rules.crf_option is None:
+        options |= {"flags": "+qscale", "global_quality": str(max(crf, 1) * QP2LAMBDA)}
+    if settings.preset is not None and settings.preset not in rules.presets:
+        raise SettingsError(
+            f"{codec} has no preset {settings.preset!r}; " + (f"use one of {', '.join(rules.presets)}" if rules.presets
+            else "leave --preset out")
+        )  # fmt: skip
+    if rules.presets:
+        options[rules.preset_option] = settings.preset or rules.preset
+    if info.hdr is not None:
+        _add_hdr(codec, info.hdr, options)
+    if info.colour.chroma_location:
+        options["chroma_sample_location"] = str(info.colour.chroma_location)
+    return options
+
+
+def _add_hdr(codec: str, hdr: Hdr, options: dict[str, str]) -> None:
+    """Mastering display and content light level, in the words of the encoders that write them."""
+    names = {
+        "libx264": ("x264-params", "mastering-display", "cll"),
+        "libx265": ("x265-params", "master-display", "max-cll"),
+        "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+    }.get(codec)
+    if names is None:
+        return
+    option, display, light = names
+    parts = [options[option]]
+    if hdr.primaries and hdr.white and hdr.luminance:
+        red, green, blue = hdr.primaries
+        points = zip("GBR", (green, blue, red), strict=True)
+        colours = "".join(f"{name}({_pair(codec, point, 50000)})" for name, point in points)
+        white = f"WP({_pair(codec, hdr.white, 50000)})"
+        parts.append(f"{display}={colours}{white}L({_pair(codec, hdr.luminance[::-1], 10000)})")
+    if hdr.light_level:
+        parts.append(f"{light}={hdr.light_level[0]},{hdr.light_level[1]}")
+    options[option] = ":".join(parts)
+
+
+def _pair(codec: str, values: tuple[Fraction, Fraction], unit: int) -> str:
+    """Two numbers, as floats for SVT-AV1 and in units of 1/50000 or 1/10000 for x264 and x265."""
+    if codec == "libsvtav1":
+        return ",".join(f"{float(value):.5f}" for value in values)
+    return ",".join(str(round(value * unit)) for value in values)
+
+
+def quieten() -> None:
+    """Keep SVT-AV1, which prints past FFmpeg's log, to errors."""
+    os.environ.setdefault("SVT_LOG", "1")
