@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_msssim
 import torch
 from numpy.typing import NDArray
 
@@ -39,6 +38,8 @@ def ssim(output: Array, target: Array, data_range: float) -> float:
     Raises:
         UnsupportedSize: a side is under 11 pixels.
     """
+    import pytorch_msssim  # only here: PSNR needs nothing of the training extra
+
     h, w = output.shape[:2]
     if min(h, w) < WINDOW:
         raise UnsupportedSize(f"SSIM's window of {WINDOW}x{WINDOW} does not fit into {w}x{h} pixels; use larger ones")

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.console import console, run, write_text
 from training.footage import Plane, Planes, PlaneWriter, rgb_to_planes
 from training.scene.lettering import TextBox, burn_overlay
 from training.scene.street import Street
-from vidsr.errors import SettingsError, VidsrError
+from vidsr.errors import SettingsError
 
 SOUND_RATE = 48000
 START = datetime(2031, 5, 14, 8, 12, 58)
@@ -145,9 +146,7 @@ def write_drive(folder: Path, spec: DriveSpec, scale: int = 2, crf: int = 23) ->
             truth.write(rgb_to_planes(frame.picture))
             clip.write(dashcam_frame(frame.picture, scale, rng))
             texts.append([text.as_dict() for text in frame.texts])
-    part = files.labels.with_name(files.labels.name + ".part")
-    part.write_text(json.dumps({"frames": texts}))
-    part.replace(files.labels)
+    write_text(files.labels, json.dumps({"frames": texts}))
     return files
 
 
@@ -168,14 +167,10 @@ def read_labels(path: Path) -> list[tuple[TextBox, ...]]:
 @click.option("--seed", type=int, default=1, show_default=True)
 def main(folder: Path, seconds: float, width: int, height: int, rate: int, scale: int, crf: int, seed: int) -> None:
     """Render a short synthetic drive with known truth into FOLDER."""
-    try:
-        files = write_drive(folder, DriveSpec(seconds, width, height, rate, seed), scale, crf)
-    except VidsrError as error:
-        click.echo(f"error: {error.message}", err=True)
-        raise SystemExit(error.exit_code) from error
+    files = write_drive(folder, DriveSpec(seconds, width, height, rate, seed), scale, crf)
     for path in (files.truth, files.clip, files.labels):
-        click.echo(str(path))
+        console.print(str(path))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

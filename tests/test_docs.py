@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.reference import DOCS, PAGES, commands
+
+PAGES_TO_READ = sorted([*DOCS.glob("**/*.md"), DOCS.parent / "README.md"])
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_generated_parts_are_up_to_date(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
+    assert PAGES[name](page) == page, f"docs/{name} is out of date; run python -m tests.reference"
+
+
+def test_every_command_has_a_heading() -> None:
+    headings = re.findall(r"^## (.+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(headings) == {name for name, _ in commands()}
+
+
+@pytest.mark.parametrize("page", PAGES_TO_READ, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+@pytest.mark.parametrize("page", PAGES_TO_READ, ids=lambda p: p.name)
+def test_commands_in_the_text_exist(page: Path) -> None:
+    known = {name for name, _ in commands()}
+    for first in re.findall(r"^\s*(?:\$ )?vidsr ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert f"vidsr {first}" in known, f"{page.name} shows vidsr {first}, which is no command"

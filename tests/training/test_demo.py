@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from training.demo import own_video, synthetic
+from training.pipeline import upscale_files
+from training.synthetic_drive import DriveSpec, write_drive
+from vidsr.errors import RunError
+
+SMALL = DriveSpec(seconds=0.5, width=384, height=216, rate=10)
+
+
+def test_the_demo_upscales_and_compares(tmp_path: Path, nearest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = synthetic(tmp_path, SMALL, ("--model", str(nearest)))
+    said = capsys.readouterr().out
+    assert comparison.frames == 5
+    assert 15 < comparison.ours < comparison.bicubic < 40  # repeated pixels are worse than bicubic
+    assert f"{comparison.bicubic:.2f} dB" in said
+    assert str(tmp_path / "dashcam_2x.mp4") in said.replace("\n", "")
+    with Image.open(tmp_path / "comparison.png") as sheet:
+        assert sheet.width > 3 * 2 * 200
+
+
+def test_an_own_video_is_upscaled_beside_the_demo(tmp_path: Path, nearest: Path) -> None:
+    clip = write_drive(tmp_path / "card", SMALL).clip
+    result = own_video(clip, tmp_path / "out", ("--model", str(nearest)))
+    assert result == tmp_path / "out" / "dashcam_2x.mp4"
+    assert result.stat().st_size > 1000
+
+
+def test_a_failed_command_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RunError, match="exit code 11"):
+        upscale_files([tmp_path / "missing.mp4"], tmp_path / "out.mp4", 2)
+    assert "missing.mp4 does not exist" in capfd.readouterr().err

@@ -1,0 +1,113 @@
+"""What `make demo` shows: a synthetic drive, upscaled by the real command and held against its truth.
+
+python -m training.demo            renders the drive
+python -m training.demo VIDEO      upscales your own video
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+from rich.table import Table
+
+from training.console import console, run
+from training.footage import planes_to_rgb, read_planes, resize
+from training.metrics import psnr
+from training.pipeline import upscale_files
+from training.scene.lettering import Box
+from training.sheet import Tile, telling_window, write_sheet
+from training.synthetic_drive import DriveFiles, DriveSpec, read_labels, write_drive
+
+SPEC = DriveSpec(seconds=3, width=1280, height=720, rate=15, seed=1)
+SCALE = 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Means over the frames of PSNR-Y against the truth, in dB."""
+
+    frames: int
+    ours: float
+    bicubic: float
+
+
+def compare(files: DriveFiles, result: Path, scale: int) -> Comparison:
+    """Hold the result and bicubic (a = -0.5) of the clip against the truth, luma plane to luma plane."""
+    values = []
+    for truth, clip, large in zip(read_planes(files.truth), read_planes(files.clip), read_planes(result), strict=True):
+        height, width = truth[0].shape
+        plain = Image.fromarray(clip[0]).resize((width, height), Image.Resampling.BICUBIC)
+        inside = (slice(scale, -scale), slice(scale, -scale))
+        values.append([psnr(np.asarray(p)[inside], truth[0][inside], 255) for p in (large[0], plain)])
+    ours, bicubic = np.mean(values, axis=0)
+    return Comparison(len(values), float(ours), float(bicubic))
+
+
+def write_crops(files: DriveFiles, result: Path, number: int, target: Path) -> None:
+    """A PNG of frame `number`: bicubic, the result and the truth of the number plate and of the most changed part."""
+    truth, clip, large = (next(read_planes(path, number, 1)) for path in (files.truth, files.clip, result))
+    height, width = truth[0].shape
+    pictures = [planes_to_rgb(p) for p in (resize(clip, width, height), large, truth)]
+    plates = [text.box for text in read_labels(files.labels)[number] if text.kind == "plate"]
+    windows = [_around(box, width, height) for box in plates]
+    windows.append(telling_window(pictures[2], pictures[0], 200))
+    names = ("bicubic", "vidsr", "truth")
+    rows = [[Tile(p[window], name) for p, name in zip(pictures, names, strict=True)] for window in windows]
+    write_sheet(target, rows, zoom=2)
+
+
+def _around(box: Box, width: int, height: int, side: int = 200) -> tuple[slice, slice]:
+    """The square of `side` pixels around a box, inside the picture."""
+    side = min(side, width, height)
+    left = int(np.clip((box[0] + box[2] - side) / 2, 0, width - side))
+    top = int(np.clip((box[1] + box[3] - side) / 2, 0, height - side))
+    return slice(top, top + side), slice(left, left + side)
+
+
+def synthetic(folder: Path, spec: DriveSpec = SPEC, options: tuple[str, ...] = ()) -> Comparison:
+    """Render, upscale, compare, and say where everything is."""
+    console.print(f"Rendering {spec.seconds:g} s of a synthetic drive, {spec.width}x{spec.height} ...")
+    files = write_drive(folder, spec, SCALE)
+    console.print(f"Upscaling {files.clip} with: vidsr upscale {files.clip} --scale {SCALE}")
+    result = folder / "dashcam_2x.mp4"
+    upscale_files([files.clip], result, SCALE, options)
+    comparison = compare(files, result, SCALE)
+    crops = folder / "comparison.png"
+    write_crops(files, result, spec.frames // 2, crops)
+    table = Table("against the truth", "PSNR-Y", title=f"{comparison.frames} frames, {SCALE}x")
+    table.add_row("bicubic (a = -0.5)", f"{comparison.bicubic:.2f} dB")
+    table.add_row("vidsr", f"{comparison.ours:.2f} dB")
+    console.print(table)
+    console.print(
+        f"the clip:    {files.clip}\nthe result:  {result}\nthe truth:   {files.truth}\nside by side: {crops}"
+    )
+    return comparison
+
+
+def own_video(video: Path, folder: Path, options: tuple[str, ...] = ()) -> Path:
+    """Upscale a user's video into `folder` and say where the result is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = folder / f"{video.stem}_{SCALE}x{video.suffix}"
+    report = upscale_files([video], result, SCALE, options)[0]
+    written = Path(report["result"])
+    console.print(f"the result: {written}")
+    return written
+
+
+@click.command()
+@click.argument("video", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
+def main(video: Path | None, out: Path) -> None:
+    """Upscale a rendered drive, or VIDEO, into a folder."""
+    if video is None:
+        synthetic(out)
+    else:
+        own_video(video, out)
+
+
+if __name__ == "__main__":
+    run(main)
