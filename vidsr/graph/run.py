@@ -19,9 +19,10 @@ from vidsr.errors import (
     VidsrError,
 )
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
-from vidsr.graph.session import SegmentPool, Session, UpscalerSpec, sees_gpu
+from vidsr.graph.session import SegmentPool, Session, sees_gpu
 from vidsr.graph.stages import SegmentJob
-from vidsr.media.encode import check_encoder, choose_codec
+from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.media.encoders import check_encoder, choose_codec
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.verify import VerifyReport, verify

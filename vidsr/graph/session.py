@@ -14,30 +14,12 @@ from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import RayError, RayTaskError
 
-from vidsr.errors import ClusterError, DeviceError, SegmentFailed, VidsrError
-from vidsr.graph.stages import TRIES, SegmentJob, UpscalerActor, encode
+from vidsr.errors import ClusterError, SegmentFailed, VidsrError
+from vidsr.graph.stages import TRIES, SegmentJob, encode
+from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class UpscalerSpec:
-    """What every upscaler of a session holds.
-
-    Attributes:
-        model: weights file.
-        scale: of the model.
-        device: auto, cpu, cuda or cuda:N.
-        backend: auto, torch or openvino.
-        fidelity: share of the model's own weights against its adversarial partner's.
-    """
-
-    model: str
-    scale: int
-    device: str
-    backend: str
-    fidelity: float = 1.0
 
 
 class Session:
@@ -49,7 +31,7 @@ class Session:
     def __init__(self, cluster: ClusterSettings) -> None:
         self._cluster = cluster
         self._loaded: UpscalerSpec | None = None
-        self._upscalers: list[Any] = []
+        self._upscalers: Upscalers | None = None
         self._owns_ray = False
 
     def __enter__(self) -> Session:
@@ -87,57 +69,42 @@ class Session:
             self._loaded = spec
 
     @property
-    def upscalers(self) -> Sequence[Any]:
-        """The actors' handles, made at the first call.
+    def upscalers(self) -> Upscalers:
+        """The actors, started at the first call.
 
         Raises:
             DeviceError: a GPU was asked for and the cluster has none.
         """
-        if not self._upscalers:
+        if self._upscalers is None:
             self.start()
             if self._loaded is None:
                 raise RuntimeError("load a model before asking for upscalers")
-            self._upscalers = self._make_upscalers(self._loaded)
+            self._upscalers = Upscalers(self._loaded, self._cluster)
         return self._upscalers
 
     @property
     def parallel_segments(self) -> int:
         """How many segments to keep in flight: one more than upscalers, so that none waits for an encoder's end."""
-        return len(self.upscalers) + 1
+        return len(self.upscalers.handles) + 1
+
+    @property
+    def encoder_cpus(self) -> float:
+        """CPUs that each segment's encoder reserves."""
+        return self._cluster.encoder_cpus
+
+    def wants_gpu(self, device: str) -> bool:
+        """Whether upscalers run on GPUs. Starts Ray."""
+        self.start()
+        return wants_gpu(device, self._cluster)
 
     def work(self) -> list[dict[str, Any]]:
         """What each upscaler says of its backend and of the tiles it computed and reused."""
-        return list(ray.get([u.describe.remote() for u in self._upscalers]))
+        return list(ray.get([u.describe.remote() for u in self.upscalers.handles]))
 
     def _release(self) -> None:
-        for upscaler in self._upscalers:
-            ray.kill(upscaler)
-        self._upscalers = []
-
-    def _make_upscalers(self, spec: UpscalerSpec) -> list[Any]:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = resources.get("GPU", 0)
-        use_gpu = spec.device.startswith("cuda") or (spec.device == "auto" and gpus > 0)
-        if use_gpu and not gpus:
-            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
-        if use_gpu:
-            count = self._cluster.actors or max(int(gpus / self._cluster.gpus_per_actor), 1)
-            options: dict[str, Any] = {"num_gpus": self._cluster.gpus_per_actor, "num_cpus": 1}
-            threads = None
-        else:
-            nodes = [
-                node
-                for node in ray.nodes()  # type: ignore[no-untyped-call]
-                if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
-            ]
-            count = self._cluster.actors or len(nodes)
-            smallest = min(node["Resources"]["CPU"] for node in nodes)
-            threads = max(int(smallest * len(nodes) // count), 1)
-            # Decoders and encoders are not counted, so an upscaler may have all cores of its machine.
-            options = {"num_cpus": min(threads, smallest), "scheduling_strategy": "SPREAD"}
-        device = spec.device if use_gpu else "cpu"
-        make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
-        return [make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity) for _ in range(count)]
+        if self._upscalers is not None:
+            self._upscalers.close()
+            self._upscalers = None
 
 
 def _init_ray(address: str | None) -> None:
@@ -150,7 +117,6 @@ def _init_ray(address: str | None) -> None:
         return
     # Ray's ports run anyone's code. Without this, `127.0.0.1` is replaced by the machine's public address.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     store = min(OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4)
     ray.init(address="local", include_dashboard=False, object_store_memory=store, **quiet)
 
@@ -172,12 +138,24 @@ class Event:
     error: VidsrError | None = None
 
 
+@dataclass
+class _Flight:
+    """A segment's task, the upscalers it was given, and whether it was called back to get others."""
+
+    job: SegmentJob
+    upscalers: Sequence[Any]
+    called_back: bool = False
+
+
 class SegmentPool:
-    """Segments in flight, of one video or of many. Ray schedules and retries them; this only waits."""
+    """Segments in flight, of one video or of many. Ray schedules and retries them; this only waits.
+
+    A segment that was given an upscaler whose node is lost is called back and begun again with those that are left.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._running: dict[Any, SegmentJob] = {}
+        self._running: dict[Any, _Flight] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -189,24 +167,42 @@ class SegmentPool:
 
     def submit(self, job: SegmentJob) -> None:
         """Start a segment."""
-        task = encode.options(num_cpus=0, num_returns="streaming", retry_exceptions=[OSError, RayError])
-        self._running[task.remote(job, self._session.upscalers)] = job
+        upscalers = self._session.upscalers.handles
+        task = encode.options(
+            num_cpus=self._session.encoder_cpus,
+            num_returns="streaming",
+            retry_exceptions=[OSError, RayError],
+            scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
+        )
+        self._running[task.remote(job, upscalers)] = _Flight(job, upscalers)
 
     def wait(self, seconds: float) -> list[Event]:
         """The news that arrive within some seconds; at once when there are some."""
+        self._call_back()
         ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds, fetch_local=False)
-        return [self._advance(generator) for generator in ready]
+        return [event for event in map(self._advance, ready) if event is not None]
 
-    def _advance(self, generator: Any) -> Event:
-        job = self._running[generator]
+    def _call_back(self) -> None:
+        upscalers = self._session.upscalers
+        upscalers.look()
+        for generator, flight in self._running.items():
+            if not flight.called_back and upscalers.lost(flight.upscalers):
+                flight.called_back = True
+                ray.cancel(generator)
+
+    def _advance(self, generator: Any) -> Event | None:
+        flight = self._running[generator]
         try:
-            return Event(job, frames=ray.get(next(generator)))
+            return Event(flight.job, frames=ray.get(next(generator)))
         except StopIteration:
             del self._running[generator]
-            return Event(job, finished=True)
+            return Event(flight.job, finished=True)
         except (RayError, VidsrError) as error:
             del self._running[generator]
-            return Event(job, error=_explain(job, error))
+            if flight.called_back:
+                self.submit(flight.job)
+                return None
+            return Event(flight.job, error=_explain(flight.job, error))
 
 
 def _explain(job: SegmentJob, error: BaseException) -> VidsrError:

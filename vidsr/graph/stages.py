@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 
@@ -31,6 +32,28 @@ DECODER_THREADS = 2
 BATCH_BYTES = 16 << 20
 
 
+class Transfer(Protocol):
+    """How a task gets the source and gives its segment away. Picklable."""
+
+    def source(self) -> AbstractContextManager[object]:
+        """Keeps the source's file on this node, at the path of its VideoInfo, while the context lasts."""
+
+    def deliver(self, ledger: Ledger, segment: Segment) -> None:
+        """Puts a finished segment where every node finds it."""
+
+
+@dataclass(frozen=True)
+class SharedFiles:
+    """The Transfer of nodes that see the same files, or of a single machine: there is nothing to do."""
+
+    def source(self) -> AbstractContextManager[object]:
+        """See Transfer."""
+        return nullcontext()
+
+    def deliver(self, ledger: Ledger, segment: Segment) -> None:
+        """See Transfer."""
+
+
 @dataclass(frozen=True)
 class SegmentJob:
     """All that the tasks of one segment need to know.
@@ -43,6 +66,7 @@ class SegmentJob:
         scale: of the model.
         encode: with the codec that was chosen.
         deinterlace: whether to deinterlace.
+        transfer: how source and segments come and go.
     """
 
     info: VideoInfo
@@ -53,6 +77,7 @@ class SegmentJob:
     scale: int
     encode: EncodeSettings
     deinterlace: bool
+    transfer: Transfer = SharedFiles()
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -93,9 +118,11 @@ def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
     from vidsr.media.decode import decode_range
 
     segment = job.segment
-    yield from decode_range(
-        job.info, segment.first, segment.stop, job.batch_frames, deinterlace=job.deinterlace, threads=DECODER_THREADS
-    )
+    with job.transfer.source():
+        yield from decode_range(
+            job.info, segment.first, segment.stop, job.batch_frames, deinterlace=job.deinterlace,
+            threads=DECODER_THREADS,
+        )  # fmt: skip
 
 
 decode: Any = ray.remote(max_retries=TRIES - 1)(decode_segment)
@@ -110,6 +137,7 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     from vidsr.media.encode import SegmentEncoder
 
     ledger = Ledger(job.folder)
+    ledger.folder.mkdir(parents=True, exist_ok=True)
     window = len(upscalers) + 1
     frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
     with SegmentEncoder(
@@ -126,6 +154,7 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
             yield _write(encoder, pending)
         encoder.close()
     ledger.record(job.segment)
+    job.transfer.deliver(ledger, job.segment)
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)

@@ -1,0 +1,165 @@
+"""The upscaler actors of a session: one kind at a time, as many as the cluster can hold while it grows and shrinks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private import state
+
+from vidsr.errors import DeviceError
+from vidsr.graph.stages import TRIES, UpscalerActor
+from vidsr.settings import ClusterSettings
+
+LOOK_SECONDS = 2.0
+# An actor that is away for so long does not come back by itself: its node is lost.
+LOST_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class UpscalerSpec:
+    """What every upscaler of a session holds.
+
+    Attributes:
+        model: weights file.
+        scale: of the model.
+        device: auto, cpu, cuda or cuda:N.
+        backend: auto, torch or openvino.
+        fidelity: share of the model's own weights against its adversarial partner's.
+    """
+
+    model: str
+    scale: int
+    device: str
+    backend: str
+    fidelity: float = 1.0
+
+
+@dataclass
+class _Member:
+    handle: Any
+    alive: bool = False
+    changed: float = 0.0
+
+
+class Upscalers:
+    """Actors that all hold the same model.
+
+    Without a number in the settings there is one for each GPU, or one for each machine of a cluster without GPUs, and
+    `look` follows the cluster. With a number there are so many; those without a place yet tell Ray's autoscaler what
+    is missing.
+    """
+
+    def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
+        """Start them.
+
+        Raises:
+            DeviceError: a GPU was asked for and the cluster neither has one nor may get one.
+        """
+        self._spec, self._cluster = spec, cluster
+        self._members: list[_Member] = []
+        self._looked = 0.0
+        if spec.device.startswith("cuda") and not cluster_gpus() and not (cluster.address and cluster.actors):
+            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+        self._grow()
+
+    @property
+    def handles(self) -> Sequence[Any]:
+        """Those that work; before the first does, all that were started."""
+        working = [member.handle for member in self._members if member.alive]
+        return working or [member.handle for member in self._members]
+
+    @property
+    def alive(self) -> int:
+        """How many work."""
+        return sum(member.alive for member in self._members)
+
+    def look(self) -> None:
+        """See what became of each, and follow the cluster; at most every LOOK_SECONDS."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        states = {actor: found["State"] for actor, found in state.actors().items()}
+        for member in self._members:
+            alive = states.get(identity(member.handle)) == "ALIVE"
+            if alive != member.alive:
+                member.alive, member.changed = alive, now
+        if self._cluster.actors is None:
+            self._shrink(now)
+        self._grow()
+
+    def lost(self, handles: Sequence[Any]) -> bool:
+        """Whether one of these has been away for LOST_SECONDS while others work."""
+        now = time.monotonic()
+        wanted = {identity(handle) for handle in handles}
+        known = {identity(member.handle): member for member in self._members}
+        away = [known.get(actor) for actor in wanted]
+        return self.alive > 0 and any(
+            member is None or (not member.alive and now - member.changed > LOST_SECONDS) for member in away
+        )
+
+    def close(self) -> None:
+        """End them all."""
+        for member in self._members:
+            ray.kill(member.handle)
+        self._members = []
+
+    def _shrink(self, now: float) -> None:
+        surplus = len(self._members) - self._wanted()
+        for member in [m for m in self._members if not m.alive and now - m.changed > LOST_SECONDS][: max(surplus, 0)]:
+            ray.kill(member.handle)
+            self._members.remove(member)
+
+    def _wanted(self) -> int:
+        if self._cluster.actors is not None:
+            return self._cluster.actors
+        if wants_gpu(self._spec.device, self._cluster):
+            return max(int(cluster_gpus() / self._cluster.gpus_per_actor), 1)
+        return max(len(_machines()), 1)
+
+    def _grow(self) -> None:
+        missing = self._wanted() - len(self._members)
+        if missing <= 0:
+            return
+        spec = self._spec
+        use_gpu = wants_gpu(spec.device, self._cluster)
+        threads = None
+        if use_gpu:
+            options: dict[str, Any] = {"num_gpus": self._cluster.gpus_per_actor, "num_cpus": 1}
+        else:
+            machines = _machines() or [1.0]
+            # Decoders and encoders are not counted, so an upscaler may have all cores of its machine.
+            share = min(min(machines), min(machines) * len(machines) / self._wanted())
+            threads = max(int(share), 1)
+            options = {"num_cpus": threads if share >= 1 else share, "scheduling_strategy": "SPREAD"}
+        device = spec.device if use_gpu else "cpu"
+        make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
+        now = time.monotonic()
+        for _ in range(missing):
+            handle = make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity)
+            self._members.append(_Member(handle, changed=now))
+
+
+def identity(handle: Any) -> str:
+    """An actor's name in Ray's tables."""
+    return str(handle._actor_id.hex())
+
+
+def cluster_gpus() -> float:
+    """How many GPUs the cluster has now."""
+    return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+
+
+def wants_gpu(device: str, cluster: ClusterSettings) -> bool:
+    """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
+    return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
+
+
+def _machines() -> list[float]:
+    """The CPUs of every machine that has one."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"]["CPU"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
