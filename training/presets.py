@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from training.degrade import Degradation
@@ -256,6 +256,13 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         unknown = sorted(set(value) - {f.name for f in fields(kind)})
         if unknown:
             raise SettingsError(f"{where} has no field {unknown[0]!r}")
+        missing = [
+            f.name
+            for f in fields(kind)
+            if f.name not in value and f.default is MISSING and f.default_factory is MISSING
+        ]
+        if missing:
+            raise SettingsError(f"{where} needs {', '.join(missing)}")
         made: Any = kind
         return made(**{name: _build(types[name], v, f"{where}.{name}") for name, v in value.items()})
     if origin is tuple and isinstance(value, (list, tuple)):
