@@ -68,11 +68,11 @@ def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> Fra
     planes = empty_planes(info.layout, info.width, info.height, len(frames))
     for at, (_, frame) in enumerate(frames):
         copy_planes(to_planar(frame, source, info.colour), planes, at)
-    user_data = tuple(_user_data(frame) for _, frame in frames)
+    user_data = tuple(user_data_of(frame) for _, frame in frames)
     return FrameBatch(planes, info.layout, info.colour, tuple(i for i, _ in frames), user_data)
 
 
-def _user_data(frame: VideoFrame) -> tuple[bytes, ...]:
+def user_data_of(frame: VideoFrame) -> tuple[bytes, ...]:
     """The frame's SEI user data messages (uuid and payload), without the encoder's banner."""
     items: Any = frame.side_data  # a sequence, whatever its type hint says
     messages = (bytes(item) for item in items if item.type == Type.SEI_UNREGISTERED)

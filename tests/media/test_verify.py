@@ -1,0 +1,222 @@
+"""Right results pass and wrong ones are found, each by the check that is meant to find it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.media.clips import VFR, Clip, make_clip
+from tests.media.enlarge import Frames, Packets, enlarge
+from vidsr.errors import InputMissing, NotAVideo
+from vidsr.media.verify import VerifyReport, verify
+
+SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("verify") / "source.mp4", SOUND)
+
+
+def faults(report: VerifyReport) -> dict[str, str]:
+    return {check.name: check.detail for check in report.checks if not check.ok}
+
+
+def assert_only(report: VerifyReport, *names: str) -> None:
+    assert set(faults(report)) == set(names), faults(report)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "clip"),
+    [
+        ("mp4", SOUND),
+        ("mp4", replace(SOUND, times=VFR)),
+        ("mp4", Clip(options={"bf": "2", "g": "6", "preset": "veryfast"}, start=Fraction(12, 25), sound=("aac",))),
+        ("mp4", Clip(still=True)),
+        ("mp4", Clip(pix_fmt="yuv444p", width=97, height=63)),
+        ("mp4", Clip(pix_fmt="yuv420p10le", colour=(9, 9, 16, 1))),
+        ("mkv", replace(SOUND, subtitles=("subrip",))),
+        ("mov", replace(SOUND, subtitles=("mov_text",))),
+    ],
+    ids=["sound", "vfr", "late-start", "still", "odd-444", "10-bit", "mkv", "mov"],
+)
+@pytest.mark.parametrize("scale", [2, 4])
+def test_right_result_passes(tmp_path: Path, suffix: str, clip: Clip, scale: int) -> None:
+    original = make_clip(tmp_path / f"source.{suffix}", clip)
+    result = enlarge(original, tmp_path / f"result.{suffix}", scale)
+    report = verify(original, result, scale=scale)
+    assert report.ok, faults(report)
+    assert {"frames", "times", "picture", "size", "tags", "chapters"} <= {check.name for check in report.checks}
+
+
+def test_coarse_quality_still_passes(source: Path, tmp_path: Path) -> None:
+    report = verify(source, enlarge(source, tmp_path / "r.mp4", options={"crf": "40"}))
+    assert report.ok, faults(report)
+
+
+def _plane(value: int, like: Any) -> Any:
+    return np.full_like(like, value)
+
+
+def _paint(frames: Frames, number: int, values: tuple[int, int, int]) -> Frames:
+    pts, planes = frames[number]
+    frames[number] = (pts, [_plane(v, p) for v, p in zip(values, planes, strict=True)])
+    return frames
+
+
+def _show(frames: Frames, number: int, other: int) -> Frames:
+    frames[number] = (frames[number][0], frames[other][1])
+    return frames
+
+
+def _swap(frames: Frames) -> Frames:
+    (a, first), (b, second) = frames[7], frames[8]
+    frames[7], frames[8] = (a, second), (b, first)
+    return frames
+
+
+def _shift(frames: Frames, by: int) -> Frames:
+    last = len(frames) - 1
+    return [(pts, frames[min(max(i + by, 0), last)][1]) for i, (pts, _) in enumerate(frames)]
+
+
+def _hue(frames: Frames) -> Frames:
+    return [(pts, [y, np.clip(u.astype(int) + 20, 0, 255).astype(u.dtype), v]) for pts, (y, u, v) in frames]
+
+
+def _hole(frames: Frames) -> Frames:
+    y = frames[5][1][0].copy()
+    y[16:32, 32:64] = 16
+    frames[5] = (frames[5][0], [y, *frames[5][1][1:]])
+    return frames
+
+
+def _late(frames: Frames) -> Frames:
+    frames[9] = (frames[9][0] + 2, frames[9][1])
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "caught"),
+    [
+        (lambda f: [x for i, x in enumerate(f) if i != 10], {"frames", "times", "picture"}),
+        (lambda f: f[:-1], {"frames", "end"}),
+        (lambda f: [*f, (f[-1][0] + 512, f[-1][1])], {"frames", "end"}),
+        (lambda f: _show(f, 10, 9), {"picture"}),
+        (lambda f: _show(f, 10, 11), {"picture"}),
+        (_swap, {"picture"}),
+        (lambda f: _paint(f, 4, (16, 128, 128)), {"picture"}),
+        (lambda f: _paint(f, 4, (0, 0, 0)), {"picture"}),
+        (lambda f: _shift(f, 1), {"picture"}),
+        (lambda f: _shift(f, -1), {"picture"}),
+        (_hue, {"picture"}),
+        (_hole, {"picture"}),
+        (lambda f: [(pts, [p[::-1] for p in planes]) for pts, planes in f], {"picture"}),
+        (_late, {"times"}),
+        (lambda f: [(pts + 40, planes) for pts, planes in f], {"times", "audio 1", "audio 2", "end"}),
+    ],
+    ids=["dropped", "last-dropped", "one-more", "repeated", "early", "swapped", "black", "green", "all-early",
+         "all-late", "hue", "hole", "upside-down", "one-pts-off", "all-pts-off"],
+)  # fmt: skip
+def test_wrong_picture_is_found(source: Path, tmp_path: Path, sabotage: Any, caught: set[str]) -> None:
+    report = verify(source, enlarge(source, tmp_path / "r.mp4", frames=sabotage))
+    assert_only(report, *caught)
+
+
+def test_slow_motion_shift_is_found_over_the_whole_video(tmp_path: Path) -> None:
+    """A change too small to judge one frame by: brightness waves of less than half a code value per frame."""
+
+    def slow(frames: Frames) -> Frames:
+        y, u, v = frames[0][1]
+        ramp = np.linspace(-1, 1, y.shape[1])
+        return [(pts, [(y + 9 + ramp * i * 0.6).astype(y.dtype), u, v]) for i, (pts, _) in enumerate(frames)]
+
+    still = make_clip(tmp_path / "still.mp4", Clip(still=True, frames=40))
+    lossless = {"qp": "0"}
+    original = enlarge(still, tmp_path / "slow.mp4", 1, frames=slow, options=lossless)
+    right = enlarge(original, tmp_path / "right.mp4", options=lossless)
+    wrong = enlarge(original, tmp_path / "wrong.mp4", frames=lambda f: _shift(f, -1), options=lossless)
+    assert verify(original, right).ok
+    assert_only(verify(original, wrong), "picture")
+
+
+def _without(packets: Packets, number: int) -> Packets:
+    return packets[:number] + packets[number + 1 :]
+
+
+def _damage(packets: Packets) -> Packets:
+    import av
+
+    old = packets[12]
+    new = av.Packet(bytes(old)[:-1] + b"\x55")
+    new.pts, new.dts, new.time_base, new.duration, new.stream = (
+        old.pts, old.dts, old.time_base, old.duration, old.stream)  # fmt: skip
+    return [*packets[:12], new, *packets[13:]]
+
+
+def _delay(packets: Packets, ticks: int) -> Packets:
+    for packet in packets:
+        if packet.stream_index == 1:
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+    return packets
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "caught"),
+    [
+        (lambda p: _without(p, 20), 1),
+        (lambda p: [x for x in p if x.stream_index != 2], 1),
+        (_damage, 1),
+        (lambda p: _delay(p, 480), 1),
+        (lambda p: _delay(p, 2), 1),
+    ],
+    ids=["packet-missing", "track-silent", "packet-changed", "delayed-10-ms", "delayed-2-samples"],
+)
+def test_wrong_sound_is_found(source: Path, tmp_path: Path, sabotage: Any, caught: int) -> None:
+    report = verify(source, enlarge(source, tmp_path / "r.mp4", packets=sabotage))
+    assert len(faults(report)) == caught, faults(report)
+    assert all(name.startswith("audio") for name in faults(report))
+
+
+def test_lost_description_is_found(source: Path, tmp_path: Path) -> None:
+    dates = {"creation_time": "2024-05-06T07:08:09Z"}
+    assert_only(verify(source, enlarge(source, tmp_path / "t.mp4", tags=dates)), "tags")
+    assert_only(verify(source, enlarge(source, tmp_path / "c.mp4", chapters=False)), "chapters")
+    colours = faults(verify(source, enlarge(source, tmp_path / "m.mp4", colour=(1, 1, 1, 1))))
+    assert set(colours) == {"colour matrix", "colour primaries", "colour transfer"}
+
+
+def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
+    report = verify(source, enlarge(source, tmp_path / "r.mp4", 2), scale=4)
+    assert_only(report, "size")
+
+
+def test_part_of_the_source(source: Path, tmp_path: Path) -> None:
+    def part(frames: Frames) -> Frames:
+        return [(pts - frames[6][0], planes) for pts, planes in frames[6:18]]
+
+    def sound(packets: Packets) -> Packets:
+        kept = [p for p in packets if 0.24 <= p.pts * p.time_base < 0.72]
+        for packet in kept:
+            moved = int(Fraction(24, 100) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
+        return kept
+
+    result = enlarge(source, tmp_path / "part.mp4", frames=part, packets=sound, chapters=False)
+    report = verify(source, result, first=6, stop=18)
+    assert report.ok, faults(report)
+    assert "picture" in faults(verify(source, result, first=7, stop=19))
+    assert "frames" in faults(verify(source, result))
+
+
+def test_unreadable_files(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputMissing):
+        verify(source, tmp_path / "nothing.mp4")
+    (tmp_path / "text.mp4").write_text("not a video at all")
+    with pytest.raises(NotAVideo):
+        verify(source, tmp_path / "text.mp4")

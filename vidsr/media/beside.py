@@ -1,0 +1,111 @@
+"""What lies beside a result because its container cannot hold it: RESULT.telemetry.bin and its index.
+
+The index RESULT.telemetry.json says where each piece of the .bin file comes from:
+
+    source     name of the source
+    blocks     private data of the source's container: path of its box, offset in the source, offset and length in
+               the .bin file, sha256
+    streams    streams that the result's container refuses: as above, and `packets`, one list each of
+               pts, dts, duration (ticks of time_base, or null), offset and length in the .bin file
+    tags       container tags that the result does not have
+    stream_tags  the same per stream: number in the source, then key and value
+    chapters   start and end in seconds, and title
+    files      copies of files beside the source
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PrivateBlock:
+    """Private bytes of a container.
+
+    Attributes:
+        path: where they are, such as "moov/udta/GPMF" or "pid 0x300".
+        offset: of the first byte in the source.
+        content: the bytes, headers included.
+    """
+
+    path: str
+    offset: int
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def bin_path(result: Path) -> Path:
+    """Where the bytes beside a result are."""
+    return result.with_name(result.name + ".telemetry.bin")
+
+
+def index_path(result: Path) -> Path:
+    """Where the index of those bytes is."""
+    return result.with_name(result.name + ".telemetry.json")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The index beside a result, and the bytes that it tells of."""
+
+    content: Path | None = None
+    index: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, result: Path) -> Record:
+        """The record beside a result; an empty one where there is none or it cannot be read."""
+        try:
+            index = json.loads(index_path(result).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return cls()
+        return cls(bin_path(result), index) if isinstance(index, dict) else cls()
+
+    def holds_block(self, block: PrivateBlock) -> bool:
+        """Whether these bytes are in the .bin file, unchanged."""
+        return (block.path, block.offset, block.sha256) in self._blocks
+
+    def holds_stream(self, index: int) -> bool:
+        """Whether the source's stream of this number is in the .bin file, unchanged."""
+        return index in self._streams
+
+    def holds_tag(self, key: str, value: str, stream: int | None = None) -> bool:
+        """Whether a tag of the container (or of a stream) is in the index."""
+        tags = self.index.get("tags", {}) if stream is None else self.index.get("stream_tags", {}).get(str(stream), {})
+        return bool(tags.get(key) == value)
+
+    @property
+    def chapters(self) -> int:
+        """Number of chapters in the index."""
+        return len(self.index.get("chapters", ()))
+
+    @cached_property
+    def _blocks(self) -> set[tuple[str, int, str]]:
+        return {
+            (entry["path"], entry["source_offset"], entry["sha256"])
+            for entry in self.index.get("blocks", ())
+            if self._intact(entry)
+        }
+
+    @cached_property
+    def _streams(self) -> set[int]:
+        return {entry["index"] for entry in self.index.get("streams", ()) if self._intact(entry)}
+
+    def _intact(self, entry: dict[str, Any]) -> bool:
+        if self.content is None or not self.content.is_file():
+            return False
+        digest, left = hashlib.sha256(), entry["length"]
+        with self.content.open("rb") as file:
+            file.seek(entry["offset"])
+            while left and (piece := file.read(min(left, 1 << 20))):
+                digest.update(piece)
+                left -= len(piece)
+        return left == 0 and digest.hexdigest() == str(entry["sha256"])

@@ -1,0 +1,177 @@
+"""One pass over a file for the check of a result: every decoded frame, and what every other stream holds.
+
+Packets of other streams are compared by digest. Containers frame the same coded data differently, so that some
+codecs are brought to one form first: AAC loses its ADTS header, H.264 and HEVC become NAL units without start
+codes, lengths, delimiters and parameter sets (`normalised`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from vidsr.media.bitstream import NalFormat, nal_units
+from vidsr.media.container import decode_packet, demux, open_input
+
+NO_TIME = -(2**63)
+_SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
+
+
+@dataclass
+class Contents:
+    """What one stream other than the picture holds; filled packet by packet.
+
+    Attributes:
+        times: presentation time of each packet in `time_base`, NO_TIME where it has none.
+        digests: 16 bytes per packet; one for the whole stream where packets have no fixed borders (PCM).
+    """
+
+    index: int
+    kind: str
+    codec: str
+    tag: str
+    language: str
+    disposition: tuple[str, ...]
+    tags: dict[str, str]
+    time_base: Fraction
+    form: NalFormat
+    times: array[int] = field(default_factory=lambda: array("q"))
+    digests: list[bytes] = field(default_factory=list)
+    size: int = 0
+    _running: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def borderless(self) -> bool:
+        """Whether the codec's packets may be cut anywhere, as PCM."""
+        return self.codec.startswith("pcm_")
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Takes one packet in."""
+        payload = normalised(bytes(packet), self.codec, self.form)
+        self.size += len(payload)
+        moment = packet.pts if packet.pts is not None else packet.dts
+        self.times.append(NO_TIME if moment is None else moment)
+        if self.borderless:
+            self._running.update(payload)
+            self.digests = [self._running.digest()[:16]]
+        else:
+            self.digests.append(hashlib.sha256(payload).digest()[:16])
+
+
+def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
+    """The coded data of a packet without what belongs to the container."""
+    if codec == "aac" and len(payload) > 7 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
+        return payload[7 if payload[1] & 1 else 9 :]
+    if codec in _SKIPPED_NALS:
+        try:
+            units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in _SKIPPED_NALS[codec]]
+        except ValueError:
+            return payload
+        return b"\0".join(units)
+    return payload
+
+
+class Inventory:
+    """Reads one file once: iterate over `frames()`, then `others` is complete.
+
+    Args:
+        path: the file.
+        stream_index: which stream is the picture.
+        threads: of the decoder; 0 lets it choose. More than one makes chance decide what a damaged stream gives.
+
+    Raises:
+        InputError: as `open_input` says.
+    """
+
+    def __init__(self, path: Path, stream_index: int, threads: int = 0) -> None:
+        self._container = open_input(path)
+        self._picture = self._container.streams.video[0]
+        for stream in self._container.streams.video:
+            if stream.index == stream_index:
+                self._picture = stream
+        self._picture.codec_context.thread_type = "AUTO"
+        self._picture.codec_context.thread_count = threads
+        self.tags = dict(self._container.metadata)
+        self.chapters = tuple(_chapter(c) for c in self._container.chapters())
+        self.attachments = tuple(
+            (s.metadata.get("filename", ""), hashlib.sha256(_data(s)).hexdigest())
+            for s in self._container.streams
+            if s.type == "attachment"
+        )
+        self.others = {
+            s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
+        }
+        self.decoding = True
+
+    def frames(self, begin: int | None = None) -> Iterator[VideoFrame]:
+        """Every frame in presentation order, the decoder drained; packets that cannot be decoded are passed over.
+
+        Args:
+            begin: timestamp of the key frame to begin with; packets before it are read and not decoded.
+
+        Once `decoding` is set to False the rest of the file is read, and no more frames are given.
+        """
+        for packet in demux(self._container, *self._container.streams):
+            if packet.stream_index != self._picture.index:
+                if packet.stream_index in self.others:
+                    self.others[packet.stream_index].add(packet)
+                continue
+            if begin is not None and packet.pts != begin:
+                continue
+            begin = None
+            if self.decoding:
+                yield from decode_packet(self._picture, packet)
+        if self.decoding:
+            yield from decode_packet(self._picture, None)
+
+    def __enter__(self) -> Inventory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+
+def _chapter(chapter: Any) -> tuple[Fraction, Fraction, str]:
+    tick = chapter["time_base"] or Fraction(1)
+    return chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")
+
+
+def _data(stream: Any) -> bytes:
+    return bytes(stream.data)
+
+
+def _dispositions(stream: Any) -> tuple[str, ...]:
+    return tuple(sorted(flag.name for flag in type(stream.disposition) if flag in stream.disposition))
+
+
+def _contents(stream: Any) -> Contents:
+    context = stream.codec_context
+    return Contents(
+        index=stream.index,
+        kind=stream.type,
+        codec=context.codec.canonical_name if context else "",
+        tag=_tag_of(stream),
+        language=stream.language or "und",
+        disposition=_dispositions(stream),
+        tags=dict(stream.metadata),
+        time_base=stream.time_base or Fraction(1),
+        form=NalFormat.of(context.codec.canonical_name, context.extradata) if context else NalFormat(False, 0),
+    )
+
+
+def _tag_of(stream: Any) -> str:
+    try:
+        return str(stream.codec_tag)
+    except AttributeError:
+        return ""

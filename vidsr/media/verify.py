@@ -1,0 +1,266 @@
+"""Proof that a result is its source, only larger: both files are read in step, nothing of the run is trusted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+
+from vidsr.media.beside import Record
+from vidsr.media.carried import (
+    Check,
+    Timing,
+    check_attachments,
+    check_chapters,
+    check_private,
+    check_side_files,
+    check_streams,
+    check_tags,
+    lost_tags,
+)
+from vidsr.media.decode import user_data_of
+from vidsr.media.inventory import Inventory
+from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.telemetry import private_data
+
+__all__ = ["Check", "VerifyReport", "verify"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """All checks of a result, in the order of their making."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A decoded frame, reduced to what is compared."""
+
+    pts: int | None
+    grid: Grid
+    user_data: tuple[bytes, ...]
+
+
+def verify(
+    source: Path,
+    result: Path,
+    scale: int | None = None,
+    first: int = 0,
+    stop: int | None = None,
+    beside: Path | None = None,
+) -> VerifyReport:
+    """Hold a result against its source.
+
+    Args:
+        source: the original.
+        result: what was made of it.
+        scale: how many times larger the picture must be; None takes whatever factor it has, if it keeps the shape.
+        first, stop: the frames of the source that the result shows; all by default.
+        beside: the name under which files beside the result were written, where it is not the result's yet.
+
+    Raises:
+        InputError: one of the files cannot be read at all.
+    """
+    source, result = Path(source), Path(result)
+    info, made = probe(source), probe(result)
+    report = _verify(info, made, scale, first, stop, beside or result)
+    if report is None:  # the source's packets promise frames that its decoder does not give
+        info = probe(source, decode=True)
+        report = _verify(info, made, scale, first, stop, beside or result)
+    return report or VerifyReport((Check("frames", False, "the source cannot be decoded twice in the same way"),))
+
+
+def _verify(
+    info: VideoInfo, made: VideoInfo, scale: int | None, first: int, stop: int | None, beside: Path
+) -> VerifyReport | None:
+    stop = len(info.table) if stop is None else stop
+    part = first > 0 or stop < len(info.table)
+    checks = [_check_size(info, made, scale), *_check_description(info, made)]
+    record = Record.of(beside)
+    with _open(info) as ours, _open(made) as theirs:
+        walk = _Walk(info, made, first, stop, part)
+        if not walk.compare(ours, theirs):
+            return None
+        checks.extend(walk.checks(record))
+        checks.append(_check_picture_tags(info, made, record))
+        checks.extend(check_streams(ours, theirs, walk.timing, record))
+        checks.append(check_chapters(ours, theirs, walk.timing, record))
+        checks.append(check_attachments(ours, theirs, beside))
+        checks.append(check_tags(ours, theirs, record))
+    checks.append(check_private(private_data(info.path), record))
+    checks.append(check_side_files(info.path, beside))
+    return VerifyReport(tuple(checks))
+
+
+def _open(info: VideoInfo) -> Inventory:
+    return Inventory(info.path, info.stream_index, threads=1 if info.sequential else 0)
+
+
+def _check_size(info: VideoInfo, made: VideoInfo, scale: int | None) -> Check:
+    found = f"{made.width}x{made.height} from {info.width}x{info.height}"
+    if scale is not None:
+        return Check("size", (made.width, made.height) == (info.width * scale, info.height * scale), found)
+    across, down = Fraction(made.width, info.width), Fraction(made.height, info.height)
+    # an exact height may round the width to an even number
+    same_shape = abs(info.width * down - made.width) <= 1
+    return Check("size", same_shape and min(across, down) >= 1, found)
+
+
+def _check_description(info: VideoInfo, made: VideoInfo) -> Iterator[Check]:
+    """What a player is told about the picture."""
+    yield _same("pixel format", info.layout.pix_fmt, made.layout.pix_fmt)
+    for name, ours, theirs in (
+        ("matrix", made.colour.matrix, info.colour.matrix),
+        ("primaries", made.colour.primaries, info.colour.primaries),
+        ("transfer", made.colour.transfer, info.colour.transfer),
+        ("range", made.colour.full_range, info.colour.full_range),
+        ("chroma location", made.colour.chroma_location, info.colour.chroma_location),
+    ):
+        yield _same(f"colour {name}", theirs, ours)
+    yield _same("HDR metadata", info.hdr, made.hdr)
+    yield _same("sample aspect", info.sample_aspect, made.sample_aspect)
+    yield _same("rotation", info.display_matrix or (), made.display_matrix or ())
+
+
+def _same(name: str, expected: object, found: object) -> Check:
+    return Check(name, expected == found, f"{found}" if expected == found else f"{found} instead of {expected}")
+
+
+def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:
+    lost = lost_tags(dict(info.stream.tags), dict(made.stream.tags))
+    lost = {k: v for k, v in lost.items() if not record.holds_tag(k, v, info.stream_index)}
+    if info.stream.language != made.stream.language:
+        lost["language"] = info.stream.language or "und"
+    return Check("picture's tags", not lost, ", ".join(f"{k}={v!r} lost" for k, v in lost.items()) or "kept")
+
+
+class _Walk:
+    """Goes through both files frame by frame."""
+
+    def __init__(self, info: VideoInfo, made: VideoInfo, first: int, stop: int, part: bool) -> None:
+        self._info, self._made = info, made
+        self._first, self._stop, self._part = first, stop, part
+        self._judge = PictureJudge()
+        self._count = 0
+        self._times: list[str] = []
+        self._user_data: list[str] = []
+        self._messages = 0
+        self._shift = Fraction(0)
+        start = made.table.time(0)
+        self.timing = Timing(info.table.time(first), start)
+        if part:
+            self.timing = replace(self.timing, start=info.table.time(first), end=info.table.time(stop))
+
+    def compare(self, source: Inventory, result: Inventory) -> bool:
+        """Reads both files to their ends. False where the source gives other frames than its table says."""
+        info = self._info
+        columns, rows = grid_size(info.width, info.height)
+        factor = (Fraction(self._made.width, info.width), Fraction(self._made.height, info.height))
+        given, skipped = self._wanted(source)
+        wanted = itertools.islice(given, skipped, skipped + self._stop - self._first)
+        ours = with_neighbours(_shown(wanted, columns, rows, (Fraction(1), Fraction(1))))
+        theirs = _shown(result.frames(), columns, rows, factor)
+        for before, expected, after in ours:
+            shown = next(theirs, None)
+            if shown is None:
+                break
+            number = self._first + self._count
+            earlier, later = before and before.grid, after and after.grid
+            self._judge.compare(number, shown.grid, earlier, expected.grid, later)
+            self._compare_time(number, shown.pts)
+            self._compare_user_data(number, expected.user_data, shown.user_data)
+            self._count += 1
+        self._judge.finish()
+        self._count += sum(1 for _ in theirs)
+        source.decoding = not self._part
+        for _ in itertools.chain(ours, given):
+            pass
+        return self._part or given.count == len(info.table)
+
+    def _wanted(self, source: Inventory) -> tuple[_Counted, int]:
+        """The source's frames, and how many of them come before the first that is wanted."""
+        table = self._info.table
+        keys = [i for i in range(self._first + 1) if table.key[i]]
+        if self._info.sequential or len(keys) < 3:
+            return _Counted(source.frames()), self._first
+        begin = keys[-2]  # one more than needed: pictures that lead a key frame refer to what comes before it
+        given = (f for f in source.frames(table.pts[begin]) if f.pts is None or f.pts >= table.pts[begin])
+        return _Counted(given), self._first - begin
+
+    def _compare_time(self, number: int, pts: int | None) -> None:
+        made, table = self._made.table, self._info.table
+        if pts is None:
+            self._times.append(f"frame {number} has no time")
+            return
+        found = pts * made.time_base
+        if number == self._first and (self._part or "mpegts" in self._made.container):
+            self._shift = found - table.time(number)
+        off = found - self._shift - table.time(number)
+        if abs(off) >= made.time_base:
+            self._times.append(f"frame {number} is {float(off) * 1000:+.3f} ms off")
+
+    def _compare_user_data(self, number: int, ours: tuple[bytes, ...], theirs: tuple[bytes, ...]) -> None:
+        self._messages += len(ours)
+        if ours != theirs:
+            self._user_data.append(f"frame {number} has {len(theirs)} messages instead of {len(ours)}, or changed ones")
+
+    def checks(self, record: Record) -> Iterator[Check]:
+        """What was found."""
+        expected = self._stop - self._first
+        found = f"{self._count}" if self._count == expected else f"{self._count} instead of {expected}"
+        yield Check("frames", self._count == expected, found)
+        yield Check("times", not self._times, _few(self._times) or f"{expected} exact")
+        if not self._part:
+            yield self._check_end()
+        judge = self._judge
+        detail = f"every frame shows its source's; largest difference {judge.worst:.1f} of 255"
+        yield Check("picture", not judge.faulty, _few(judge.faults, judge.faulty) or detail)
+        if self._messages or self._user_data:
+            kept = f"{self._messages} messages kept"
+            yield Check("user data of frames", not self._user_data, _few(self._user_data) or kept)
+
+    def _check_end(self) -> Check:
+        """When the last frame ends; containers of frames without durations cannot say it."""
+        ours, theirs = self._made.table, self._info.table
+        off = ours.time(len(ours)) - self._shift - theirs.time(len(theirs))
+        silent = any(name in self._made.container for name in ("mpegts", "avi"))
+        ok = silent or abs(off) <= max(ours.time_base, theirs.time_base)
+        return Check("end", ok, "same" if ok else f"the last frame ends {float(off) * 1000:+.3f} ms off")
+
+
+class _Counted:
+    """An iterator over frames that counts what it gave."""
+
+    def __init__(self, frames: Iterator[VideoFrame]) -> None:
+        self._frames = frames
+        self.count = 0
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        return self
+
+    def __next__(self) -> VideoFrame:
+        frame = next(self._frames)
+        self.count += 1
+        return frame
+
+
+def _shown(frames: Iterator[VideoFrame], columns: int, rows: int, factor: Factor) -> Iterator[_Shown]:
+    for frame in frames:
+        yield _Shown(frame.pts, grid_of(frame, columns, rows, factor), user_data_of(frame))
+
+
+def _few(sentences: list[str], total: int | None = None) -> str:
+    """The first sentences, and how many more there are."""
+    total = len(sentences) if total is None else total
+    return "; ".join(sentences[:3]) + (f"; and {total - 3} more" if total > 3 else "")
