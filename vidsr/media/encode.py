@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data
-from vidsr.media.container import VideoPacket, reason_of
+from vidsr.media.container import AnyPacket, VideoPacket, reason_of
 from vidsr.media.encoders import check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
@@ -121,13 +121,13 @@ class SegmentEncoder:
         except av.error.FFmpegError as error:
             raise EncoderError(f"{self.path}: {self.codec} failed ({reason_of(error)})") from error
 
-    def _with_user_data(self, packet: VideoPacket) -> VideoPacket:
+    def _with_user_data(self, packet: VideoPacket) -> AnyPacket:
         """The packet with its frame's user data messages, which PyAV cannot hand to the encoder."""
         messages = self._user_data.pop(packet.pts, ()) if packet.pts is not None else ()
         family = self._stream.codec_context.codec.canonical_name
         if not messages or family not in ("h264", "hevc"):
             return packet
-        fuller: VideoPacket = Packet(insert_user_data(bytes(packet), messages, NalFormat(family == "hevc", 0)))
+        fuller: AnyPacket = Packet(insert_user_data(bytes(packet), messages, NalFormat(family == "hevc", 0)))
         fuller.stream = packet.stream
         fuller.pts, fuller.dts, fuller.duration = packet.pts, packet.dts, packet.duration
         fuller.time_base = packet.time_base

@@ -1,0 +1,211 @@
+"""The final file: encoded segments joined, with everything else of the source copied packet by packet."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from vidsr.errors import OutputUnwritable, RunError, SettingsError
+from vidsr.media import timing
+from vidsr.media.container import AnyPacket, demux, open_input, reason_of
+from vidsr.media.outlets import MOV_FAMILY, MuxReport, Outlets, container_options, format_of
+from vidsr.media.probe import VideoInfo
+from vidsr.media.tags import stream_tags
+
+__all__ = ["MuxReport", "mux"]
+
+HEVC_TAG = "hvc1"  # parameter sets in the header, as Apple's players need it
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of the source that the result shows, in seconds of the source's clock.
+
+    Attributes:
+        begin: packets before it are left out; None keeps all.
+        end: packets from it on are left out; None keeps all.
+        shift: what is subtracted from every time.
+    """
+
+    begin: Fraction | None
+    end: Fraction | None
+    shift: Fraction
+
+    @classmethod
+    def of(cls, info: VideoInfo, first: int, stop: int) -> Span:
+        """The span of frames first..stop-1; times are kept unless the beginning is cut off."""
+        begin = info.table.time(first) if first else None
+        end = info.table.time(stop) if stop < len(info.table) else None
+        return cls(begin, end, begin or Fraction(0))
+
+
+def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int) -> MuxReport:
+    """Join segments and the source's other streams into `target`.
+
+    The suffix of `target` decides its container. It gets its name only when it is complete.
+
+    Args:
+        info: the source.
+        segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
+        target: the file to write.
+        first, stop: the range of the source's frames. From a later `first` on, times start at 0.
+
+    Returns:
+        what went into the result and what its container cannot take.
+
+    Raises:
+        SettingsError: the container is not known or cannot hold the segments' codec.
+        RunError: the segments do not fit the range or each other.
+        OutputUnwritable: writing fails.
+    """
+    orders, extradata = _read_orders(segments)
+    if sum(map(len, orders)) != stop - first:
+        raise RunError(f"{target}: the segments have {sum(map(len, orders))} frames, not {stop - first}; start again")
+    if len(extradata) > 1:
+        raise RunError(f"{target}: the segments were coded with different parameters; start again")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first)
+    except (av.error.FFmpegError, OSError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputUnwritable(f"{target} cannot be written ({reason_of(error)})") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(target)
+    return report
+
+
+def _read_orders(segments: Sequence[Path]) -> tuple[list[list[int]], set[bytes]]:
+    """Each segment's packets' presentation positions, and all different codec configurations."""
+    orders: list[list[int]] = []
+    extradata: set[bytes] = set()
+    for path in segments:
+        with open_input(path) as container:
+            stream = container.streams.video[0]
+            times = [packet.pts for packet in demux(container, stream) if packet.pts is not None]
+            orders.append(timing.presentation_order(times))
+            extradata.add(stream.codec_context.extradata or b"")
+    return orders, extradata
+
+
+def _write(
+    info: VideoInfo,
+    segments: Sequence[Path],
+    part: Path,
+    suffix: str,
+    span: Span,
+    orders: list[list[int]],
+    first: int,
+) -> MuxReport:
+    name = format_of(suffix)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_input(info.path))
+        sample = stack.enter_context(open_input(segments[0]))
+        options = container_options(name, info)
+        out = stack.enter_context(av.open(str(part), "w", format=name, container_options=options))
+        outlets = Outlets(out, name, info, source)
+        for stream in source.streams:
+            if stream.index == info.stream_index:
+                video = _add_video(out, name, sample.streams.video[0], info)
+            else:
+                outlets.add(stream)
+        outlets.add_chapters(span.begin, span.end, span.shift)
+        out.start_encoding()
+        pictures = _pictures(segments, _stamps(info, orders, first, span), video, info.table.time_base)
+        others = _others(source, outlets, span)
+        for packet in heapq.merge(pictures, others, key=_decode_time):
+            _mux(out, packet, packet.stream is video, outlets)
+        return outlets.report()
+
+
+def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: VideoInfo) -> VideoStream:
+    codec = sample.codec_context.codec.canonical_name
+    try:
+        stream = out.add_stream_from_template(sample, opaque=True)
+    except ValueError:
+        raise SettingsError(
+            f"a {name} file cannot hold {codec} video; use --container mkv or another --codec"
+        ) from None
+    stream.time_base = info.table.time_base
+    context = stream.codec_context
+    context.framerate = info.rate
+    if codec == "hevc" and name in MOV_FAMILY:
+        context.codec_tag = HEVC_TAG
+    context.sample_aspect_ratio = info.sample_aspect
+    if info.display_matrix is not None:
+        stream.set_display_matrix(info.display_matrix)
+    stream.metadata.update(stream_tags(info.stream.tags, copied=False))
+    stream.disposition = Disposition(info.stream.disposition)
+    return stream
+
+
+def _stamps(info: VideoInfo, orders: list[list[int]], first: int, span: Span) -> Iterator[timing.Stamp]:
+    table = info.table
+    stop = first + sum(map(len, orders))
+    shift = table.pts[first] if span.shift else 0
+    pts = [time - shift for time in table.pts[first:stop]]
+    return timing.join(orders, pts, table.durations[first:stop])
+
+
+def _pictures(
+    segments: Sequence[Path], stamps: Iterator[timing.Stamp], stream: Stream, time_base: Fraction
+) -> Iterator[AnyPacket]:
+    for path in segments:
+        with open_input(path) as container:
+            for packet in demux(container, container.streams.video[0]):
+                stamp = next(stamps)
+                packet.stream = stream
+                packet.time_base = time_base
+                packet.pts, packet.dts, packet.duration = stamp.pts, stamp.dts, stamp.duration
+                yield packet
+
+
+def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[AnyPacket]:
+    """The packets of the source's other streams that lie in the span, on the result's clock."""
+    streams = outlets.sources
+    if not streams:
+        return
+    shifts = {stream.index: round(span.shift / Fraction(stream.time_base or 1)) for stream in streams}
+    for packet in demux(source, *streams):
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None:
+            begin = time * packet.time_base
+            if span.end is not None and begin >= span.end:
+                continue
+            if span.begin is not None and begin < span.begin:
+                if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
+                    continue
+                packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
+                packet.pts = packet.dts = shifts[packet.stream_index]
+        shift = shifts[packet.stream_index]
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        yield outlets.address(packet)
+
+
+def _length(packet: AnyPacket) -> Fraction:
+    return (packet.duration or 0) * packet.time_base
+
+
+def _decode_time(packet: AnyPacket) -> Fraction:
+    return (packet.dts or 0) * packet.time_base
+
+
+def _mux(out: OutputContainer, packet: AnyPacket, picture: bool, outlets: Outlets) -> None:
+    """Write one packet; one of the source's that the muxer refuses is noted, one of ours is an error."""
+    try:
+        out.mux_one(packet)
+    except (av.error.InvalidDataError, av.error.ArgumentError):
+        if picture:
+            raise
+        outlets.damaged(packet)

@@ -1,0 +1,208 @@
+"""Where each of the source's other streams goes in the result's container, and what cannot go anywhere."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Discard, Stream
+
+from vidsr.errors import SettingsError
+from vidsr.media.container import AnyPacket, demux, open_input
+from vidsr.media.probe import StreamInfo, VideoInfo
+from vidsr.media.tags import container_tags, needs_key_list, stream_tags
+
+FORMATS = {
+    "mp4": "mp4", "m4v": "mp4", "lrv": "mp4", "insv": "mp4", "mov": "mov", "qt": "mov", "3gp": "3gp", "3g2": "3g2",
+    "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts", "avi": "avi", "flv": "flv",
+    "mxf": "mxf", "mpg": "mpeg", "mpeg": "mpeg", "vob": "vob", "wmv": "asf", "ogv": "ogg", "nut": "nut",
+}  # fmt: skip
+MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
+MATROSKA_FAMILY = ("matroska", "webm")
+LARGEST_TIMESCALE = 10_000_000
+
+
+@dataclass(frozen=True)
+class MuxReport:
+    """What became of the source's other contents.
+
+    Attributes:
+        carried: what is in the result, as short phrases.
+        beside: files written beside the result.
+        not_carried: what the result's container cannot take, as sentences.
+        left: the streams among it.
+    """
+
+    carried: tuple[str, ...] = ()
+    beside: tuple[Path, ...] = ()
+    not_carried: tuple[str, ...] = ()
+    left: tuple[StreamInfo, ...] = ()
+
+
+def format_of(suffix: str) -> str:
+    """FFmpeg's name of the container that a file suffix means.
+
+    Raises:
+        SettingsError: it means none that can be written.
+    """
+    name = FORMATS.get(suffix.lower().lstrip("."))
+    if name is None:
+        raise SettingsError(f"no container is known for the suffix {suffix!r}; use .mkv, .mp4 or .mov, or --container")
+    return name
+
+
+def container_options(name: str, info: VideoInfo) -> dict[str, str]:
+    """Options of a muxer: index at the front, every tag, exact times."""
+    if name in MOV_FAMILY:
+        flags = "+faststart"
+        if needs_key_list(container_tags(info.tags)):
+            flags += "+use_metadata_tags"
+        return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
+    if name == "mpegts":
+        return {"mpegts_copyts": "1"}
+    return {}
+
+
+def _movie_timescale(info: VideoInfo) -> int:
+    """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
+    scale = info.table.time_base.denominator
+    for stream in info.streams:
+        common = lcm(scale, stream.time_base.denominator)
+        if stream.kind == "audio" and common <= LARGEST_TIMESCALE:
+            scale = common
+    return scale
+
+
+class Outlets:
+    """The result's counterparts of the source's other streams."""
+
+    def __init__(self, out: OutputContainer, name: str, info: VideoInfo, source: InputContainer) -> None:
+        self._out = out
+        self._name = name
+        self._info = info
+        self._source = source
+        self._streams: dict[int, Stream] = {}
+        self._last: dict[int, int] = {}
+        self._carried: list[str] = []
+        self._not_carried: list[str] = []
+        self._left: list[StreamInfo] = []
+        self._damaged: dict[int, int] = {}
+        out.metadata.update(container_tags(info.tags))
+        if info.display_matrix is not None and name == "mpegts":
+            self._not_carried.append(f"rotation by {info.rotation} degrees: {name} has no place for it")
+
+    def add(self, stream: Stream) -> None:
+        """Give a source stream a counterpart, or note that it cannot have one."""
+        info = self._info.streams[stream.index]
+        if stream.type == "data" and self._is_remade(stream, info):
+            return
+        if info.cover and self._name in MATROSKA_FAMILY:
+            self._add_cover(info)
+        elif not self._fits(stream, info):
+            self._leave(info, f"{self._name} has no place for it")
+        else:
+            counterpart = self._out.add_stream_from_template(stream, opaque=True)
+            counterpart.metadata.clear()
+            counterpart.metadata.update(stream_tags(info.tags, copied=True))
+            counterpart.disposition = stream.disposition
+            if self._name == "mpegts":
+                counterpart.id = stream.id
+            self._streams[stream.index] = counterpart
+            self._carried.append(info.label)
+
+    def _is_remade(self, stream: Stream, info: StreamInfo) -> bool:
+        """Whether the muxer makes this track anew: chapter titles, which the demuxer hides, and timecode."""
+        if stream.discard == Discard.all:
+            return True
+        timecode = any(key.lower() == "timecode" for key, _ in info.tags) and info.codec is None
+        if timecode and self._name in ("mp4", "mov"):
+            self._carried.append(f"timecode track {info.index}")
+        return timecode and self._name in ("mp4", "mov")
+
+    def _fits(self, stream: Stream, info: StreamInfo) -> bool:
+        """Whether the container takes such a stream: a file of it alone, in memory, is begun to see."""
+        if stream.type == "attachment":
+            return self._name == "matroska"
+        if info.cover:
+            return self._name in ("mp4", "mov")
+        if stream.type not in ("audio", "video", "subtitle", "data"):
+            return False
+        try:
+            trial = av.open(io.BytesIO(), "w", format=self._name)
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+        except (av.error.FFmpegError, ValueError, KeyError):
+            return False
+        return True
+
+    def _add_cover(self, info: StreamInfo) -> None:
+        """A cover picture is an attachment in Matroska."""
+        if self._name == "webm":
+            self._leave(info, "webm has no place for it")
+            return
+        tags = {key.lower(): value for key, value in info.tags}
+        kind = "image/png" if info.codec == "png" else "image/jpeg"
+        name = tags.get("filename", f"cover.{'png' if info.codec == 'png' else 'jpg'}")
+        with open_input(self._info.path) as container:
+            picture = next(iter(demux(container, container.streams[info.index])), None)
+            if picture is not None:
+                self._out.add_attachment(name, tags.get("mimetype", kind), bytes(picture))
+                self._carried.append(info.label)
+
+    def _leave(self, info: StreamInfo, why: str) -> None:
+        self._not_carried.append(f"{info.label}: {why}")
+        self._left.append(info)
+
+    def add_chapters(self, begin: Fraction | None, end: Fraction | None, shift: Fraction) -> None:
+        """Copy the chapters that overlap the span, cut to it."""
+        kept: list[Any] = []
+        for chapter in self._source.chapters():
+            base = chapter["time_base"] or Fraction(1, 1000)
+            start, stop = chapter["start"] * base, chapter["end"] * base
+            start, stop = max(start, begin or start), min(stop, end or stop)
+            if start < stop or (begin is None and end is None):
+                times = {"start": round((start - shift) / base), "end": round((stop - shift) / base)}
+                kept.append({**chapter, **times})
+        if kept:
+            self._out.set_chapters(kept)
+            self._carried.append(f"{len(kept)} chapters")
+
+    @property
+    def sources(self) -> list[Stream]:
+        """The source streams that have a counterpart with packets."""
+        return [self._source.streams[index] for index in self._streams]
+
+    def address(self, packet: AnyPacket) -> AnyPacket:
+        """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
+        index = packet.stream_index
+        packet.stream = self._streams[index]
+        last = self._last.get(index)
+        dts = packet.dts if packet.dts is not None else packet.pts
+        if dts is None:
+            dts = 0 if last is None else last
+        strict = packet.stream.type in ("audio", "video")
+        if last is not None and dts < last + strict:
+            dts = last + strict
+        packet.dts = dts
+        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        self._last[index] = dts
+        return packet
+
+    def damaged(self, packet: AnyPacket) -> None:
+        """Note that the muxer refused a packet of the source."""
+        index = next(i for i, stream in self._streams.items() if stream is packet.stream)
+        self._damaged[index] = self._damaged.get(index, 0) + 1
+
+    def report(self) -> MuxReport:
+        """What was carried and what was not."""
+        damaged = (f"{count} damaged packets of {self._label(index)}" for index, count in self._damaged.items())
+        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged), tuple(self._left))
+
+    def _label(self, index: int) -> str:
+        return self._info.streams[index].label
