@@ -338,7 +338,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
     progress.stage("joining")
     joined = plan.ledger.folder / f"joined{plan.result.suffix}"
     paths = [plan.ledger.path(segment) for segment in plan.segments]
-    report = mux(plan.info, paths, joined, plan.span.first, plan.span.stop, plan.settings.encode)
+    report = mux(plan.info, paths, joined, plan.span.first, plan.span.stop)
     progress.stage("verifying")
     proof = verify(plan.info.path, joined, first=plan.span.first, stop=plan.span.stop)
     if not proof.ok:
