@@ -180,6 +180,75 @@ def verify(source: Path, result: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="HTML page to write.")
+@click.option("--png", type=click.Path(path_type=Path), default=None, help="Still to write.")
+@click.option("--time", type=float, default=0.0, show_default=True, help="Second of the still.")
+@click.option("--start", type=float, default=0.0, show_default=True, help="Second at which the page's stretch begins.")
+@click.option("--end", type=float, default=None, help="Second at which it ends.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Longest stretch.")
+def compare(
+    source: Path, result: Path, output: Path | None, png: Path | None,
+    time: float, start: float, end: float | None, max_seconds: float,
+) -> None:  # fmt: skip
+    """Show SOURCE and RESULT side by side, on a page (-o) or in a picture (--png).
+
+    The page needs no network and no other file: both videos in step with a divider, zoom, single frames, their
+    difference, and how well each frame agrees with its source.
+    """
+    from vidsr.media.compare import write_page, write_still
+
+    if output is None and png is None:
+        raise SettingsError("nothing to write; give -o PAGE.html or --png STILL.png")
+    if output is not None:
+        write_page(source, result, output, start, max_seconds if end is None else min(max_seconds, end - start))
+    if png is not None:
+        write_still(source, result, png, time)
+
+
+@main.group()
+def evidence() -> None:
+    """Check or sign a result by the record that lies beside it (RESULT.vidsr.json)."""
+
+
+@evidence.command("check")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--source", type=click.Path(path_type=Path), default=None, help="The source, if it was moved.")
+@JSON
+def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
+    """Hold RESULT, and its source if it is there, against the record. Exits with 0 only if nothing changed."""
+    from vidsr.describe import evidence_table
+    from vidsr.errors import VerifyFailed
+    from vidsr.evidence import check_record, find_source, read_record
+
+    problems, record = check_record(result, source), read_record(result)
+    place = source or find_source(record, result)
+    found = {"problems": problems, "source_checked": None if place is None else str(place)}
+    _show(found if as_json else evidence_table(record, problems, place), as_json)
+    if problems:
+        sys.exit(VerifyFailed.exit_code)
+
+
+@evidence.command("sign")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--certificates",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="PEM file: your certificate, then those that vouch for it.",
+)
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="PEM file of your private key.")
+@click.option("--algorithm", default="es256", show_default=True, help="Of the key: es256, ps256, ed25519 ...")
+def sign_evidence(result: Path, certificates: Path, key: Path, algorithm: str) -> None:
+    """Put a signed C2PA manifest into RESULT and renew its record."""
+    from vidsr.signing import sign_result
+
+    record = sign_result(result, certificates, key, algorithm)
+    click.echo(f"{result}: {record.signature}")
+
+
+@main.command()
 @JSON
 def models(as_json: bool) -> None:
     """List the bundled models."""

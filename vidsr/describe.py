@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from vidsr.evidence import EvidenceRecord
 from vidsr.media.probe import VideoInfo
 from vidsr.media.verify import VerifyReport
 from vidsr.model.registry import bundled_models
@@ -88,4 +89,25 @@ def models_table() -> Table:
         config = model.config
         shape = f"{config.blocks}x{config.channels} {config.body}"
         table.add_row(model.name, f"{config.scale}x", shape, f"{config.macs_per_pixel:,}", config.colour)
+    return table
+
+
+def evidence_table(record: EvidenceRecord, problems: list[str], source: Path | None) -> Table:
+    """A record and what is wrong with its files, for people."""
+    table = Table("", record.result.path, box=None, pad_edge=False)
+    frames = record.frames
+    table.add_row("source", f"{record.source.path} " + ("(not there, not checked)" if source is None else "(checked)"))
+    table.add_row("model", f"{record.model.name}, sha256 {record.model.sha256}")
+    table.add_row("made", f"{record.started} to {record.finished}, vidsr {record.versions.get('vidsr', '?')}")
+    table.add_row(
+        "frames", f"{frames.total}: {frames.computed} computed, {frames.reused} reused, {frames.filled} filled"
+    )
+    table.add_row("verified", "yes" if record.verified else "no")
+    table.add_row("signed", record.signature or "no")
+    for note in record.salvaged:
+        table.add_row("salvaged", note)
+    for problem in problems:
+        table.add_row("[red]wrong[/red]", problem)
+    if not problems:
+        table.add_row("[green]unchanged[/green]", "every byte is as it was when the record was written")
     return table

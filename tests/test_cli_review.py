@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.media.numbered import write_numbered
+from vidsr.cli import main
+from vidsr.errors import InputMissing, SettingsError, VerifyFailed
+from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, write_record
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    source = write_numbered(tmp_path / "drive.mp4", 96, 64)
+    result = write_numbered(tmp_path / "drive_2x.mp4", 192, 128)
+    write_record(
+        source,
+        result,
+        model=ModelDigest("balanced-2x", "ab" * 32),
+        settings={},
+        frames=FrameCounts(40, 40),
+        checks=(CheckOutcome("frames", True, ""),),
+        started=0,
+        finished=1,
+    )
+    return source, result
+
+
+def test_compare_writes_a_page_and_a_still(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    page, png = tmp_path / "page.html", tmp_path / "still.png"
+    arguments = ["compare", *map(str, pair), "-o", str(page), "--png", str(png), "--start", "0.4", "--end", "0.8"]
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert '"start": 0.42' in page.read_text()
+    with Image.open(png) as still:
+        assert still.width > 1920
+
+
+def test_compare_needs_something_to_write(pair: tuple[Path, Path]) -> None:
+    outcome = CliRunner().invoke(main, ["compare", *map(str, pair)])
+    assert outcome.exit_code == SettingsError.exit_code
+    assert "--png" in outcome.output
+
+
+def test_evidence_check_finds_a_changed_byte(pair: tuple[Path, Path]) -> None:
+    source, result = pair
+    outcome = CliRunner().invoke(main, ["evidence", "check", str(result)])
+    assert outcome.exit_code == 0
+    assert "unchanged" in outcome.output
+    content = bytearray(source.read_bytes())
+    content[100] ^= 1
+    source.write_bytes(content)
+    outcome = CliRunner().invoke(main, ["evidence", "check", str(result), "--json"])
+    assert outcome.exit_code == VerifyFailed.exit_code
+    found = json.loads(outcome.output)
+    assert len(found["problems"]) == 1
+    assert found["source_checked"].endswith("drive.mp4")
+
+
+def test_evidence_check_without_a_record(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(main, ["evidence", "check", str(tmp_path / "gone.mp4")])
+    assert outcome.exit_code == InputMissing.exit_code

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vidsr.errors import InputError, InputMissing
+from vidsr.evidence import (
+    CheckOutcome,
+    EvidenceRecord,
+    FrameCounts,
+    ModelDigest,
+    check_record,
+    enhanced_note,
+    find_source,
+    read_record,
+    record_path,
+    write_record,
+)
+from vidsr.settings import UpscaleSettings
+
+MODEL = ModelDigest("balanced-2x", "ab" * 32)
+CHECK = CheckOutcome("frames", True, "24 of 24")
+
+
+def made(folder: Path, checks: tuple[CheckOutcome, ...] = (CHECK,)) -> tuple[Path, Path, EvidenceRecord]:
+    """A source, a result in another folder, and the record of it."""
+    (folder / "in").mkdir()
+    (folder / "out").mkdir()
+    source, result = folder / "in" / "drive.mp4", folder / "out" / "drive_2x.mp4"
+    source.write_bytes(b"source" * 1000)
+    result.write_bytes(b"result" * 4000)
+    record = write_record(
+        source,
+        result,
+        model=MODEL,
+        settings=UpscaleSettings(fidelity=0.5).__dict__,
+        frames=FrameCounts(24, 20, reused=4),
+        checks=checks,
+        started=0.0,
+        finished=1.5,
+        salvaged=("frame 3 is lost",),
+    )
+    return source, result, record
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    source, result, record = made(tmp_path)
+    assert read_record(result) == replace(record)
+    assert record.source.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (record.source.path, record.result.path) == ("../in/drive.mp4", "drive_2x.mp4")
+    assert (record.started, record.finished) == ("1970-01-01T00:00:00.000+00:00", "1970-01-01T00:00:01.500+00:00")
+    assert record.settings["fidelity"] == 0.5
+    assert record.versions["vidsr"]
+    assert json.loads(record_path(result).read_text())["verified"] is True
+    assert sorted(p.name for p in result.parent.iterdir()) == ["drive_2x.mp4", "drive_2x.mp4.vidsr.json"]
+
+
+def test_an_untouched_result_has_no_problems(tmp_path: Path) -> None:
+    _, result, _ = made(tmp_path)
+    assert check_record(result) == []
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("position", [0, 2999, -1])
+def test_a_changed_byte_is_found(tmp_path: Path, which: int, position: int) -> None:
+    paths = made(tmp_path)
+    content = bytearray(paths[which].read_bytes())
+    content[position] ^= 1
+    paths[which].write_bytes(content)
+    problems = check_record(paths[1])
+    assert len(problems) == 1
+    assert str(paths[which].name) in problems[0]
+    assert "has changed" in problems[0]
+
+
+def test_a_cut_result_is_found(tmp_path: Path) -> None:
+    _, result, _ = made(tmp_path)
+    result.write_bytes(result.read_bytes()[:-1])
+    assert "23999 bytes and had 24000" in check_record(result)[0]
+
+
+def test_the_source_may_be_gone_moved_or_named(tmp_path: Path) -> None:
+    source, result, record = made(tmp_path)
+    beside = source.rename(result.with_name(source.name))
+    assert find_source(record, result) == beside
+    elsewhere = beside.rename(tmp_path / "elsewhere.mp4")
+    assert find_source(record, result) is None
+    assert check_record(result) == []
+    assert check_record(result, elsewhere) == []
+    elsewhere.write_bytes(b"another")
+    assert len(check_record(result, elsewhere)) == 1
+    assert "missing" in check_record(result, tmp_path / "gone.mp4")[0]
+
+
+def test_folder_and_record_may_move_together(tmp_path: Path) -> None:
+    _, result, _ = made(tmp_path)
+    moved = tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved"))
+    assert check_record(moved / "out" / result.name) == []
+
+
+def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
+    _, result, record = made(tmp_path, checks=(CHECK, CheckOutcome("sound", False, "2 packets differ")))
+    assert not record.verified
+    assert check_record(result) == ["the check 'sound' failed when the result was made: 2 packets differ"]
+
+
+def test_a_result_without_checks_is_not_verified(tmp_path: Path) -> None:
+    _, result, record = made(tmp_path, checks=())
+    assert not record.verified
+    assert check_record(result) == ["the result was never verified against its source"]
+
+
+def test_a_missing_or_foreign_record_is_an_error(tmp_path: Path) -> None:
+    _, result, _ = made(tmp_path)
+    for text in ("", "[]", "{}", '{"vidsr_evidence": 2}'):
+        record_path(result).write_text(text)
+        with pytest.raises(InputError, match=r"vidsr\.json is not an evidence record"):
+            read_record(result)
+    record_path(result).unlink()
+    with pytest.raises(InputMissing, match=r"vidsr\.json"):
+        check_record(result)
+
+
+def test_the_note_names_the_model() -> None:
+    note = enhanced_note(MODEL, 2)
+    assert note.startswith("Enhanced: enlarged 2x by vidsr ")
+    assert "balanced-2x" in note
+    assert "ab" * 8 in note
+
+
+def test_checking_needs_no_heavy_package() -> None:
+    code = "import sys, vidsr.evidence; print([m for m in ('av', 'torch', 'ray', 'numpy') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"

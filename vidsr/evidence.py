@@ -1,0 +1,304 @@
+"""The record beside each result, RESULT.vidsr.json: what was made, from what, with what, and how it was checked.
+
+A record lets anyone find out later whether a result or its source has changed by a byte. It is no signature: who
+can change the result can write a new record. `vidsr.signing` signs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vidsr.errors import InputError, InputMissing, OutputUnwritable
+
+FORMAT = 1
+PACKAGES = ("vidsr", "av", "numpy", "torch", "openvino", "ray")
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """A file as it was.
+
+    Attributes:
+        path: relative to the record's folder, with forward slashes.
+        bytes: its size.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelDigest:
+    """The weights: their name, and the sha256 of their file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """Where the result's frames come from.
+
+    Attributes:
+        total: frames in the result.
+        computed: made by the run that wrote the record.
+        reused: made by an earlier run that was interrupted.
+        filled: repeated where damage had lost some.
+    """
+
+    total: int
+    computed: int
+    reused: int = 0
+    filled: int = 0
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One check of `vidsr verify`."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class EvidenceRecord:
+    """All that is known about how a result came to be.
+
+    Attributes:
+        source: the video that was enlarged.
+        result: the video that was made.
+        model: the weights.
+        settings: what was asked for, as JSON values.
+        frames: where the frames come from.
+        checks: outcome of every check that held the result against the source.
+        started: when the run began, ISO 8601 in UTC.
+        finished: when it ended, ISO 8601 in UTC.
+        versions: of Python, the system and the packages that computed.
+        salvaged: sentences about what a damaged source did not give; empty for a sound one.
+        signature: who signed the result (C2PA), "" where nobody did.
+    """
+
+    source: FileDigest
+    result: FileDigest
+    model: ModelDigest
+    settings: dict[str, Any]
+    frames: FrameCounts
+    checks: tuple[CheckOutcome, ...]
+    started: str
+    finished: str
+    versions: dict[str, str]
+    salvaged: tuple[str, ...] = ()
+    signature: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether there were checks and all of them held."""
+        return bool(self.checks) and all(check.ok for check in self.checks)
+
+    def to_json(self) -> str:
+        """The record as JSON text."""
+        return json.dumps({"vidsr_evidence": FORMAT, "verified": self.verified, **asdict(self)}, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> EvidenceRecord:
+        """Read a record back.
+
+        Raises:
+            ValueError: the text is not a record of this format.
+        """
+        try:
+            values = json.loads(text)
+            if values.pop("vidsr_evidence") != FORMAT:
+                raise ValueError("it has another format; update vidsr")
+            values.pop("verified")
+            values["source"], values["result"] = FileDigest(**values["source"]), FileDigest(**values["result"])
+            values["model"], values["frames"] = ModelDigest(**values["model"]), FrameCounts(**values["frames"])
+            values["checks"] = tuple(CheckOutcome(**check) for check in values["checks"])
+            values["salvaged"] = tuple(values["salvaged"])
+            return EvidenceRecord(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def record_path(result: Path) -> Path:
+    """Where the record of a result is: RESULT.vidsr.json beside it."""
+    return result.with_name(f"{result.name}.vidsr.json")
+
+
+def enhanced_note(model: ModelDigest, scale: float) -> str:
+    """The sentence that the result's own metadata carry."""
+    return (
+        f"Enhanced: enlarged {scale:g}x by vidsr {version('vidsr')} with the model {model.name} "
+        f"(sha256 {model.sha256[:16]}). Fine detail is estimated, not recorded; the source is the evidence."
+    )
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """Size and sha256 of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    total, state = 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total += len(block)
+            state.update(block)
+    return total, state.hexdigest()
+
+
+def write_record(
+    source: Path,
+    result: Path,
+    *,
+    model: ModelDigest,
+    settings: Mapping[str, Any],
+    frames: FrameCounts,
+    checks: Sequence[CheckOutcome],
+    started: float,
+    finished: float,
+    salvaged: Sequence[str] = (),
+) -> EvidenceRecord:
+    """Write the record of a finished result beside it. Both files are read once, for their sha256.
+
+    Args:
+        source: the video that was enlarged.
+        result: the finished result under its final name.
+        model: the weights.
+        settings: what was asked for; JSON values (`dataclasses.asdict` of settings is one).
+        frames: where the frames come from.
+        checks: of `vidsr verify`.
+        started, finished: seconds since 1970 UTC.
+        salvaged: sentences about what a damaged source did not give.
+
+    Raises:
+        InputMissing: one of the files is gone.
+        OutputUnwritable: the record cannot be written.
+    """
+    record = EvidenceRecord(
+        source=_describe(source, result.parent),
+        result=_describe(result, result.parent),
+        model=model,
+        settings=json.loads(json.dumps(settings, default=str)),
+        frames=frames,
+        checks=tuple(checks),
+        started=_iso(started),
+        finished=_iso(finished),
+        versions=_versions(),
+        salvaged=tuple(salvaged),
+    )
+    _save(record, result)
+    return record
+
+
+def renew_result(record: EvidenceRecord, result: Path, signature: str) -> EvidenceRecord:
+    """Write the record again after the result was signed, which changes its bytes."""
+    record = replace(record, result=_describe(result, result.parent), signature=signature)
+    _save(record, result)
+    return record
+
+
+def read_record(result: Path) -> EvidenceRecord:
+    """The record of a result.
+
+    Raises:
+        InputMissing: there is none.
+        InputError: the file is not a record.
+    """
+    path = record_path(result)
+    if not path.is_file():
+        raise InputMissing(f"no record {path}; it must lie beside the result")
+    try:
+        return EvidenceRecord.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not an evidence record ({error}); get the original one") from error
+
+
+def find_source(record: EvidenceRecord, result: Path) -> Path | None:
+    """The source where the record says it is, or beside the result; None where it is gone."""
+    places = (result.parent / record.source.path, result.parent / Path(record.source.path).name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def check_record(result: Path, source: Path | None = None) -> list[str]:
+    """Hold a result, and its source if it is there, against the record.
+
+    Args:
+        result: the result; its record lies beside it.
+        source: the source, if it is not where it was.
+
+    Returns:
+        One sentence for everything that is wrong; empty if all is as it was.
+
+    Raises:
+        InputMissing: there is no record.
+        InputError: the record is not a record.
+    """
+    record = read_record(result)
+    problems = [f"the check {c.name!r} failed when the result was made: {c.detail}" for c in record.checks if not c.ok]
+    if not record.checks:
+        problems.append("the result was never verified against its source")
+    problems += _compare(result, record.result)
+    place = source or find_source(record, result)
+    if place is not None:
+        problems += _compare(place, record.source)
+    return problems
+
+
+def _compare(path: Path, expected: FileDigest) -> list[str]:
+    if not path.is_file():
+        return [f"{path} is missing"]
+    size, sha256 = digest(path)
+    if size != expected.bytes:
+        return [f"{path} has {size} bytes and had {expected.bytes} when the record was written"]
+    if sha256 != expected.sha256:
+        return [f"{path} has changed: its sha256 is {sha256} and was {expected.sha256}"]
+    return []
+
+
+def _describe(path: Path, folder: Path) -> FileDigest:
+    try:
+        size, sha256 = digest(path)
+    except OSError as error:
+        raise InputMissing(f"{path} cannot be read for its record ({error.strerror}); is it gone?") from error
+    try:
+        relative = os.path.relpath(path, folder)
+    except ValueError:  # on another drive of a Windows machine
+        relative = str(path.absolute())
+    return FileDigest(relative.replace(os.sep, "/"), size, sha256)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _save(record: EvidenceRecord, result: Path) -> None:
+    path = record_path(result)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(record.to_json(), encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); make its folder writable") from error
