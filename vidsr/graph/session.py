@@ -12,7 +12,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
 from vidsr.errors import ClusterError, SegmentFailed, VidsrError
 from vidsr.graph.stages import TRIES, SegmentJob, encode
@@ -20,6 +20,8 @@ from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
+# A process of ours died, not its node: the video that it had may be the reason.
+CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 
 
 class Session:
@@ -130,12 +132,14 @@ class Event:
         frames: finished since the last event.
         finished: whether the segment is whole now.
         error: why it failed for good, after Ray's retries.
+        crashed: whether the error is that a worker process died on every one of them.
     """
 
     job: SegmentJob
     frames: int = 0
     finished: bool = False
     error: VidsrError | None = None
+    crashed: bool = False
 
 
 @dataclass
@@ -202,13 +206,18 @@ class SegmentPool:
             if flight.called_back:
                 self.submit(flight.job)
                 return None
-            return Event(flight.job, error=_explain(flight.job, error))
+            cause = root_cause(error)
+            return Event(flight.job, error=_explain(flight.job, cause), crashed=isinstance(cause, CRASHES))
 
 
-def _explain(job: SegmentJob, error: BaseException) -> VidsrError:
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    while isinstance(cause, RayTaskError):
-        cause = cause.cause
+def root_cause(error: BaseException | None) -> BaseException | None:
+    """What a task's error says once Ray's wrapping is removed."""
+    while isinstance(error, RayTaskError):
+        error = error.cause
+    return error
+
+
+def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
     if isinstance(cause, VidsrError):
         return cause
     segment = job.segment
