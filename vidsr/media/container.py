@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,8 @@ from vidsr.errors import InputEmpty, InputMissing, InputUnreadable, NoPicture, N
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 AnyPacket: TypeAlias = "Packet[Any]"
+
+CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
 def open_input(path: Path) -> InputContainer:
@@ -108,3 +111,20 @@ def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[Video
         return list(stream.decode(packet))
     except av.error.FFmpegError:
         return []
+
+
+def chroma_location(container: InputContainer, stream: VideoStream) -> int:
+    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say.
+
+    PyAV gives it nowhere but in FFmpeg's own description of the file, and there only at the verbose log level.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.VERBOSE)
+    av.logging.set_libav_level(av.logging.VERBOSE)
+    try:
+        description: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stubs
+    finally:
+        av.logging.set_level(level)
+    line = re.search(rf"Stream #0:{stream.index}\b.*? Video: .*", description)
+    words = re.split(r"[(),] ?", line.group()) if line else []
+    return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)

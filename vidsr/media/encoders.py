@@ -153,8 +153,9 @@ def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
     """
     name = best_pix_fmt(codec, layout, full_range)
     if name is None:
+        what = f"{layout.pix_fmt} in full range" if full_range else layout.pix_fmt
         raise SettingsError(
-            f"{codec} cannot code {layout.pix_fmt}{' in full range' if full_range else ''} without loss; use --codec libx265 or, for any format, --codec ffv1"
+            f"{codec} cannot code {what} without loss; use --codec libx265 or, for any format, --codec ffv1"
         )
     return name
 

@@ -73,7 +73,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
         width=frame.width,
         height=frame.height,
         source=source,
-        colour=colour_of(frame, source, 0),
+        colour=colour_of(frame, source),
         rotation=frame.rotation,
         display_matrix=_display_matrix(frame),
         interlaced=any(each.interlaced_frame for each in frames),

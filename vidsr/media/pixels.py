@@ -73,15 +73,13 @@ def is_full_range(frame: VideoFrame) -> bool:
     return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
-def colour_of(frame: VideoFrame, source: SourceFormat, chroma_location: int) -> Colour:
-    """What the planes of a decoded frame mean, after the conversion that `source` asks for."""
+def colour_of(frame: VideoFrame, source: SourceFormat) -> Colour:
+    """What the planes of a decoded frame mean after the conversion that `source` asks for; without chroma location."""
     if source.rgb:
         matrix = BT709 if frame.height >= 720 else BT601
-        return Colour(matrix, frame.color_primaries, frame.color_trc, True, chroma_location, True)
+        return Colour(matrix, frame.color_primaries, frame.color_trc, True)
     tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
-    return Colour(
-        frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), chroma_location, tagged
-    )
+    return Colour(frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), tagged_range=tagged)
 
 
 def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoFrame:

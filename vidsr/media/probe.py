@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import find_video, is_cover, open_input
+from vidsr.media.container import chroma_location, find_video, is_cover, open_input
 from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
 from vidsr.media.table import FrameTable
 
@@ -182,7 +182,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         width=first.width,
         height=first.height,
         layout=first.source.layout,
-        colour=first.colour,
+        colour=replace(first.colour, chroma_location=chroma_location(container, stream)),
         rotation=first.rotation,
         display_matrix=first.display_matrix,
         sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
