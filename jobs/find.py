@@ -1,0 +1,113 @@
+"""Which videos of a folder a job does, and where their results go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from jobs.storage import Entry, Place
+from vidsr.errors import InputMissing, NoVideos
+from vidsr.graph.plan import content_sample
+from vidsr.paths import VIDEO_SUFFIXES
+from vidsr.settings import UpscaleSettings
+
+STATE_FOLDER = ".vidsr"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files of the input folder.
+
+    Attributes:
+        patterns: shell patterns of the relative name; none takes all videos.
+        names: exactly these relative names, as a list file gives them; None takes what is there.
+        limit: at most so many, the first by name; None is all.
+    """
+
+    patterns: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
+    limit: int | None = None
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """The names in a list file: one a line; empty lines and lines that begin with # are left out.
+
+    Raises:
+        InputMissing: no such file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputMissing(f"{path} cannot be read ({error.strerror}); check the name of the list") from error
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entry]:
+    """The videos of a folder by name, without those below the output root and without hidden files.
+
+    Raises:
+        InputMissing: the list names a file that is not there.
+        NoVideos: nothing is left.
+    """
+    if selection.names is not None:
+        found = [_listed(inputs, name) for name in selection.names]
+    else:
+        found = [entry for entry in inputs.files() if _is_video(entry.name)]
+    inside = _below(inputs, output)
+    chosen = [
+        entry
+        for entry in found
+        if (not selection.patterns or any(fnmatch(entry.name, pattern) for pattern in selection.patterns))
+        and not (inside and entry.name.startswith(inside))
+    ]
+    if not chosen:
+        wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
+        raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name")
+    return chosen[: selection.limit]
+
+
+def _listed(inputs: Place, name: str) -> Entry:
+    if inputs.folder is not None and Path(name).is_absolute() and Path(name).is_relative_to(inputs.folder):
+        name = Path(name).relative_to(inputs.folder).as_posix()
+    entry = inputs.entry(name)
+    if entry is None:
+        raise InputMissing(f"{inputs.url_of(name)} is in the list and does not exist; correct the list")
+    return entry
+
+
+def _is_video(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _below(inputs: Place, output: Place) -> str:
+    outer, inner = inputs.url.rstrip("/") + "/", output.url.rstrip("/") + "/"
+    return inner[len(outer) :] if inner.startswith(outer) else ""
+
+
+def result_names(names: Iterable[str], settings: UpscaleSettings) -> dict[str, str]:
+    """The result's name below the output root for each source: the same, with another suffix where `--container`
+    asks for one. Two sources that would share a name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
+    container = settings.encode.container
+    names = list(names)
+    if container in ("auto", "same"):
+        return {name: name for name in names}
+    wanted = {name: str(PurePosixPath(name).with_suffix(f".{container}")) for name in names}
+    shared = Counter(wanted.values())
+    return {name: result if shared[result] == 1 else f"{name}.{container}" for name, result in wanted.items()}
+
+
+def fingerprint(inputs: Place, entry: Entry) -> str:
+    """Size, time and a sample of the content (the store's own hash where there is one) of a source."""
+    sample = entry.tag
+    if not sample and inputs.folder is not None:
+        sample = content_sample(inputs.folder / entry.name)[:32]
+    return f"{entry.size}-{entry.mtime_ns}-{sample}"
+
+
+def longest_first(entries: Sequence[Entry]) -> list[Entry]:
+    """By size, which stands for length before a video is probed; equal ones by name."""
+    return sorted(entries, key=lambda entry: (-entry.size, entry.name))

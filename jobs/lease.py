@@ -1,0 +1,173 @@
+"""Who works on a video: a lease that expires, so that a dead node keeps nothing.
+
+A lease is a file `NAME.GENERATION.json`. The highest generation counts; who finds it expired creates the next one,
+which a store lets only one of many do. Nothing is ever replaced by somebody else, so no two jobs can both believe
+that they hold a video at the same time, as long as their clocks agree to within the lease's length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from uuid import uuid4
+
+import psutil
+
+from jobs.storage import Place, read_json
+
+SECONDS = 120.0
+FOLDER = ".vidsr/leases"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that holds leases.
+
+    Attributes:
+        token: unique.
+        host: name of its machine.
+        pid: its process there.
+        born: when the process began, since process numbers are used again.
+    """
+
+    token: str
+    host: str
+    pid: int
+    born: float
+
+    @staticmethod
+    def here() -> Owner:
+        """This process, under a new token."""
+        return Owner(uuid4().hex, socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    def is_dead(self) -> bool:
+        """Whether it surely ended: it ran on this machine, and runs no more."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            return bool(abs(psutil.Process(self.pid).create_time() - self.born) > 1)
+        except psutil.NoSuchProcess:
+            return True
+
+
+class Leases:
+    """The leases that this process holds below one output root; a thread keeps them from expiring.
+
+    A context manager: leaving it releases all.
+    """
+
+    def __init__(self, place: Place, seconds: float = SECONDS, now: Callable[[], float] = time.time) -> None:
+        """Start with none.
+
+        Args:
+            place: the output root.
+            seconds: how long a lease lasts without being renewed.
+            now: the clock, in seconds since 1970.
+        """
+        self._place, self._seconds, self._now = place, seconds, now
+        self._owner = Owner.here()
+        self._held: dict[str, str] = {}
+        self._lost: set[str] = set()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew_often, name="leases", daemon=True)
+
+    def __enter__(self) -> Leases:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        for name in list(self._held):
+            self.release(name)
+
+    def acquire(self, name: str) -> bool:
+        """Try to get the lease of a video; False if somebody else holds it."""
+        found = self._generations(name)
+        latest = max(found, default=0)
+        if latest and not self._is_over(found[latest]):
+            return False
+        mine = self._file(name, latest + 1)
+        if not self._place.create(mine, self._content()):
+            return False
+        after = self._generations(name)
+        if max(after, default=0) != latest + 1:  # somebody was quicker, by two generations
+            self._place.delete(mine)
+            return False
+        for generation in found:
+            self._place.delete(found[generation])
+        with self._lock:
+            self._held[name] = mine
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a lease back, if it is still held."""
+        with self._lock:
+            file = self._held.pop(name, None)
+            self._lost.discard(name)
+        if file is not None:
+            self._place.delete(file)
+
+    def holds(self, name: str) -> bool:
+        """Whether a lease is held and was not taken over after it expired."""
+        with self._lock:
+            return name in self._held and name not in self._lost
+
+    def renew(self) -> None:
+        """Make all leases last again, and notice those that were taken over."""
+        with self._lock:
+            held = dict(self._held)
+        for name, file in held.items():
+            found = self._generations(name)
+            if found and found[max(found)] != file:
+                with self._lock:
+                    self._lost.add(name)
+                continue
+            with self._lock:  # a lease that is released now must not be written again
+                if name in self._held:
+                    self._place.write(file, self._content())
+
+    def _renew_often(self) -> None:
+        while not self._ended.wait(self._seconds / 4):
+            try:
+                self.renew()
+            except OSError:
+                continue  # a store that fails now may be back before the leases expire
+
+    def _content(self) -> bytes:
+        return json.dumps({"owner": asdict(self._owner), "expires": self._now() + self._seconds}).encode()
+
+    def _is_over(self, file: str) -> bool:
+        value = read_json(self._place, file)
+        if value is None:
+            return True
+        try:
+            return bool(value["expires"] <= self._now()) or Owner(**value["owner"]).is_dead()
+        except (KeyError, TypeError):
+            return True
+
+    def _generations(self, name: str) -> dict[int, str]:
+        stem = f"{FOLDER}/{_key(name)}"
+        found = {}
+        for entry in self._place.files(stem):
+            number = entry.name[len(stem) + 1 :].split(".")[0]
+            if number.isdecimal() and entry.name.endswith(".json"):
+                found[int(number)] = entry.name
+        return found
+
+    def _file(self, name: str, generation: int) -> str:
+        return f"{FOLDER}/{_key(name)}/{generation}.json"
+
+
+def _key(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:24]

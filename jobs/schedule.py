@@ -1,0 +1,332 @@
+"""The loop of a folder job: segments of many videos in flight together, each video planned and finished by tasks."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from jobs import tasks
+from jobs.failures import Failure, explain
+from jobs.lease import Leases
+from jobs.metrics import Metrics
+from jobs.records import VideoRecord
+from jobs.state import JobState
+from jobs.tasks import Finished, Prepared
+from jobs.travel import Travel
+from vidsr.graph.plan import Segment
+from vidsr.graph.session import Event, SegmentPool, Session
+from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.settings import UpscaleSettings
+
+ATTEMPTS = 2
+CRASHES_TO_QUARANTINE = 3
+PLANNED_AHEAD = 2
+TICK = 0.1
+ASK_AGAIN_SECONDS = 5.0
+
+
+class View(Protocol):
+    """Who watches a folder job."""
+
+    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
+        """The job starts; `earlier` of the videos are done already, the others have so many bytes together."""
+
+    def advance(self, frames: int) -> None:
+        """So many more frames are finished."""
+
+    def now(self, working: list[str], waiting: int) -> None:
+        """These videos are being worked on, and so many wait."""
+
+    def end_video(self, record: VideoRecord) -> None:
+        """A video is final."""
+
+    def say(self, sentence: str) -> None:
+        """Something that the user should know."""
+
+    def stop(self) -> None:
+        """The job ended."""
+
+
+@dataclass
+class Video:
+    """A video on its way through the job."""
+
+    name: str
+    travel: Travel
+    record: VideoRecord
+    overwrite: bool
+    order: int = 0
+    decode: bool = False
+    prepared: Prepared | None = None
+    waiting: int = 0
+    flying: int = 0
+    begun: dict[int, float] = field(default_factory=dict)
+    failure: Failure | None = None
+    tried: int = 0
+
+    @property
+    def disk_bytes(self) -> int:
+        """Room that it needs while it is worked on, known or guessed from its source."""
+        return self.prepared.plan.disk_bytes if self.prepared else 8 * self.travel.entry.size + (16 << 20)
+
+
+@dataclass
+class Tally:
+    """What a run counted."""
+
+    computed_frames: int = 0
+    retries: int = 0
+    finals: list[VideoRecord] = field(default_factory=list)
+
+
+class Schedule:
+    """Does all videos that it is given, one bad one never stopping the others.
+
+    Args:
+        videos: to do, in the order in which they are begun.
+        settings: what to make.
+        session: where the work runs.
+        state: the records.
+        leases: who does what, so that another job on the same output does not do the same.
+        view: who watches.
+        stop: once set, segments in flight are finished and no more are begun.
+    """
+
+    def __init__(
+        self,
+        videos: list[Video],
+        settings: UpscaleSettings,
+        session: Session,
+        state: JobState,
+        leases: Leases,
+        view: View,
+        stop: threading.Event,
+    ) -> None:
+        self.tally = Tally()
+        self._settings, self._session, self._state = settings, session, state
+        self._leases, self._view, self._stop = leases, view, stop
+        self._gpu = session.wants_gpu(settings.device)
+        self._pool = SegmentPool(session)
+        self._metrics = Metrics()
+        self._queue = deque(videos)
+        self._elsewhere: deque[tuple[float, Video]] = deque()
+        self._tasks: dict[Any, tuple[Video, Callable[[Video, Any], None]]] = {}
+        self._open: dict[Any, Video] = {}
+        self._segments: list[tuple[Segment, Video]] = []
+        self._loaded: UpscalerSpec | None = None
+        for number, video in enumerate(videos):
+            video.order = number
+
+    def run(self) -> bool:
+        """Work until nothing is left, or until what was begun is finished after a stop.
+
+        Returns:
+            Whether everything is final.
+        """
+        while self._tasks or self._pool or self._begin():
+            self._feed()
+            self._listen()
+            self._begin()
+            self._show()
+        for video in self._open.values():
+            self._state.write(video.name, replace(video.record, state="pending"))
+        return not (self._queue or self._elsewhere or self._open)
+
+    def _show(self) -> None:
+        waiting = len(self._queue) + len(self._elsewhere)
+        self._view.now([video.name for video in self._open.values()], waiting)
+        self._metrics.queue(waiting, len(self._segments), len(self._pool))
+
+    # Beginning
+
+    def _begin(self) -> bool:
+        """Begin videos while there is room; whether there is anything to wait for."""
+        if self._stop.is_set():
+            self._segments.clear()
+            return bool(self._tasks or self._pool)
+        self._ask_again()
+        while self._queue and self._has_room():
+            self._lease(self._queue.popleft())
+        if self._elsewhere and not (self._tasks or self._pool):
+            self._stop.wait(TICK)
+        return bool(self._tasks or self._pool or self._segments or self._queue or self._elsewhere)
+
+    def _ask_again(self) -> None:
+        while self._elsewhere and self._elsewhere[0][0] <= time.monotonic():
+            self._queue.append(self._elsewhere.popleft()[1])
+
+    def _has_room(self) -> bool:
+        ahead = PLANNED_AHEAD * self._session.parallel_segments if self._loaded else PLANNED_AHEAD
+        if len(self._segments) >= ahead or len(self._open) >= 2 * ahead:
+            return False
+        folder = self._queue[0].travel.output.folder
+        if folder is None or not self._open:
+            return True  # a video that is alone is judged by `prepare`
+        promised = sum(video.disk_bytes for video in self._open.values())
+        return bool(promised + self._queue[0].disk_bytes < shutil.disk_usage(folder).free)
+
+    def _lease(self, video: Video) -> None:
+        if not self._leases.acquire(video.name):
+            self._elsewhere.append((time.monotonic() + ASK_AGAIN_SECONDS, video))
+            return
+        record = self._state.read(video.name)
+        if record is not None and record.key == video.record.key and record.final and record != video.record:
+            self._leases.release(video.name)  # another job was quicker
+            self._end(video, record)
+            return
+        self._prepare(video)
+
+    def _prepare(self, video: Video) -> None:
+        video.tried += 1
+        video.failure, video.prepared, video.waiting = None, None, 0
+        record = video.record
+        video.record = replace(
+            record, state="running", attempts=record.attempts + 1, started=time.time(), finished=None,
+            error_class="", error_message="",
+        )  # fmt: skip
+        self._state.write(video.name, video.record)
+        self._open[video.name] = video
+        task = tasks.prepare.remote(video.travel, self._settings, video.overwrite, self._gpu, video.decode)
+        self._tasks[task] = (video, self._prepared)
+
+    def _prepared(self, video: Video, prepared: Prepared) -> None:
+        video.prepared = prepared
+        plan = prepared.plan
+        self._metrics.stage("prepare", prepared.seconds)
+        for sentence in prepared.sentences:
+            self._view.say(sentence)
+        video.record = replace(video.record, frames=plan.frames, seconds=float(plan.info.duration or 0))
+        video.waiting = len(prepared.missing)
+        for segment in prepared.missing:
+            self._segments.append((segment, video))
+        self._finish_if_whole(video)
+
+    # Segments
+
+    def _feed(self) -> None:
+        """Give the pool segments, longest first, of videos whose model the upscalers hold."""
+        while self._segments and not self._stop.is_set():
+            wanted = self._pick()
+            if wanted is None or not self._pool.has_room:
+                return
+            self._segments.remove(wanted)
+            segment, video = wanted
+            video.waiting -= 1
+            if video.failure or video.prepared is None:
+                continue
+            video.flying += 1
+            video.begun[segment.number] = time.monotonic()
+            self._pool.submit(replace(video.prepared.plan.job(segment), transfer=video.travel))
+
+    def _pick(self) -> tuple[Segment, Video] | None:
+        """The longest segment for the loaded upscalers; once they are idle, for others."""
+        fitting = [each for each in self._segments if _spec(each[-1]) == self._loaded]
+        if fitting:
+            return min(fitting, key=lambda each: (-each[0].frames, each[1].order, each[0].number))
+        if self._pool:
+            return None
+        chosen = self._segments[0]
+        prepared = chosen[-1].prepared
+        if prepared is not None:
+            self._loaded = prepared.plan.upscaler
+            self._session.load(self._loaded)
+        return chosen
+
+    def _listen(self) -> None:
+        """Wait a moment for news of segments and tasks, and act on them."""
+        if self._pool:
+            for event in self._pool.wait(TICK):
+                self._heed(event)
+        if self._tasks:
+            ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=0 if self._pool else TICK)
+            for task in ready:
+                self._take(task)
+
+    def _heed(self, event: Event) -> None:
+        video = next(v for v in self._open.values() if v.prepared and v.prepared.plan.info.path == event.job.info.path)
+        if event.frames:
+            self.tally.computed_frames += event.frames
+            self._view.advance(event.frames)
+            self._metrics.frames(event.frames)
+        if event.error is not None:
+            video.failure = video.failure or explain(event.error, event.crashed)
+        if event.finished or event.error is not None:
+            video.flying -= 1
+            self._metrics.stage("segment", time.monotonic() - video.begun.pop(event.job.segment.number))
+            self._finish_if_whole(video)
+
+    # Ending
+
+    def _finish_if_whole(self, video: Video) -> None:
+        if video.flying:
+            return
+        if video.failure:
+            self._fail(video, video.failure)
+        elif not video.waiting and video.prepared is not None:
+            task = tasks.finish.remote(video.travel, video.prepared.plan)
+            self._tasks[task] = (video, self._finished)
+
+    def _take(self, task: Any) -> None:
+        video, then = self._tasks.pop(task)
+        try:
+            result = ray.get(task)
+        except (RayError, OSError) as error:
+            self._fail(video, explain(error))
+            return
+        then(video, result)
+
+    def _finished(self, video: Video, finished: Finished) -> None:
+        for note in (*finished.notes, *finished.salvaged):
+            self._view.say(f"{video.name}: {note}")
+        self._metrics.stage("finish", finished.seconds)
+        good = replace(
+            video.record,
+            state="salvaged" if finished.salvaged else "done",
+            finished=time.time(),
+            result_bytes=finished.result_bytes,
+            thumbnails=finished.thumbnails,
+        )
+        self._settle(video, good)
+
+    def _fail(self, video: Video, failure: Failure) -> None:
+        """Try again what another try may cure; write down what it may not."""
+        self._segments = [each for each in self._segments if each[-1] is not video]
+        crashes = video.record.crashes + failure.crashes
+        video.record = replace(video.record, crashes=crashes, error_class=failure.kind, error_message=failure.message)
+        quarantined = crashes >= CRASHES_TO_QUARANTINE
+        if failure.damaged and not video.decode:
+            self._view.say(f"{video.name} is damaged ({failure.message}); salvaging what can be decoded")
+            video.decode = True
+        elif quarantined or not failure.passing or video.tried >= ATTEMPTS:
+            self._settle(
+                video, replace(video.record, state="quarantined" if quarantined else "failed", finished=time.time())
+            )
+            return
+        self.tally.retries += 1
+        self._metrics.retry()
+        video.overwrite = video.overwrite or video.prepared is not None  # what is there now is this job's
+        self._prepare(video)
+
+    def _settle(self, video: Video, record: VideoRecord) -> None:
+        if self._leases.holds(video.name):  # else another job took it over, and writes its own record
+            self._state.write(video.name, record)
+        self._leases.release(video.name)
+        self._end(video, record)
+
+    def _end(self, video: Video, record: VideoRecord) -> None:
+        self._open.pop(video.name, None)
+        self.tally.finals.append(record)
+        self._metrics.final(record.state)
+        self._view.end_video(record)
+
+
+def _spec(video: Video) -> UpscalerSpec | None:
+    return video.prepared.plan.upscaler if video.prepared else None

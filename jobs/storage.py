@@ -1,0 +1,317 @@
+"""Where the files of a job are: a path that every node sees, or an object store through fsspec.
+
+A file that is there is whole: paths are written by rename, and object stores show an object when its upload ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+import fsspec
+
+from vidsr.errors import InputMissing, SettingsError
+
+T = TypeVar("T")
+PAUSES = (0.2, 0.5, 1.0, 2.0)
+_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a place.
+
+    Attributes:
+        name: path below the place, with forward slashes.
+        size: in bytes.
+        mtime_ns: when it was written, in nanoseconds since 1970; 0 where the store does not say.
+        tag: the store's own hash of the content, or "".
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    tag: str = ""
+
+
+class Place(Protocol):
+    """A folder of files. Names are relative, with forward slashes. Picklable, so that tasks can have it."""
+
+    @property
+    def url(self) -> str:
+        """The folder's path or URL."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder as a path, if all nodes see it as one."""
+
+    def url_of(self, name: str) -> str:
+        """A name's whole path or URL."""
+
+    def files(self, below: str = "") -> Iterator[Entry]:
+        """All files below a name, however deep."""
+
+    def entry(self, name: str) -> Entry | None:
+        """One file, or None if there is none."""
+
+    def read(self, name: str) -> bytes | None:
+        """A small file's content, or None if there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file whole."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file unless it is there. Of many callers at once, one gets True."""
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to a path of this machine, by rename."""
+
+    def upload(self, path: Path, name: str) -> None:
+        """Copy a file of this machine here; it appears whole."""
+
+
+def open_place(url: str | Path) -> Place:
+    """The place of a path or URL: `folder`, `file:///folder`, `s3://bucket/folder`, `gs://...`, `az://...`.
+
+    Raises:
+        SettingsError: no such protocol, or its library is not installed.
+    """
+    text = str(url)
+    protocol, found, rest = text.partition("://")
+    if not found:
+        return FolderPlace(str(Path(text).absolute()))
+    if protocol in ("file", "local"):
+        return FolderPlace(rest)
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ValueError, ImportError) as error:
+        raise SettingsError(f"{text} cannot be reached ({error}); install the library or use a path") from error
+    return ObjectPlace(text.rstrip("/"))
+
+
+def read_json(place: Place, name: str) -> dict[str, Any] | None:
+    """A JSON object, or None if the file is missing or is none."""
+    content = place.read(name)
+    if content is None:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True)
+class FolderPlace:
+    """A folder that every node sees under one path."""
+
+    url: str
+
+    @property
+    def folder(self) -> Path | None:
+        """See Place."""
+        return Path(self.url)
+
+    def url_of(self, name: str) -> str:
+        """See Place."""
+        return str(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return Path(self.url, name)
+
+    def files(self, below: str = "") -> Iterator[Entry]:
+        """See Place."""
+        for parent, folders, names in os.walk(self._path(below), followlinks=True):
+            folders.sort()
+            for name in sorted(names):
+                path = Path(parent, name)
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue  # removed meanwhile, or a link to nothing
+                yield Entry(path.relative_to(self.url).as_posix(), status.st_size, status.st_mtime_ns)
+
+    def entry(self, name: str) -> Entry | None:
+        """See Place."""
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        status = path.stat()
+        return Entry(name, status.st_size, status.st_mtime_ns)
+
+    def read(self, name: str) -> bytes | None:
+        """See Place."""
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See Place."""
+        part = self._part(name)
+        part.write_bytes(content)
+        part.replace(self._path(name))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See Place. A hard link is atomic on NFS too, and never shows a file half written."""
+        part = self._part(name)
+        part.write_bytes(content)
+        try:
+            os.link(part, self._path(name))
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink()
+        return True
+
+    def _part(self, name: str) -> Path:
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f"{path.name}.{uuid4().hex}.part")
+
+    def delete(self, name: str) -> None:
+        """See Place."""
+        self._path(name).unlink(missing_ok=True)
+
+    def download(self, name: str, path: Path) -> None:
+        """See Place."""
+        _copy(self._path(name), path)
+
+    def upload(self, path: Path, name: str) -> None:
+        """See Place."""
+        _copy(path, self._path(name))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{uuid4().hex}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)
+
+
+@dataclass(frozen=True)
+class ObjectPlace:
+    """A prefix of an object store. Every request is repeated a few times where the store fails."""
+
+    url: str
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"url": self.url}
+
+    @cached_property
+    def _found(self) -> tuple[Any, str]:
+        files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+        return files, str(root).rstrip("/")
+
+    @property
+    def folder(self) -> Path | None:
+        """See Place."""
+        return None
+
+    def url_of(self, name: str) -> str:
+        """See Place."""
+        return f"{self.url}/{name}"
+
+    def files(self, below: str = "") -> Iterator[Entry]:
+        """See Place."""
+        files, root = self._found
+        start = f"{root}/{below}".rstrip("/")
+        found = _insist(lambda: files.find(start, detail=True))
+        for path in sorted(found):
+            if path.startswith(f"{root}/") and not path.endswith("/"):
+                yield _entry(path[len(root) + 1 :], found[path])
+
+    def entry(self, name: str) -> Entry | None:
+        """See Place."""
+        files, root = self._found
+        try:
+            found = _insist(lambda: files.info(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+        return _entry(name, found) if found.get("type") == "file" else None
+
+    def read(self, name: str) -> bytes | None:
+        """See Place."""
+        files, root = self._found
+        try:
+            return bytes(_insist(lambda: files.cat_file(f"{root}/{name}")))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See Place."""
+        files, root = self._found
+        _insist(lambda: files.pipe_file(f"{root}/{name}", content))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See Place."""
+        files, root = self._found
+        try:
+            _insist(lambda: files.pipe_file(f"{root}/{name}", content, mode="create"))
+        except FileExistsError:
+            return self.read(name) == content  # of a request that was answered with an error and yet done
+        return True
+
+    def delete(self, name: str) -> None:
+        """See Place."""
+        files, root = self._found
+        try:
+            _insist(lambda: files.rm_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return
+
+    def download(self, name: str, path: Path) -> None:
+        """See Place."""
+        files, root = self._found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        try:
+            _insist(lambda: files.get_file(f"{root}/{name}", str(part)))
+            part.replace(path)
+        except FileNotFoundError as error:
+            raise InputMissing(f"{self.url_of(name)} does not exist; check the name") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def upload(self, path: Path, name: str) -> None:
+        """See Place."""
+        files, root = self._found
+        _insist(lambda: files.put_file(str(path), f"{root}/{name}"))
+
+
+def _insist(request: Callable[[], T]) -> T:
+    """Repeat a request of a store that fails, with growing pauses.
+
+    Raises:
+        OSError: the last one; at once where another try cannot help.
+    """
+    for pause in PAUSES:
+        try:
+            return request()
+        except _FINAL:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return request()
+
+
+def _entry(name: str, found: dict[str, Any]) -> Entry:
+    """What a store's listing says; every store has other words for it."""
+    written = next((found[k] for k in ("LastModified", "last_modified", "updated", "mtime") if found.get(k)), None)
+    if isinstance(written, str):
+        written = datetime.fromisoformat(written.replace("Z", "+00:00"))
+    seconds = written.timestamp() if isinstance(written, datetime) else float(written or 0)
+    tag = next((str(found[k]) for k in ("ETag", "etag", "md5Hash", "content_md5") if found.get(k)), "")
+    return Entry(name, int(found["size"]), int(seconds * 1e9), tag.strip('"'))

@@ -1,0 +1,138 @@
+"""What a job's nodes do for one video beside its segments: plan it before, join and verify it after.
+
+Both run as Ray tasks: they need the file and not the driver, and a file that crashes FFmpeg takes a worker down
+instead of the job.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from jobs.travel import Travel
+from vidsr.errors import OutputExists, VidsrError
+from vidsr.graph.plan import Segment, run_key
+from vidsr.graph.run import Silent, VideoPlan, open_ledger
+from vidsr.graph.run import finish as join_and_verify
+from vidsr.graph.run import prepare as prepare_plan
+from vidsr.graph.stages import TRIES
+from vidsr.media.compare import thumbnail_pair
+from vidsr.settings import UpscaleSettings
+
+THUMBNAILS = ".vidsr/thumbnails"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A video that can be computed.
+
+    Attributes:
+        plan: of vidsr.graph.run.
+        missing: segments that no earlier run finished.
+        sentences: what the user should know.
+        seconds: what planning took.
+    """
+
+    plan: VideoPlan
+    missing: tuple[Segment, ...]
+    sentences: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A video that has its result.
+
+    Attributes:
+        result_bytes: of the result.
+        notes: what was put beside the result or not carried, as sentences.
+        salvaged: what the damaged source did not give, as sentences.
+        thumbnails: files of one frame below the output root, source then result.
+        seconds: what joining and verifying took.
+    """
+
+    result_bytes: int
+    notes: tuple[str, ...]
+    salvaged: tuple[str, ...]
+    thumbnails: tuple[str, ...]
+    seconds: float
+
+
+class _Sentences(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        """See Progress."""
+        self.said.append(sentence)
+
+
+def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gpu: bool, decode: bool) -> Prepared:
+    """Check and plan a video, and see which segments an earlier run left.
+
+    Args:
+        travel: how the source comes here.
+        settings: what to make.
+        overwrite: whether a result that is there may be replaced.
+        gpu: whether the upscalers run on GPUs.
+        decode: count the frames by decoding them, for a damaged source.
+
+    Raises:
+        VidsrError: of the class of whatever is wrong.
+    """
+    started = time.monotonic()
+    shared = travel.output.folder is not None
+    if not shared and not overwrite and travel.output.entry(travel.result):
+        raise OutputExists(f"{travel.output.url_of(travel.result)} exists; use --overwrite, or -o for another place")
+    with travel.source() as source:
+        plan = prepare_plan(source, travel.result_path, settings, overwrite or not shared, gpu, decode)
+        if shared:
+            progress = _Sentences()
+            missing = open_ledger(plan, progress)
+            return Prepared(plan, tuple(missing), tuple(progress.said), time.monotonic() - started)
+        key = run_key(plan.info, plan.settings, plan.model.sha256, plan.settings.backend)
+        missing, changed = travel.open_ledger(key, plan.segments)
+    said = f"{travel.result}: starting over, because {changed} changed since the earlier run"
+    return Prepared(plan, tuple(missing), (said,) if changed else (), time.monotonic() - started)
+
+
+def finish_video(travel: Travel, plan: VideoPlan) -> Finished:
+    """Join a video's segments, verify the result and put it in its place.
+
+    Raises:
+        VerifyFailed: the result is not the same file, only larger.
+    """
+    started = time.monotonic()
+    with travel.source() as source:
+        travel.collect(plan.ledger, plan.segments)
+        outcome = join_and_verify(plan, plan.frames, started, Silent())
+        size = plan.result.stat().st_size
+        thumbnails = _thumbnails(travel, source)
+        travel.publish()
+    beside = [f"carried beside the result in {Path(path).name}" for path in outcome.mux.beside]
+    notes = (*plan.info.notes, *outcome.mux.not_carried, *beside)
+    salvaged = outcome.salvaged or tuple(note for note in plan.info.notes if plan.info.missing)
+    return Finished(size, notes, salvaged, thumbnails, time.monotonic() - started)
+
+
+def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
+    """Write one frame of source and result for the report; names below the output root."""
+    try:
+        pictures = thumbnail_pair(source, travel.result_path)
+    except VidsrError:
+        return ()  # a report without a picture is better than a video without a result
+    names = tuple(f"{THUMBNAILS}/{travel.result}.{side}.jpg" for side in ("source", "result"))
+    for name, picture in zip(names, pictures, strict=True):
+        travel.output.write(name, picture)
+    return names
+
+
+_RETRIES: dict[str, Any] = {"max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": 0}
+prepare: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(prepare_video)
+finish: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(finish_video)

@@ -1,0 +1,147 @@
+"""What a folder job shows: a live table on a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from jobs.records import VideoRecord
+
+LINE_SECONDS = 10.0
+LISTED = 6
+
+
+class Figures:
+    """What both views count. Time left comes from bytes of sources, since a video's frames are known late."""
+
+    def __init__(self) -> None:
+        self.videos = self.earlier = self.waiting = self.frames = 0
+        self.total_bytes = self.ended_bytes = 0
+        self.ended: Counter[str] = Counter()
+        self.working: list[str] = []
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the begin."""
+        return max(time.monotonic() - self.began, 1e-3)
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds
+
+    @property
+    def failed(self) -> int:
+        """Videos without a result."""
+        return self.ended["failed"] + self.ended["quarantined"]
+
+    @property
+    def left(self) -> str:
+        """Time left, or a dash before it can be told."""
+        if not self.ended_bytes:
+            return "–"
+        seconds = int(self.seconds * (self.total_bytes - self.ended_bytes) / self.ended_bytes)
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def row(self) -> dict[str, str]:
+        """The figures in words."""
+        return {
+            "videos": f"{self.earlier + sum(self.ended.values())}/{self.videos}",
+            "failed": str(self.failed),
+            "frames": f"{self.frames:,}",
+            "fps": f"{self.rate:.2f}",
+            "left": self.left,
+        }
+
+
+class LineFolderView:
+    """A line for each video, and one with the figures every few seconds, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._figures = Figures()
+        self._spoke = time.monotonic()
+
+    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
+        """See View."""
+        self._figures = Figures()
+        self._figures.videos, self._figures.earlier, self._figures.total_bytes = videos, earlier, source_bytes
+        self.say(f"{videos} videos, {earlier} of them done before, {source_bytes / 1e6:.1f} MB to do")
+
+    def advance(self, frames: int) -> None:
+        """See View."""
+        self._figures.frames += frames
+
+    def now(self, working: list[str], waiting: int) -> None:
+        """See View."""
+        self._figures.working, self._figures.waiting = working, waiting
+        if time.monotonic() - self._spoke >= LINE_SECONDS:
+            self._spoke = time.monotonic()
+            self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
+
+    def end_video(self, record: VideoRecord) -> None:
+        """See View."""
+        self._figures.ended[record.state] += 1
+        self._figures.ended_bytes += record.source_bytes
+        if record.good:
+            self.say(f"{record.result}: {record.state}, {record.frames} frames")
+        else:
+            self.say(f"{record.source}: {record.state}, {record.error_class}: {record.error_message}")
+
+    def say(self, sentence: str) -> None:
+        """See View."""
+        self._console.print(sentence, soft_wrap=True, markup=False)
+
+    def stop(self) -> None:
+        """See View."""
+        self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
+
+
+class TableFolderView(LineFolderView):
+    """A table that stays at the foot of the terminal, with what ended above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._bar = Progress(TextColumn("videos"), BarColumn(bar_width=None), TaskProgressColumn(), console=console)
+        self._task = self._bar.add_task("videos", total=None)
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._draw)
+
+    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
+        """See View."""
+        super().begin(videos, earlier, source_bytes)
+        self._bar.update(self._task, total=videos, completed=earlier)
+        self._live.start()
+
+    def now(self, working: list[str], waiting: int) -> None:
+        """See View."""
+        self._figures.working, self._figures.waiting = working, waiting
+
+    def end_video(self, record: VideoRecord) -> None:
+        """See View."""
+        super().end_video(record)
+        self._bar.advance(self._task)
+
+    def stop(self) -> None:
+        """See View."""
+        self._live.stop()
+
+    def _draw(self) -> Group:
+        row = self._figures.row()
+        table = Table(*row, "working on", box=None, pad_edge=False)
+        working = self._figures.working
+        names = "\n".join(working[:LISTED]) + (f"\nand {len(working) - LISTED} more" if len(working) > LISTED else "")
+        table.add_row(*row.values(), Text(names))
+        return Group(self._bar, table)
+
+
+def make_view() -> LineFolderView:
+    """The view that fits stderr."""
+    console = Console(stderr=True, highlight=False)
+    return TableFolderView(console) if console.is_terminal else LineFolderView(console)
