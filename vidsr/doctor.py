@@ -14,7 +14,7 @@ from rich.table import Table
 
 from vidsr import __version__
 from vidsr.errors import EncoderError
-from vidsr.media.encode import check_encoder
+from vidsr.media.encoders import check_encoder
 from vidsr.model.backends import has_native_bf16
 from vidsr.model.registry import bundled_models
 from vidsr.model.upscaler import find_device

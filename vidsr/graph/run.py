@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from vidsr.errors import (
     VerifyFailed,
     VidsrError,
 )
+from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, enhanced_note, write_record
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
 from vidsr.graph.session import SegmentPool, Session, sees_gpu
 from vidsr.graph.stages import SegmentJob
@@ -25,6 +26,7 @@ from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.encoders import check_encoder, choose_codec
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import check_result, check_source, default_result
@@ -286,7 +288,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
         SegmentFailed: a segment failed on every try.
         VerifyFailed: the result is not the same file, only larger.
     """
-    started = time.monotonic()
+    started = time.time()
     missing = open_ledger(plan, progress)
     frames = sum(segment.frames for segment in missing)
     progress.begin(plan.info.path, plan.frames, plan.frames - frames)
@@ -330,21 +332,45 @@ def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: 
 
 
 def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -> Outcome:
-    """Join a plan's finished segments, hold the result against the source, and give it its name.
+    """Join a plan's finished segments, hold the result against the source, record it and give it its name.
+
+    Args:
+        plan: all of whose segments are finished.
+        computed: frames that this run computed.
+        started: `time.time()` at the run's begin.
+        progress: who watches.
 
     Raises:
         VerifyFailed: the joined file is left in the ledger's folder for inspection.
     """
+    info, result, span = plan.info, plan.result, plan.span
+    model = ModelDigest(plan.model.name, plan.model.sha256)
     progress.stage("joining")
-    joined = plan.ledger.folder / f"joined{plan.result.suffix}"
+    joined = plan.ledger.folder / f"joined{result.suffix}"
     paths = [plan.ledger.path(segment) for segment in plan.segments]
-    report = mux(plan.info, paths, joined, plan.span.first, plan.span.stop)
+    note = enhanced_note(model, plan.height / info.height)
+    report = mux(info, paths, joined, span.first, span.stop, note)
+    report = replace(report, beside=carry_beside(info.path, result, report.left, joined))
     progress.stage("verifying")
-    proof = verify(plan.info.path, joined, first=plan.span.first, stop=plan.span.stop)
+    proof = verify(info.path, joined, first=span.first, stop=span.stop, beside=result)
     if not proof.ok:
+        for path in report.beside:
+            path.unlink(missing_ok=True)
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
-        raise VerifyFailed(f"{plan.result} was not written, the joined file differs from its source ({wrong})")
-    joined.replace(plan.result)
+        raise VerifyFailed(f"{result} was not written, the joined file differs from its source ({wrong})")
+    joined.replace(result)
+    outcome = Outcome(plan, time.time() - started, computed, report, proof)
+    write_record(
+        info.path,
+        result,
+        model=model,
+        settings=asdict(plan.settings),
+        frames=FrameCounts(plan.frames, computed, plan.frames - computed),
+        checks=[CheckOutcome(check.name, check.ok, check.detail) for check in proof.checks],
+        started=started,
+        finished=time.time(),
+        salvaged=outcome.salvaged,
+    )
     plan.ledger.remove()
     progress.stage("done")
-    return Outcome(plan, time.monotonic() - started, computed, report, proof)
+    return outcome

@@ -23,6 +23,7 @@ from vidsr.media.tags import stream_tags
 
 __all__ = ["MuxReport", "mux"]
 
+NOTE_TAGS = ("comment", "description", "synopsis")
 HEVC_TAG = "hvc1"  # parameter sets in the header, as Apple's players need it
 
 
@@ -48,7 +49,7 @@ class Span:
         return cls(begin, end, begin or Fraction(0))
 
 
-def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int) -> MuxReport:
+def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
     """Join segments and the source's other streams into `target`.
 
     The suffix of `target` decides its container. It gets its name only when it is complete.
@@ -58,6 +59,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
         target: the file to write.
         first, stop: the range of the source's frames. From a later `first` on, times start at 0.
+        note: a sentence for the result's metadata, put under the first of NOTE_TAGS that the source does not use.
 
     Returns:
         what went into the result and what its container cannot take.
@@ -74,7 +76,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise RunError(f"{target}: the segments were coded with different parameters; start again")
     part = target.with_name(f"{target.name}.part")
     try:
-        report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first)
+        report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{target} cannot be written ({reason_of(error)})") from error
@@ -106,6 +108,7 @@ def _write(
     span: Span,
     orders: list[list[int]],
     first: int,
+    note: str,
 ) -> MuxReport:
     name = format_of(suffix)
     with ExitStack() as stack:
@@ -114,6 +117,7 @@ def _write(
         options = container_options(name, info)
         out = stack.enter_context(av.open(str(part), "w", format=name, container_options=options))
         outlets = Outlets(out, name, info, source)
+        _add_note(out, info, note)
         for stream in source.streams:
             if stream.index == info.stream_index:
                 video = _add_video(out, name, sample.streams.video[0], info)
@@ -126,6 +130,13 @@ def _write(
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
         return outlets.report()
+
+
+def _add_note(out: OutputContainer, info: VideoInfo, note: str) -> None:
+    used = {key.lower() for key, _ in info.tags}
+    free = [tag for tag in NOTE_TAGS if tag not in used]
+    if note and free:
+        out.metadata[free[0]] = note
 
 
 def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: VideoInfo) -> VideoStream:
