@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,45 @@ class PrivateBlock:
 
     Attributes:
         path: where they are, such as "moov/udta/GPMF" or "pid 0x300".
-        offset: of the first byte in the source.
-        content: the bytes, headers included.
+        spans: (offset, length) of each piece in the source.
     """
 
     path: str
-    offset: int
-    content: bytes
+    spans: tuple[tuple[int, int], ...]
 
     @property
-    def sha256(self) -> str:
+    def offset(self) -> int:
+        """Offset of the first byte in the source."""
+        return self.spans[0][0]
+
+    @property
+    def length(self) -> int:
+        """Number of bytes."""
+        return sum(length for _, length in self.spans)
+
+    def pieces(self, source: BinaryIO) -> Iterator[bytes]:
+        """The bytes, read from the source a piece at a time."""
+        for offset, length in self.spans:
+            source.seek(offset)
+            yield from read_pieces(source, length)
+
+    def read(self, source: BinaryIO) -> bytes:
+        """All bytes."""
+        return b"".join(self.pieces(source))
+
+    def sha256(self, source: BinaryIO) -> str:
         """Hash of the bytes."""
-        return hashlib.sha256(self.content).hexdigest()
+        digest = hashlib.sha256()
+        for piece in self.pieces(source):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+def read_pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
+    """The next `length` bytes of a file, at most 1 MiB at a time; fewer at its end."""
+    while length and (piece := file.read(min(length, 1 << 20))):
+        length -= len(piece)
+        yield piece
 
 
 def bin_path(result: Path) -> Path:
@@ -69,9 +97,9 @@ class Record:
             return cls()
         return cls(bin_path(result), index) if isinstance(index, dict) else cls()
 
-    def holds_block(self, block: PrivateBlock) -> bool:
-        """Whether these bytes are in the .bin file, unchanged."""
-        return (block.path, block.offset, block.sha256) in self._blocks
+    def holds_block(self, block: PrivateBlock, source: BinaryIO) -> bool:
+        """Whether these bytes of the source are in the .bin file, unchanged."""
+        return (block.path, block.offset, block.sha256(source)) in self._blocks
 
     def holds_stream(self, index: int) -> bool:
         """Whether the source's stream of this number is in the .bin file, unchanged."""
@@ -102,10 +130,10 @@ class Record:
     def _intact(self, entry: dict[str, Any]) -> bool:
         if self.content is None or not self.content.is_file():
             return False
-        digest, left = hashlib.sha256(), entry["length"]
+        digest, length = hashlib.sha256(), 0
         with self.content.open("rb") as file:
             file.seek(entry["offset"])
-            while left and (piece := file.read(min(left, 1 << 20))):
+            for piece in read_pieces(file, entry["length"]):
                 digest.update(piece)
-                left -= len(piece)
-        return left == 0 and digest.hexdigest() == str(entry["sha256"])
+                length += len(piece)
+        return length == entry["length"] and digest.hexdigest() == str(entry["sha256"])

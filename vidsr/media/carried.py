@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.media.beside import PrivateBlock, Record
+from vidsr.media.beside import Record
 from vidsr.media.inventory import NO_TIME, Contents, Inventory
+from vidsr.media.private import private_data
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 # Facts about the file's own writing, not about what was filmed; each writer states its own.
@@ -215,9 +216,11 @@ def _is_copy(path: Path, digest: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def check_private(blocks: list[PrivateBlock], record: Record) -> Check:
+def check_private(source: Path, record: Record) -> Check:
     """Private data of the source's container, which is in the record beside the result."""
-    missing = [block.path for block in blocks if not record.holds_block(block)]
+    blocks = private_data(source)
+    with source.open("rb") as file:
+        missing = [block.path for block in blocks if not record.holds_block(block, file)]
     if missing:
         return Check("private data", False, "not beside the result: " + ", ".join(sorted(set(missing))))
     return Check("private data", True, f"{len(blocks)} blocks beside the result" if blocks else "none")

@@ -103,7 +103,7 @@ class Inventory:
         self.tags = dict(self._container.metadata)
         self.chapters = tuple(_chapter(c) for c in self._container.chapters())
         self.attachments = tuple(
-            (s.metadata.get("filename", ""), hashlib.sha256(_data(s)).hexdigest())
+            (s.metadata.get("filename", ""), hashlib.sha256(data_of(s)).hexdigest())
             for s in self._container.streams
             if s.type == "attachment"
         )
@@ -147,11 +147,13 @@ def _chapter(chapter: Any) -> tuple[Fraction, Fraction, str]:
     return chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")
 
 
-def _data(stream: Any) -> bytes:
+def data_of(stream: Any) -> bytes:
+    """The content of an attachment."""
     return bytes(stream.data)
 
 
-def _dispositions(stream: Any) -> tuple[str, ...]:
+def dispositions(stream: Any) -> tuple[str, ...]:
+    """The names of a stream's flags, sorted."""
     return tuple(sorted(flag.name for flag in type(stream.disposition) if flag in stream.disposition))
 
 
@@ -163,7 +165,7 @@ def _contents(stream: Any) -> Contents:
         codec=context.codec.canonical_name if context else "",
         tag=_tag_of(stream),
         language=stream.language or "und",
-        disposition=_dispositions(stream),
+        disposition=dispositions(stream),
         tags=dict(stream.metadata),
         time_base=stream.time_base or Fraction(1),
         form=NalFormat.of(context.codec.canonical_name, context.extradata) if context else NalFormat(False, 0),

@@ -26,7 +26,6 @@ from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.media.telemetry import private_data
 
 __all__ = ["Check", "VerifyReport", "verify"]
 
@@ -98,7 +97,7 @@ def _verify(
         checks.append(check_chapters(ours, theirs, walk.timing, record))
         checks.append(check_attachments(ours, theirs, beside))
         checks.append(check_tags(ours, theirs, record))
-    checks.append(check_private(private_data(info.path), record))
+    checks.append(check_private(info.path, record))
     checks.append(check_side_files(info.path, beside))
     return VerifyReport(tuple(checks))
 
@@ -140,8 +139,9 @@ def _same(name: str, expected: object, found: object) -> Check:
 def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:
     lost = lost_tags(dict(info.stream.tags), dict(made.stream.tags))
     lost = {k: v for k, v in lost.items() if not record.holds_tag(k, v, info.stream_index)}
-    if info.stream.language != made.stream.language:
-        lost["language"] = info.stream.language or "und"
+    language = info.stream.language or "und"
+    if info.stream.language != made.stream.language and not record.holds_tag("language", language, info.stream_index):
+        lost["language"] = language
     return Check("picture's tags", not lost, ", ".join(f"{k}={v!r} lost" for k, v in lost.items()) or "kept")
 
 
@@ -176,7 +176,8 @@ class _Walk:
             if shown is None:
                 break
             number = self._first + self._count
-            earlier, later = before and before.grid, after and after.grid
+            earlier = before.grid if before else None
+            later = after.grid if after else None
             self._judge.compare(number, shown.grid, earlier, expected.grid, later)
             self._compare_time(number, shown.pts)
             self._compare_user_data(number, expected.user_data, shown.user_data)

@@ -1,0 +1,239 @@
+"""Private data, refused streams, side files and GPS tracks."""
+
+from __future__ import annotations
+
+import json
+import struct
+from datetime import datetime, timezone
+from pathlib import Path
+
+import gpxpy
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.enlarge import enlarge
+from vidsr.media import gps
+from vidsr.media.beside import Record, bin_path, index_path
+from vidsr.media.private import private_data
+from vidsr.media.probe import probe
+from vidsr.media.telemetry import carry_beside
+from vidsr.media.verify import verify
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def novatek_record(second: int = 34) -> bytes:
+    return struct.pack("<6I4s4f", 15, 39, second, 21, 3, 18, b"ANW\0", 5012.5, 830.25, 36.0, 70.5)
+
+
+NMEA = b"$GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998,011.3,E*62"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.mp4", Clip(frames=4))
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with path.open("rb") as file:
+        return {block.path: block.read(file) for block in private_data(path)}
+
+
+def test_ordinary_file_has_no_private_data(clip: Path, tmp_path: Path) -> None:
+    assert private_data(clip) == []
+    assert private_data(make_clip(tmp_path / "clip.mkv", Clip(frames=4))) == []
+    assert private_data(make_clip(tmp_path / "clip.ts", Clip(frames=4))) == []
+    assert carry_beside(clip, tmp_path / "result.mp4") == ()
+
+
+def test_boxes_and_trailer(clip: Path) -> None:
+    blackvue = box(b"free", box(b"gps ", b"[1623057074211]" + NMEA) + box(b"3gf ", b"\1\2\3"))
+    vendor = box(b"uuid", b"0123456789abcdef" + b"vendor")
+    with clip.open("ab") as file:
+        file.write(blackvue + box(b"skip", bytes(200)) + vendor + b"tail that is no box")
+    assert contents(clip) == {"free": blackvue, "uuid": vendor, "trailer": b"tail that is no box"}
+
+
+def add_to_moov(path: Path, added: bytes, udta: bytes = b"") -> None:
+    """Grows the last box, which is `moov`; within it the last, which is `udta`."""
+    content = bytearray(path.read_bytes())
+    for kind, grown in ((b"moov", len(added) + len(udta)), (b"udta", len(udta))):
+        at = content.rindex(kind) - 4
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + grown)
+    path.write_bytes(bytes(content) + udta + added)
+
+
+def test_gps_box_and_the_blocks_that_it_lists(clip: Path) -> None:
+    """Novatek: `gps ` in `moov` lists blocks that lie outside of every track."""
+    block = box(b"free", b"GPS " + b"\x4c\0\0\0" + bytes(32) + novatek_record() + bytes(100))
+    hidden = bytes(16) + b"freeGPS " + novatek_record(35) + bytes(60)
+    content = clip.read_bytes()
+    mdat = content.index(b"mdat") - 4
+    # grown at its end, so that no sample moves
+    size = struct.unpack_from(">I", content, mdat)[0]
+    grown = struct.pack(">I", size + len(block) + len(hidden)) + content[mdat + 4 : mdat + size]
+    clip.write_bytes(content[:mdat] + grown + block + hidden + content[mdat + size :])
+    offset = mdat + size
+    listed = box(b"gps ", struct.pack(">QII", 1 << 32 | 1, offset, len(block)))
+    vendor = box(b"GPMF", b"settings")
+    add_to_moov(clip, listed, vendor)
+    assert probe(clip).frames == 4
+    assert contents(clip) == {
+        "moov/gps ": listed,
+        "moov/udta/GPMF": vendor,
+        "gps block": block,
+        "mdat between samples": hidden,
+    }
+    track = gpxpy.parse(gps.gpx_track(clip))
+    assert [(round(p.latitude, 4), round(p.longitude, 4), p.time) for p in track.walk(only_points=True)] == [
+        (50.2083, -8.5042, datetime(2021, 3, 18, 15, 39, second, tzinfo=timezone.utc)) for second in (34, 35)
+    ]
+
+
+def test_record_beside_holds_every_byte(clip: Path, tmp_path: Path) -> None:
+    vendor = box(b"free", b"GPS log " * 1000)
+    with clip.open("ab") as file:
+        file.write(vendor + b"tail without a box")
+    result = enlarge(clip, tmp_path / "big.mp4")
+    report = verify(clip, result)
+    assert [check.name for check in report.checks if not check.ok] == ["private data"]
+    written = carry_beside(clip, result, made=result)
+    assert written == (bin_path(result), index_path(result))
+    assert bin_path(result).read_bytes() == vendor + b"tail without a box"
+    index = json.loads(index_path(result).read_text())
+    assert [(b["path"], b["source_offset"], b["length"]) for b in index["blocks"]] == [
+        ("free", clip.stat().st_size - 18 - len(vendor), len(vendor)),
+        ("trailer", clip.stat().st_size - 18, 18),
+    ]
+    assert verify(clip, result).ok
+    damaged = bytearray(bin_path(result).read_bytes())
+    damaged[77] ^= 1
+    bin_path(result).write_bytes(damaged)
+    assert not verify(clip, result).ok
+
+
+def test_refused_streams_tags_and_chapters(tmp_path: Path) -> None:
+    """A TS result has no place for tags and chapters; here it also lacks the second sound track."""
+    tags = {"title": "A drive", "comment": "north"}
+    source = make_clip(tmp_path / "source.mkv", Clip(frames=8, sound=("aac", "aac"), tags=tags, chapters=2,
+                                                     attachment=b"font" * 50))  # fmt: skip
+    result = enlarge(
+        source, tmp_path / "result.ts", packets=lambda p: [x for x in p if x.stream_index == 1], chapters=False
+    )
+    lost = {check.name for check in verify(source, result).checks if not check.ok}
+    assert {"audio 2", "tags", "chapters", "attachments"} <= lost
+    info = probe(source)
+    refused = [s for s in info.streams if s.index == 2 or s.kind == "attachment"]
+    written = carry_beside(source, result, refused, made=result)
+    assert {path.name for path in written} == {
+        "result.ts.font.ttf", "result.ts.telemetry.bin", "result.ts.telemetry.json"}  # fmt: skip
+    assert (tmp_path / "result.ts.font.ttf").read_bytes() == b"font" * 50
+    left = {check.name: check.detail for check in verify(source, result).checks if not check.ok}
+    assert not left, left
+    stream = json.loads(index_path(result).read_text())["streams"][0]
+    assert (stream["index"], stream["codec"], stream["language"]) == (2, "aac", "spa")
+    content = bin_path(result).read_bytes()
+    assert [packet[0] for packet in stream["packets"][:2]] == [19, 40]
+    _, _, _, offset, length = stream["packets"][3]
+    assert len(content[offset : offset + length]) == length > 0
+
+
+def test_side_files_are_copied_whatever_their_case(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "CLIP.GPS").write_bytes(NMEA + b"\r\n")
+    (tmp_path / "clip.3gf").write_bytes(b"\1\2")
+    (tmp_path / "clip.txt").write_bytes(b"no side file")
+    (tmp_path / "other.gpx").write_bytes(b"another video's")
+    result = tmp_path / "result.mp4"
+    written = carry_beside(clip, result)
+    assert {path.name for path in written} == {"result.GPS", "result.3gf", "result.mp4.telemetry.json"}
+    assert (tmp_path / "result.GPS").read_bytes() == NMEA + b"\r\n"
+    enlarge(clip, result)
+    assert verify(clip, result).ok
+    (tmp_path / "result.3gf").unlink()
+    assert [c.name for c in verify(clip, result).checks if not c.ok] == ["side files"]
+    track = gpxpy.parse(gps.gpx_track(clip))
+    (point,) = track.walk(only_points=True)
+    assert (round(point.latitude, 4), round(point.longitude, 4)) == (-37.8608, 145.1227)
+
+
+def test_nothing_stale_is_left(clip: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.mp4"
+    for path in (bin_path(result), index_path(result)):
+        path.write_text("{}")
+    assert carry_beside(clip, result) == ()
+    assert not bin_path(result).exists()
+    assert not index_path(result).exists()
+    assert Record.of(result) == Record()
+
+
+def test_broken_index_counts_as_none(tmp_path: Path) -> None:
+    index_path(tmp_path / "r.mp4").write_text("[1, 2")
+    assert Record.of(tmp_path / "r.mp4") == Record()
+
+
+@pytest.mark.parametrize("content", [NMEA.replace(b"S,", b"N,"), NMEA[:-2] + b"61", NMEA.replace(b",A,", b",V,"), b""])
+def test_nmea_with_a_wrong_checksum_or_no_fix_is_left_out(content: bytes) -> None:
+    assert list(gps.parse_nmea(content)) == []
+
+
+def test_ligo_lines() -> None:
+    line = b"normal:2026/05/12 15:08:21 S:33.868820 E:151.209290 36.0 km/h x:0.00 y:0.00 z:0.00 A:000.0 H:00.0\0\0"
+    (fix,) = gps.parse(line)
+    assert (fix.latitude, fix.longitude, fix.speed) == (-33.86882, 151.20929, 10.0)
+    assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=timezone.utc)
+
+
+def gpmf(key: bytes, kind: bytes, size: int, content: bytes) -> bytes:
+    head = struct.pack(">4scBH", key, kind, size, len(content) // size)
+    return head + content + bytes(-len(content) % 4)
+
+
+@pytest.mark.parametrize(("fix", "points"), [(0, 0), (2, 2), (3, 2)])
+def test_gopro_gps9(fix: int, points: int) -> None:
+    scale = struct.pack(">9i", 10_000_000, 10_000_000, 1000, 1000, 100, 1, 1000, 100, 1)
+    rows = b"".join(struct.pack(">7i2H", 330000000, -1170000000, 120500, 9000, 900, 8000, 3600000 + i * 100, 90, fix)
+                    for i in range(2))  # fmt: skip
+    stream = gpmf(b"SCAL", b"l", 4, scale) + gpmf(b"GPS9", b"?", 32, rows)
+    fixes = list(gps.parse(gpmf(b"DEVC", b"\0", 1, gpmf(b"STRM", b"\0", 1, stream))))
+    assert len(fixes) == points
+    if points:
+        assert fixes[0] == gps.Fix(datetime(2021, 11, 26, 1, 0, 0, tzinfo=timezone.utc), 33.0, -117.0, 120.5, 9.0)
+        assert (fixes[1].time - fixes[0].time).total_seconds() == pytest.approx(0.1)
+
+
+def test_real_gopro(shared_data: Path, tmp_path: Path) -> None:
+    """The camera had no fix; with the fix flag set, its positions are read."""
+    source = shared_data / "video" / "gopro-gpmd-tmcd.mp4"
+    assert gps.gpx_track(source) is None
+    content = source.read_bytes()
+    at = content.index(b"GPSFL")
+    assert content[at + 8 : at + 12] == bytes(4)
+    fixed = tmp_path / "fixed.mp4"
+    fixed.write_bytes(content.replace(content[at : at + 12], content[at : at + 8] + b"\0\0\0\3"))
+    points = list(gpxpy.parse(gps.gpx_track(fixed)).walk(only_points=True))
+    assert len(points) > 20
+    assert all(41 < point.latitude < 43 and -130 < point.longitude < -129 for point in points)
+    assert points[0].time == datetime(2019, 11, 18, 23, 42, 8, 645000, tzinfo=timezone.utc)
+
+
+def test_real_transport_streams(shared_data: Path) -> None:
+    """Novatek: an unlisted identifier; Juscar: a listed data track, without a fix."""
+    novatek = shared_data / "video" / "novatek-hevc.ts"
+    (block,) = private_data(novatek)
+    assert (block.path, block.length) == ("pid 0x300", 10140)
+    points = list(gpxpy.parse(gps.gpx_track(novatek)).walk(only_points=True))
+    assert len(points) == 10
+    assert (points[0].latitude, points[0].longitude) == (50.0, 30.0)
+    juscar = shared_data / "video" / "juscar-data-track.ts"
+    assert private_data(juscar) == []
+    assert gps.gpx_track(juscar) is None
+
+
+def test_real_files_without_private_data(shared_data: Path) -> None:
+    names = ("thinkware-1080p-gps.mp4", "loop-70mai/NO20260101-120000-000001F.MP4", "vfr-odd.mp4", "subtitles-ssa.mkv")
+    for name in names:
+        assert private_data(shared_data / "video" / name) == []
+    (block,) = private_data(shared_data / "video" / "dashcam-360p.mp4")
+    assert block.path == "uuid"

@@ -1,0 +1,120 @@
+"""Boxes of MP4 and MOV (ISO/IEC 14496-12, 4.2) and packets of MPEG-TS (ISO/IEC 13818-1, 2.4.3), read without libav.
+
+Only positions are read, so that a file of any size costs a few seeks; what is broken ends the walk and raises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+TS_PACKET = 188
+TS_SYNC = 0x47
+_TS_CHUNK = 50_000
+_FIRST_BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "free", "skip", "wide", "pnot", "uuid", "sidx"}
+TRUNCATED = {"moov", "moof", "mdat", "free", "skip", "mfra"}
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box, or what follows the last one: then `kind` is empty.
+
+    Attributes:
+        kind: its four-character code.
+        start: offset of its header in the file.
+        body: offset of its content.
+        stop: offset after it; the file's end where `cut` is True.
+        cut: whether the file ends before the box does.
+    """
+
+    kind: str
+    start: int
+    body: int
+    stop: int
+    cut: bool = False
+
+
+def children(file: BinaryIO, begin: int, end: int) -> Iterator[Box]:
+    """The boxes between two offsets, and last the bytes that are no box, if there are any."""
+    position = begin
+    while position < end:
+        box = _read_box(file, position, end)
+        if box is None:
+            yield Box("", position, position, end)
+            return
+        yield box
+        position = box.stop
+
+
+def _read_box(file: BinaryIO, position: int, end: int) -> Box | None:
+    file.seek(position)
+    header = file.read(16)
+    if len(header) < 8 or position + 8 > end:
+        return None
+    size, code, body = int.from_bytes(header[:4], "big"), header[4:8], position + 8
+    if not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in code):
+        return None
+    if size == 1:
+        size, body = int.from_bytes(header[8:16], "big"), position + 16
+    elif size == 0:
+        size = end - position
+    kind = code.decode("latin-1")
+    if size < body - position or (position + size > end and kind not in TRUNCATED):
+        return None
+    return Box(kind, position, body, min(position + size, end), position + size > end)
+
+
+def is_mp4(file: BinaryIO, size: int) -> bool:
+    """Whether the file begins with a box that MP4 and MOV files begin with."""
+    first = next(children(file, 0, size), None)
+    return first is not None and first.kind in _FIRST_BOXES
+
+
+def ts_layout(file: BinaryIO) -> tuple[int, int] | None:
+    """(offset of the first packet, distance between packets) of an MPEG-TS file, or None."""
+    file.seek(0)
+    head = file.read(TS_PACKET * 8)
+    for stride in (TS_PACKET, TS_PACKET + 4):  # M2TS puts a time stamp before each packet
+        for offset in range(stride):
+            marks = head[offset::stride][:5]
+            if len(marks) == 5 and set(marks) == {TS_SYNC}:
+                return offset, stride
+    return None
+
+
+def ts_packets(file: BinaryIO, first: int, stride: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Chunks of whole packets: the offset of the first, and an array (n, 188). Ends where the sync bytes end."""
+    position = first
+    while True:
+        file.seek(position)
+        data = file.read(stride * _TS_CHUNK)
+        count = (len(data) + stride - TS_PACKET) // stride
+        if not count:
+            return
+        padded = np.zeros(count * stride, np.uint8)
+        padded[: min(len(data), count * stride)] = np.frombuffer(data, np.uint8)[: count * stride]
+        packets = padded.reshape(count, stride)[:, :TS_PACKET]
+        in_sync = packets[:, 0] == TS_SYNC
+        good = count if in_sync.all() else int(np.argmin(in_sync))
+        if good:
+            yield position, packets[:good]
+        if good < count:
+            return
+        position += count * stride
+
+
+def pids_of(packets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The packet identifier of each packet of an array (n, 188)."""
+    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
+
+
+def payload_start(packet: NDArray[np.uint8]) -> int:
+    """Where the payload of one packet begins; 188 where it has none."""
+    control = int(packet[3]) >> 4 & 3
+    if not control & 1:
+        return TS_PACKET
+    return min(TS_PACKET, 5 + int(packet[4])) if control & 2 else 4

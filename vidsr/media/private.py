@@ -1,0 +1,177 @@
+"""Private data of a container: what no stream holds and no tag says, above all the GPS of dashcams.
+
+MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
+boxes that are not empty, the blocks that a `gps ` box points at, GPS blocks between the samples of `mdat`, and what
+follows the last box. MPEG-TS: packets whose identifier no programme lists. Other containers have no such places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from vidsr.media.beside import PrivateBlock
+from vidsr.media.boxes import TS_PACKET, Box, children, is_mp4, payload_start, pids_of, ts_layout, ts_packets
+
+# Boxes that the result's muxer writes anew or whose content travels as streams and tags.
+_TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
+_MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
+_TRAK = {"tkhd", "edts", "mdia", "tref", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
+_UDTA = {"meta", "loci", "hnti", "hinf", "chpl", "name", "manu", "modl", "cprt", "albm", "keyw"}
+_PADDING = {"free", "skip"}
+_GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
+_SIGN_WITHIN = 64
+_LARGEST_GAP = 1 << 20
+_RESERVED_PIDS = 0x20
+_NULL_PID = 0x1FFF
+
+
+def private_data(path: Path) -> list[PrivateBlock]:
+    """The private data of a file, in file order; empty where there is none."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if is_mp4(file, size):
+            return _of_mp4(path, file, size)
+        layout = ts_layout(file)
+        return _of_ts(path, file, *layout) if layout else []
+
+
+def _of_mp4(path: Path, file: BinaryIO, size: int) -> list[PrivateBlock]:
+    blocks: list[PrivateBlock] = []
+    media: list[Box] = []
+    for box in children(file, 0, size):
+        if box.kind == "moov":
+            blocks.extend(_of_moov(file, box))
+        elif box.kind == "mdat":
+            media.append(box)
+        elif _is_private(file, box, _TOP):
+            blocks.append(_block(box, box.kind or "trailer"))
+    covered = [span for block in blocks for span in block.spans]
+    pointed = [b for block in blocks if block.path == "moov/gps " for b in _pointed_at(file, block, size)]
+    pointed = [b for b in pointed if not any(a <= b.offset < a + n for a, n in covered)]
+    gaps = _between_samples(path, file, media, [span for block in pointed for span in block.spans])
+    return sorted([*blocks, *pointed, *gaps], key=lambda block: block.offset)
+
+
+def _block(box: Box, path: str) -> PrivateBlock:
+    return PrivateBlock(path, ((box.start, box.stop - box.start),))
+
+
+def _is_private(file: BinaryIO, box: Box, known: set[str]) -> bool:
+    """Whether a box holds something, and nothing that travels otherwise."""
+    if box.kind in known or box.kind.startswith("\xa9"):
+        return False
+    return not _is_empty(file, box.body, box.stop)
+
+
+def _is_empty(file: BinaryIO, begin: int, end: int) -> bool:
+    file.seek(begin)
+    while begin < end:
+        piece = file.read(min(end - begin, 1 << 20))
+        if not piece or piece.strip(b"\0"):
+            return not piece
+        begin += len(piece)
+    return True
+
+
+def _of_moov(file: BinaryIO, moov: Box) -> Iterator[PrivateBlock]:
+    track = 0
+    for box in children(file, moov.body, moov.stop):
+        path = f"moov/{box.kind}"
+        if box.kind == "trak":
+            for inner in children(file, box.body, box.stop):
+                if inner.kind == "udta":
+                    yield from _of_user_data(file, inner, f"moov/trak[{track}]/udta")
+                elif _is_private(file, inner, _TRAK):
+                    yield _block(inner, f"moov/trak[{track}]/{inner.kind}")
+            track += 1
+        elif box.kind == "udta":
+            yield from _of_user_data(file, box, path)
+        elif _is_private(file, box, _MOOV):
+            yield _block(box, path)
+
+
+def _of_user_data(file: BinaryIO, udta: Box, path: str) -> Iterator[PrivateBlock]:
+    for box in children(file, udta.body, udta.stop):
+        if _is_private(file, box, _UDTA):
+            yield _block(box, f"{path}/{box.kind or 'rest'}")
+
+
+def _pointed_at(file: BinaryIO, atom: PrivateBlock, size: int) -> Iterator[PrivateBlock]:
+    """The blocks that a Novatek `gps ` box lists: after its header and 8 bytes, pairs of offset and length."""
+    content = atom.read(file)
+    for at in range(16, len(content) - 7, 8):
+        offset, length = int.from_bytes(content[at : at + 4], "big"), int.from_bytes(content[at + 4 : at + 8], "big")
+        if 0 < length <= _LARGEST_GAP and offset > 0 and offset + length <= size:
+            yield PrivateBlock("gps block", ((offset, length),))
+
+
+def _between_samples(
+    path: Path, file: BinaryIO, media: list[Box], known: list[tuple[int, int]]
+) -> Iterator[PrivateBlock]:
+    """Bytes of `mdat` that no sample and no known (offset, length) uses and that begin like GPS data."""
+    samples = _samples(path) if media else []
+    if samples:
+        samples = sorted([*samples, *((offset, offset + length) for offset, length in known)])
+    for box in media:
+        position = box.body
+        for begin, end in samples:
+            if end <= box.body or begin >= box.stop:
+                continue
+            yield from _gap(file, position, min(begin, position + _LARGEST_GAP))
+            position = max(position, end)
+        if samples:
+            yield from _gap(file, position, min(box.stop, position + _LARGEST_GAP))
+
+
+def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
+    if end - begin < 16:
+        return
+    file.seek(begin)
+    head = file.read(min(_SIGN_WITHIN, end - begin))
+    if any(sign in head for sign in _GPS_SIGNS):
+        yield PrivateBlock("mdat between samples", ((begin, end - begin),))
+
+
+def _samples(path: Path) -> list[tuple[int, int]]:
+    """Where samples lie; none where the file is fragmented and so has no table of them."""
+    try:
+        with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
+            entries = [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
+    except (av.error.FFmpegError, ValueError):
+        return []
+    return entries
+
+
+def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateBlock]:
+    spans: dict[int, list[tuple[int, int]]] = {}
+    listed = {_NULL_PID, *_stream_pids(path)}
+    for offset, packets in ts_packets(file, first, stride):
+        pids = pids_of(packets)
+        for row in np.nonzero(pids == 0)[0].tolist():
+            listed.update(_programme_pids(packets[row].tobytes()))
+        for pid in set(np.unique(pids).tolist()) - listed - set(range(_RESERVED_PIDS)):
+            for row in np.nonzero(pids == pid)[0].tolist():
+                start = payload_start(packets[row])
+                if start < TS_PACKET:
+                    spans.setdefault(pid, []).append((offset + row * stride + start, TS_PACKET - start))
+    return [PrivateBlock(f"pid {pid:#x}", tuple(found)) for pid, found in sorted(spans.items()) if pid not in listed]
+
+
+def _stream_pids(path: Path) -> set[int]:
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            return {stream.id for stream in container.streams}
+    except (av.error.FFmpegError, ValueError):
+        return set()
+
+
+def _programme_pids(packet: bytes) -> set[int]:
+    """The identifiers of the programme map tables that a packet of the programme association table lists."""
+    table = packet[5 + packet[4] :]
+    end = 3 + (int.from_bytes(table[1:3], "big") & 0xFFF) - 4
+    return {int.from_bytes(table[at + 2 : at + 4], "big") & 0x1FFF for at in range(8, min(end, len(table)), 4)}

@@ -1,0 +1,185 @@
+"""Writes beside a result what its container cannot hold, so that nothing of the source is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from av.container import InputContainer
+
+from vidsr.errors import OutputUnwritable
+from vidsr.media.beside import bin_path, index_path
+from vidsr.media.carried import lost_tags, side_files
+from vidsr.media.container import demux, find_video, open_input
+from vidsr.media.inventory import data_of, dispositions
+from vidsr.media.private import private_data
+from vidsr.media.probe import StreamInfo
+
+__all__ = ["carry_beside", "private_data"]
+
+
+def carry_beside(
+    source: Path, result: Path, refused: Sequence[StreamInfo] = (), made: Path | None = None
+) -> tuple[Path, ...]:
+    """Writes what a result's container does not hold into files beside it.
+
+    Private data and refused streams go to RESULT.telemetry.bin with its index RESULT.telemetry.json, as
+    `vidsr.media.beside` describes; refused attachments to RESULT.NAME; side files of the source's stem are copied
+    under the result's stem. Tags and chapters that the result does not have go into the index.
+
+    Args:
+        source: the original.
+        result: the final name of the result.
+        refused: streams of the source that are not in the result.
+        made: where the result's file is now, to see which tags it has; None leaves tags out.
+
+    Returns:
+        the files written; empty where everything is in the result.
+
+    Raises:
+        OutputUnwritable: writing fails.
+    """
+    try:
+        copies = _copy_side_files(source, result) + _save_attachments(source, result, refused)
+        index = _lost_descriptions(source, made, refused) if made else {}
+        writer = _BinWriter(bin_path(result))
+        writer.add_private(source)
+        writer.add_streams(source, [stream for stream in refused if stream.kind != "attachment"])
+        index.update(writer.finish())
+        if not index and not copies:
+            index_path(result).unlink(missing_ok=True)
+            return ()
+        index = {"source": source.name, **index, "files": [path.name for path in copies]}
+        _write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
+    return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    return part.replace(path)
+
+
+def _copy_side_files(source: Path, result: Path) -> list[Path]:
+    copies = []
+    for each in side_files(source):
+        copy = result.with_name(result.stem + each.suffix)
+        if copy != each:
+            part = copy.with_name(copy.name + ".part")
+            shutil.copy2(each, part)
+            copies.append(part.replace(copy))
+    return copies
+
+
+def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo]) -> list[Path]:
+    wanted = {stream.index for stream in refused if stream.kind == "attachment"}
+    if not wanted:
+        return []
+    with open_input(source) as container:
+        attached = [stream for stream in container.streams if stream.index in wanted]
+        names = [Path(stream.metadata.get("filename", f"attachment{stream.index}")).name for stream in attached]
+        return [
+            _write_whole(result.with_name(f"{result.name}.{name}"), data_of(stream))
+            for name, stream in zip(names, attached, strict=True)
+        ]
+
+
+class _BinWriter:
+    """Writes the .bin file, a piece at a time, and keeps account of the pieces."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        self._file = self._part.open("wb")
+        self._blocks: list[dict[str, Any]] = []
+        self._streams: list[dict[str, Any]] = []
+
+    def add_private(self, source: Path) -> None:
+        """Copies the source's private data."""
+        with source.open("rb") as file:
+            for block in private_data(source):
+                offset, digest = self._file.tell(), hashlib.sha256()
+                for piece in block.pieces(file):
+                    digest.update(piece)
+                    self._file.write(piece)
+                place = {"path": block.path, "source_offset": block.offset}
+                self._blocks.append({**place, **self._account(offset, digest.hexdigest())})
+
+    def add_streams(self, source: Path, streams: Iterable[StreamInfo]) -> None:
+        """Copies the packets of streams, one stream after the other."""
+        for info in streams:
+            offset, digest = self._file.tell(), hashlib.sha256()
+            packets = []
+            with open_input(source) as container:
+                for packet in demux(container, container.streams[info.index]):
+                    content = bytes(packet)
+                    packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
+                    digest.update(content)
+                    self._file.write(content)
+            described = {"index": info.index, "kind": info.kind, "codec": info.codec, "language": info.language}
+            described |= {"time_base": str(info.time_base), "tags": dict(info.tags)}
+            self._streams.append({**described, **self._account(offset, digest.hexdigest()), "packets": packets})
+
+    def _account(self, offset: int, sha256: str) -> dict[str, Any]:
+        return {"offset": offset, "length": self._file.tell() - offset, "sha256": sha256}
+
+    def finish(self) -> dict[str, Any]:
+        """Gives the file its name, or removes it where it holds nothing; returns what the index says of it."""
+        size = self._file.tell()
+        self._file.close()
+        if not size:
+            self._part.unlink()
+            self._path.unlink(missing_ok=True)
+            return {"streams": self._streams} if self._streams else {}
+        self._part.replace(self._path)
+        return {"bytes": size, "blocks": self._blocks, "streams": self._streams}
+
+
+def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) -> dict[str, Any]:
+    """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
+    with open_input(source) as old, open_input(made) as new:
+        index: dict[str, Any] = {}
+        if tags := lost_tags(old.metadata, new.metadata):
+            index["tags"] = tags
+        if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
+            index["stream_tags"] = streams
+        if old.chapters() and not new.chapters():
+            index["chapters"] = [
+                {
+                    "start": float(chapter["start"] * (chapter["time_base"] or 1)),
+                    "end": float(chapter["end"] * (chapter["time_base"] or 1)),
+                    "title": chapter["metadata"].get("title", ""),
+                }
+                for chapter in old.chapters()
+            ]
+        return index
+
+
+def _lost_stream_tags(
+    old: InputContainer, new: InputContainer, refused: set[int], source: Path, made: Path
+) -> dict[str, dict[str, str]]:
+    """What each carried stream lost, by its number in the source; streams of one kind correspond by their order."""
+    pictures = find_video(old, source).index, find_video(new, made).index
+    lost: dict[str, dict[str, str]] = {}
+    places: dict[str, list[Any]] = {}
+    for stream in new.streams:
+        places.setdefault("picture" if stream.index == pictures[1] else stream.type, []).append(stream)
+    for stream in old.streams:
+        kind = "picture" if stream.index == pictures[0] else stream.type
+        if stream.index in refused or not places.get(kind):
+            continue
+        other = places[kind].pop(0)
+        tags = lost_tags(stream.metadata, other.metadata)
+        if (stream.language or "und") != (other.language or "und"):
+            tags["language"] = stream.language or "und"
+        if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
+            tags["disposition"] = ",".join(dispositions(stream))
+        if tags:
+            lost[str(stream.index)] = tags
+    return lost
