@@ -1,6 +1,6 @@
-"""A folder of videos: find them, do what is not done yet, and say what became of each. The entry point of a job.
+"""A folder of videos: find them, do what is not done yet, and say what became of each.
 
-`python -m jobs.folder` is what `vidsr submit` runs on a cluster; `vidsr upscale FOLDER` calls `run_folder`.
+`vidsr upscale FOLDER` calls `run_folder`; `vidsr submit` runs the same command on a cluster.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ray.exceptions import RayError
 
@@ -24,11 +25,13 @@ from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Entry, Place, open_place
 from jobs.travel import Travel
-from vidsr.errors import ClusterError, Interrupted, OutputExists
-from vidsr.graph.session import Session
+from vidsr.errors import ClusterError, Interrupted, OutputExists, VidsrError
+from vidsr.estimate import estimate
+from vidsr.graph.run import prepare
+from vidsr.graph.session import Session, sees_gpu
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
-from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.settings import UpscaleSettings
 
 
 def default_cache() -> Path:
@@ -67,7 +70,7 @@ def run_folder(
     folder: str | Path,
     output: str | Path | None,
     settings: UpscaleSettings,
-    cluster: ClusterSettings,
+    session: Session,
     options: FolderOptions,
     view: View,
     stop: threading.Event,
@@ -78,7 +81,7 @@ def run_folder(
         folder: a path or a URL.
         output: root of the results, which mirrors the folder; None is beside it.
         settings: what to make.
-        cluster: where the work runs.
+        session: where the work runs.
         options: which videos, and what to do with what is there.
         view: who watches.
         stop: once set, segments in flight are finished and no more are begun.
@@ -101,7 +104,7 @@ def run_folder(
     state.write_summary(summary)
     view.begin(len(entries), summary.videos - len(videos), sum(video.travel.entry.size for video in videos))
     try:
-        whole = _work(videos, settings, cluster, state, results, options, view, stop, summary)
+        whole = _work(videos, settings, session, state, results, options, view, stop, summary)
     finally:
         view.stop()
     if not whole:
@@ -109,10 +112,47 @@ def run_folder(
     return summary
 
 
+def estimate_folder(
+    folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
+) -> dict[str, Any]:
+    """What a folder would cost, for `--dry-run`: every video is probed, the model is tried on the first.
+
+    Raises:
+        NoVideos: the folder has none.
+    """
+    inputs = open_place(folder)
+    results = open_place(output if output is not None else default_output(inputs.url, settings))
+    entries = find_videos(inputs, results, options.selection)
+    first: dict[str, Any] | None = None
+    report: dict[str, Any] = {
+        "input": inputs.url, "output": results.url, "videos": len(entries), "frames": 0, "seconds": 0.0,
+        "output_bytes": 0, "unreadable": {},
+    }  # fmt: skip
+    pixels = 0
+    with tempfile.TemporaryDirectory() as nowhere:
+        for entry in entries:
+            travel = Travel(inputs, entry, results, entry.name, options.cache)
+            try:
+                with travel.source() as path:
+                    plan = prepare(path, Path(nowhere), settings, True, sees_gpu(settings.device))
+                    first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
+            except VidsrError as error:
+                report["unreadable"][entry.name] = error.message
+                continue
+            report["frames"] += plan.frames
+            report["seconds"] += float(plan.info.duration or 0)
+            report["output_bytes"] += plan.output_bytes
+            pixels += plan.frames * plan.info.width * plan.info.height
+    if first is not None:
+        rate = first["model_frames_per_second"]
+        report["model"], report["model_seconds"] = first["model"], round(pixels / first["pixels"] / rate, 1)
+    return report
+
+
 def _work(
     videos: list[Video],
     settings: UpscaleSettings,
-    cluster: ClusterSettings,
+    session: Session,
     state: JobState,
     results: Place,
     options: FolderOptions,
@@ -123,7 +163,7 @@ def _work(
     whole = True
     try:
         if videos:
-            with Session(cluster) as session, Leases(results, options.lease_seconds) as leases:
+            with Leases(results, options.lease_seconds) as leases:
                 schedule = Schedule(videos, settings, session, state, leases, view, stop)
                 whole = schedule.run()
                 summary.computed_frames, summary.retries = schedule.tally.computed_frames, schedule.tally.retries

@@ -68,6 +68,7 @@ class Video:
     prepared: Prepared | None = None
     waiting: int = 0
     flying: int = 0
+    computed: int = 0
     begun: dict[int, float] = field(default_factory=dict)
     failure: Failure | None = None
     tried: int = 0
@@ -186,7 +187,7 @@ class Schedule:
 
     def _prepare(self, video: Video) -> None:
         video.tried += 1
-        video.failure, video.prepared, video.waiting = None, None, 0
+        video.failure, video.prepared, video.waiting, video.computed = None, None, 0, 0
         record = video.record
         video.record = replace(
             record, state="running", attempts=record.attempts + 1, started=time.time(), finished=None,
@@ -253,6 +254,7 @@ class Schedule:
     def _heed(self, event: Event) -> None:
         video = next(v for v in self._open.values() if v.prepared and v.prepared.plan.info.path == event.job.info.path)
         if event.frames:
+            video.computed += event.frames
             self.tally.computed_frames += event.frames
             self._view.advance(event.frames)
             self._metrics.frames(event.frames)
@@ -271,7 +273,7 @@ class Schedule:
         if video.failure:
             self._fail(video, video.failure)
         elif not video.waiting and video.prepared is not None:
-            task = tasks.finish.remote(video.travel, video.prepared.plan)
+            task = tasks.finish.remote(video.travel, video.prepared.plan, video.computed, video.record.started)
             self._tasks[task] = (video, self._finished)
 
     def _take(self, task: Any) -> None:

@@ -102,8 +102,14 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
     return Prepared(plan, tuple(missing), (said,) if changed else (), time.monotonic() - started)
 
 
-def finish_video(travel: Travel, plan: VideoPlan) -> Finished:
+def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -> Finished:
     """Join a video's segments, verify the result and put it in its place.
+
+    Args:
+        travel: how source and segments come here.
+        plan: of the video.
+        computed: frames that were computed since `begun`.
+        begun: when the video was begun, in seconds since 1970.
 
     Raises:
         VerifyFailed: the result is not the same file, only larger.
@@ -111,7 +117,7 @@ def finish_video(travel: Travel, plan: VideoPlan) -> Finished:
     started = time.monotonic()
     with travel.source() as source:
         travel.collect(plan.ledger, plan.segments)
-        outcome = join_and_verify(plan, plan.frames, started, Silent())
+        outcome = join_and_verify(plan, computed, begun, Silent())
         size = plan.result.stat().st_size
         thumbnails = _thumbnails(travel, source)
         travel.publish()

@@ -6,6 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from jobs.cache import NodeCache
+from jobs.find import Selection, read_list
+from jobs.folder import FolderOptions, default_cache, estimate_folder, run_folder
+from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
 from vidsr.estimate import estimate
@@ -15,12 +19,20 @@ from vidsr.paths import check_source, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 
+def folder_options(values: dict[str, Any], overwrite: bool) -> FolderOptions:
+    """FolderOptions from the values of the command's options for folders."""
+    listed = values["list_file"]
+    selection = Selection(values["patterns"], read_list(listed) if listed else None, values["limit"])
+    cache = NodeCache(default_cache(), int(values["cache_gb"] * 1e9))
+    return FolderOptions(selection, overwrite, values["retry_failed"], values["join"], cache)
+
+
 def upscale_inputs(
-    inputs: list[Path],
-    out: Path | None,
+    inputs: list[Path | str],
+    out: Path | str | None,
     settings: UpscaleSettings,
     cluster: ClusterSettings,
-    overwrite: bool,
+    options: FolderOptions,
     dry_run: bool,
     stop: threading.Event,
 ) -> list[dict[str, Any]]:
@@ -29,21 +41,42 @@ def upscale_inputs(
     Raises:
         VidsrError: of the first input that fails; results before it are kept.
     """
-    if out is not None and out.suffix and not out.is_dir() and len(inputs) > 1:
+    if isinstance(out, Path) and out.suffix and not out.is_dir() and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     reports = []
     with Session(cluster) as session:
         for source in inputs:
+            if isinstance(source, str) or source.is_dir():
+                place = f"{out}/{Path(source).name}" if out is not None and len(inputs) > 1 else out
+                reports.append(_upscale_folder(source, place, settings, options, dry_run, session, stop))
+                continue
+            if isinstance(out, str):
+                raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
             check_source(source)
             if is_image(source):
                 from vidsr.image import upscale_image
 
-                reports.append(upscale_image(source, out, settings, overwrite))
+                reports.append(upscale_image(source, out, settings, options.overwrite))
             elif dry_run:
-                reports.append(estimate(prepare(source, out, settings, overwrite, sees_gpu(settings.device))))
+                plan = prepare(source, out, settings, options.overwrite, sees_gpu(settings.device))
+                reports.append(estimate(plan))
             else:
-                reports.append(_upscale(source, out, settings, overwrite, session, stop))
+                reports.append(_upscale(source, out, settings, options.overwrite, session, stop))
     return reports
+
+
+def _upscale_folder(
+    folder: Path | str,
+    out: Path | str | None,
+    settings: UpscaleSettings,
+    options: FolderOptions,
+    dry_run: bool,
+    session: Session,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    if dry_run:
+        return estimate_folder(folder, out, settings, options)
+    return run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
 
 
 def _upscale(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from vidsr import __version__
-from vidsr.errors import SALVAGED, SettingsError, VidsrError
+from vidsr.errors import SALVAGED, SettingsError, SomeFailed, VidsrError
 from vidsr.settings import CONTAINERS, DEINTERLACE, SEGMENT_SECONDS, ClusterSettings, EncodeSettings, UpscaleSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,31 +108,56 @@ def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     )
 
 
+def path_or_url(text: str) -> Path | str:
+    """An input or output as it is named: a URL such as s3://bucket/folder stays text."""
+    return text if "://" in text else Path(text)
+
+
+FOLDER_OPTIONS = options(
+    click.option("--pattern", "patterns", multiple=True,
+                 help="Of a folder, only names that fit this shell pattern; may be given often."),
+    click.option("--list", "list_file", type=click.Path(path_type=Path), default=None,
+                 help="Of a folder, only the names in this file, one a line."),
+    click.option("--limit", type=click.IntRange(1), default=None, help="Of a folder, at most so many videos."),
+    click.option("--retry-failed", is_flag=True, help="Of a folder, also what failed in an earlier run."),
+    click.option("--join", is_flag=True, help="Of a folder, also join each camera's consecutive clips to one video."),
+    click.option("--cache-gb", type=click.FloatRange(min=0, min_open=True), default=50.0, show_default=True,
+                 help="Room on each node for copies of sources from an object store."),
+)  # fmt: skip
+
+
 @main.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
+@click.argument("inputs", nargs=-1, required=True, type=path_or_url)
+@click.option("-o", "--output", type=path_or_url, default=None,
               help="File or folder of the result.  [default: NAME_2x beside the source]")  # fmt: skip
 @PICTURE_OPTIONS
+@FOLDER_OPTIONS
 @click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
+@click.option("--encoder-cpus", type=float, default=0.0, show_default=True,
+              help="CPUs of a cluster that each encoder reserves.")  # fmt: skip
 @click.option("--address", default=None, help="Address of a Ray cluster to work on.")
 @click.option("--overwrite", is_flag=True, help="Replace a result that is there.")
 @click.option("--dry-run", is_flag=True, help="Check and estimate, do nothing.")
 @JSON
-def upscale(inputs: tuple[Path, ...], output: Path | None, **values: Any) -> None:
+def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values: Any) -> None:
     """Make videos, pictures or folders of videos larger.
 
     Kill it at any time: the same command goes on where it stopped. Ctrl-C once finishes what is in flight.
     """
-    from vidsr.batch import upscale_inputs
+    from vidsr.batch import folder_options, upscale_inputs
 
     as_json = values.pop("as_json")
-    cluster = ClusterSettings(address=values.pop("address"), actors=values.pop("actors"))
+    cluster = ClusterSettings(**{name: values.pop(name) for name in ("address", "actors", "encoder_cpus")})
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
     settings = picture_settings(values)
+    folder = folder_options(values, overwrite)
     stop = _stop_on_interrupt()
-    reports = upscale_inputs(list(inputs), output, settings, cluster, overwrite, dry_run, stop)
+    reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+    failed = [place for report in reports for place in report.get("failures", ())]
+    if failed:
+        raise SomeFailed(f"{len(failed)} videos failed, the first is {failed[0]}; --retry-failed tries them again")
     if any(report.get("salvaged") for report in reports):
         sys.exit(SALVAGED)
 
