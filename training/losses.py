@@ -48,10 +48,6 @@ def ms_ssim_loss(output: Tensor, target: Tensor) -> Tensor:
     window = min(11, (side - 1) // 32 * 2 + 1)  # the largest odd one with (window - 1) * 16 < side
     if window < 3:
         raise SettingsError(f"ms_ssim needs crops of at least 33 pixels, not {side}; use larger ones, or ssim")
-    if output.requires_grad:
-        # A scale whose structure term is negative is clipped to 0, and the power of 0 has an infinite slope.
-        output = output.clone()
-        output.register_hook(torch.nan_to_num)  # type: ignore[no-untyped-call]
     value: Tensor = ms_ssim(output, target, data_range=1.0, win_size=window)
     return 1 - value
 

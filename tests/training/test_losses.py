@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_msssim import ssim
+from pytorch_msssim import ms_ssim, ssim
 
 from training.backbones import ALEXNET, VGG19, BackboneMissing, lpips_network, torchvision_models
 from training.losses import (
@@ -88,11 +88,12 @@ def test_the_sum_is_weighted() -> None:
 def test_ssim_is_computed_in_float32_under_autocast() -> None:
     output, target = pictures()
     loss = build_loss({"ssim": 1.0, "ms_ssim": 1.0})
-    expected = loss(output, target).item()
+    expected = 2 - ssim(output, target, data_range=1).item()
+    expected -= ms_ssim(output, target, data_range=1, win_size=3).item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(output, target)
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected, abs=1e-7)
+    assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_colour_sees_a_drift_that_ssim_hardly_sees() -> None:
@@ -154,6 +155,11 @@ def test_a_file_that_is_no_state_dict_is_an_error(tmp_path: Path, content: bytes
 def test_another_networks_weights_are_an_error(tmp_path: Path, backbones: dict[str, Path]) -> None:
     with pytest.raises(BadWeights, match="does not fit alexnet"):
         build_loss({"lpips": 1}, lpips_backbone=backbones["vgg19"])
+    part = tmp_path / "part.pth"
+    state = torch.load(backbones["alexnet"], weights_only=True)
+    torch.save({name: state[name] for name in list(state)[:-1]}, part)
+    with pytest.raises(BadWeights, match=r"part\.pth does not fit alexnet"):
+        build_loss({"lpips": 1}, lpips_backbone=part)
     heads = tmp_path / "heads.pth"
     torch.save({"lin0.model.1.weight": torch.ones(1, 64, 1, 1)}, heads)
     with pytest.raises(BadWeights, match="does not hold the features of alexnet"):
