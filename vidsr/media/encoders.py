@@ -174,10 +174,11 @@ def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | Non
         target = source.layout
         if source.rgb or len(form.components) in (2, 4) or not _holds(target, layout):
             continue
+        chroma = target.chroma_x + target.chroma_y
         cost = (
             target.depth - layout.depth,
-            layout.chroma_x + layout.chroma_y - target.chroma_x - target.chroma_y,
             int(target.grey != layout.grey),
+            abs(chroma - 2) if layout.grey else layout.chroma_x + layout.chroma_y - chroma,
             int(source.convert is not None),
             int(form.name.startswith("yuvj") != full_range),
         )

@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import AnyPacket, demux, open_input, reason_of
-from vidsr.media.outlets import MOV_FAMILY, MuxReport, Outlets, container_options, format_of
+from vidsr.media.formats import MOV_FAMILY, container_options, format_of
+from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
 

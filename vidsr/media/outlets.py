@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from typing import Any
 
-import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard, Stream
 
-from vidsr.errors import SettingsError
 from vidsr.media.container import AnyPacket, demux, open_input
+from vidsr.media.formats import MATROSKA_FAMILY, fits
 from vidsr.media.probe import StreamInfo, VideoInfo
-from vidsr.media.tags import container_tags, needs_key_list, stream_tags
-
-FORMATS = {
-    "mp4": "mp4", "m4v": "mp4", "lrv": "mp4", "insv": "mp4", "mov": "mov", "qt": "mov", "3gp": "3gp", "3g2": "3g2",
-    "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts", "avi": "avi", "flv": "flv",
-    "mxf": "mxf", "mpg": "mpeg", "mpeg": "mpeg", "vob": "vob", "wmv": "asf", "ogv": "ogg", "nut": "nut",
-}  # fmt: skip
-MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
-MATROSKA_FAMILY = ("matroska", "webm")
-LARGEST_TIMESCALE = 10_000_000
+from vidsr.media.tags import container_tags, stream_tags
 
 
 @dataclass(frozen=True)
@@ -43,40 +31,6 @@ class MuxReport:
     beside: tuple[Path, ...] = ()
     not_carried: tuple[str, ...] = ()
     left: tuple[StreamInfo, ...] = ()
-
-
-def format_of(suffix: str) -> str:
-    """FFmpeg's name of the container that a file suffix means.
-
-    Raises:
-        SettingsError: it means none that can be written.
-    """
-    name = FORMATS.get(suffix.lower().lstrip("."))
-    if name is None:
-        raise SettingsError(f"no container is known for the suffix {suffix!r}; use .mkv, .mp4 or .mov, or --container")
-    return name
-
-
-def container_options(name: str, info: VideoInfo) -> dict[str, str]:
-    """Options of a muxer: index at the front, every tag, exact times."""
-    if name in MOV_FAMILY:
-        flags = "+faststart"
-        if needs_key_list(container_tags(info.tags)):
-            flags += "+use_metadata_tags"
-        return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
-    if name == "mpegts":
-        return {"mpegts_copyts": "1"}
-    return {}
-
-
-def _movie_timescale(info: VideoInfo) -> int:
-    """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
-    scale = info.table.time_base.denominator
-    for stream in info.streams:
-        common = lcm(scale, stream.time_base.denominator)
-        if stream.kind == "audio" and common <= LARGEST_TIMESCALE:
-            scale = common
-    return scale
 
 
 class Outlets:
@@ -104,7 +58,7 @@ class Outlets:
             return
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
-        elif not self._fits(stream, info):
+        elif not fits(stream, info, self._name):
             self._leave(info, f"{self._name} has no place for it")
         else:
             counterpart = self._out.add_stream_from_template(stream, opaque=True)
@@ -124,22 +78,6 @@ class Outlets:
         if timecode and self._name in ("mp4", "mov"):
             self._carried.append(f"timecode track {info.index}")
         return timecode and self._name in ("mp4", "mov")
-
-    def _fits(self, stream: Stream, info: StreamInfo) -> bool:
-        """Whether the container takes such a stream: a file of it alone, in memory, is begun to see."""
-        if stream.type == "attachment":
-            return self._name == "matroska"
-        if info.cover:
-            return self._name in ("mp4", "mov")
-        if stream.type not in ("audio", "video", "subtitle", "data"):
-            return False
-        try:
-            trial = av.open(io.BytesIO(), "w", format=self._name)
-            trial.add_stream_from_template(stream, opaque=True)
-            trial.start_encoding()
-        except (av.error.FFmpegError, ValueError, KeyError):
-            return False
-        return True
 
     def _add_cover(self, info: StreamInfo) -> None:
         """A cover picture is an attachment in Matroska."""

@@ -1,0 +1,112 @@
+"""Containers for the result: which a suffix means, what each can hold, how its muxer is set."""
+
+from __future__ import annotations
+
+import io
+from math import lcm
+
+import av
+from av.stream import Stream
+
+from vidsr.errors import SettingsError
+from vidsr.media.container import open_input
+from vidsr.media.probe import StreamInfo, VideoInfo
+from vidsr.media.tags import container_tags, needs_key_list
+
+# Containers that keep any frame's time. AVI, MPEG-PS, ASF and others count frames, or FFmpeg writes them so.
+FORMATS = {
+    "mp4": "mp4", "m4v": "mp4", "lrv": "mp4", "insv": "mp4", "mov": "mov", "qt": "mov", "3gp": "3gp", "3g2": "3g2",
+    "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts",
+}  # fmt: skip
+MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
+MATROSKA_FAMILY = ("matroska", "webm")
+LARGEST_TIMESCALE = 10_000_000
+
+
+def format_of(suffix: str) -> str:
+    """FFmpeg's name of the container that a file suffix means.
+
+    Raises:
+        SettingsError: it means none that can be written.
+    """
+    name = FORMATS.get(suffix.lower().lstrip("."))
+    if name is None:
+        raise SettingsError(f"{suffix} files cannot keep every frame's time; use .mkv, .mp4 or .mov, or --container")
+    return name
+
+
+def container_options(name: str, info: VideoInfo) -> dict[str, str]:
+    """Options of a muxer: index at the front, every tag, exact times."""
+    if name in MOV_FAMILY:
+        flags = "+faststart"
+        if needs_key_list(container_tags(info.tags)):
+            flags += "+use_metadata_tags"
+        return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
+    if name == "mpegts":
+        return {"mpegts_copyts": "1"}
+    # Encoder delay puts the first sound packets before 0; Matroska's muxer takes it out, so nothing has to be moved.
+    return {"avoid_negative_ts": "disabled"} if name in MATROSKA_FAMILY else {}
+
+
+def _movie_timescale(info: VideoInfo) -> int:
+    """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
+    scale = info.table.time_base.denominator
+    for stream in info.streams:
+        common = lcm(scale, stream.time_base.denominator)
+        if stream.kind == "audio" and common <= LARGEST_TIMESCALE:
+            scale = common
+    return scale
+
+
+def fits(stream: Stream, info: StreamInfo, name: str) -> bool:
+    """Whether a container takes such a stream: a file of it alone, in memory, is begun to see."""
+    if stream.type == "attachment":
+        return name == "matroska"
+    if info.cover:
+        return name in ("mp4", "mov", "matroska")
+    if stream.type not in ("audio", "video", "subtitle", "data"):
+        return False
+    try:
+        trial = av.open(io.BytesIO(), "w", format=name)
+        trial.add_stream_from_template(stream, opaque=True)
+        trial.start_encoding()
+    except (av.error.FFmpegError, ValueError, KeyError):
+        return False
+    return True
+
+
+def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str]:
+    """The suffix of the result's container, and why it is not the source's ("" if it is).
+
+    Args:
+        info: the source.
+        container: "auto" keeps the source's unless Matroska can hold more of its streams; "same" keeps it;
+            any other is the suffix itself, without its dot.
+        codec: the encoder of the picture.
+
+    Raises:
+        SettingsError: "same", and the source's container cannot keep every frame's time.
+    """
+    if container not in ("auto", "same"):
+        return f".{container}", ""
+    suffix = info.path.suffix
+    if container == "same":
+        format_of(suffix)
+        return suffix, ""
+    name = FORMATS.get(suffix.lower().lstrip("."))
+    if name is None:
+        return ".mkv", f"{suffix} files cannot keep every frame's time, so the result is Matroska"
+    if codec not in av.open(io.BytesIO(), "w", format=name).supported_codecs:
+        return ".mkv", f"{suffix} files cannot hold {codec} video, so the result is Matroska"
+    misfits, fewer = _misfits(info, name), _misfits(info, "matroska")
+    if len(fewer) < len(misfits):
+        return ".mkv", f"{suffix} files cannot hold {', '.join(misfits)}, so the result is Matroska"
+    return suffix, ""
+
+
+def _misfits(info: VideoInfo, name: str) -> list[str]:
+    """The source's streams that a container cannot hold."""
+    with open_input(info.path) as source:
+        streams = [stream for stream in source.streams if stream.index != info.stream_index]
+        infos = [info.streams[stream.index] for stream in streams]
+        return [i.label for stream, i in zip(streams, infos, strict=True) if not fits(stream, i, name)]
