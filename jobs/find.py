@@ -55,7 +55,7 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
     if selection.names is not None:
         found = [_listed(inputs, name) for name in selection.names]
     else:
-        found = [entry for entry in inputs.files() if _is_video(entry.name)]
+        found = sorted((e for e in inputs.files() if _is_video(e.name)), key=lambda entry: entry.name)
     inside = _below(inputs, output)
     chosen = [
         entry

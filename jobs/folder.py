@@ -94,7 +94,7 @@ def run_folder(
     """
     inputs = open_place(folder)
     results = open_place(output if output is not None else default_output(inputs.url, settings))
-    _check_settings(settings)
+    settings = _check_settings(settings)
     entries = longest_first(find_videos(inputs, results, options.selection))
     state = JobState(results)
     state.refuse_other_settings(settings, options.overwrite)
@@ -178,12 +178,14 @@ def _work(
     return whole
 
 
-def _check_settings(settings: UpscaleSettings) -> None:
-    """What is wrong for every video is said once, before anything begins."""
+def _check_settings(settings: UpscaleSettings) -> UpscaleSettings:
+    """Say once, before anything begins, what is wrong for every video. A weights file gets its whole path."""
     if settings.model != "auto" and settings.scale is not None:
         find_model(settings.model, settings.scale)
     if settings.encode.codec != "auto":
         check_encoder(settings.encode.codec)
+    weights = Path(settings.model)
+    return replace(settings, model=str(weights.absolute())) if weights.is_file() else settings
 
 
 def _records(

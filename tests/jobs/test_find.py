@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
+from jobs.storage import open_place
+from vidsr.errors import InputMissing, NoVideos
+from vidsr.settings import EncodeSettings, UpscaleSettings
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    folder = tmp_path / "card"
+    for name, size in {"b.mp4": 5, "sub/a.MOV": 9, "sub/._a.MOV": 1, ".Trash/x.mp4": 1, "notes.txt": 4}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * size)
+    return folder
+
+
+def names(folder: Path, output: Path, **selection: object) -> list[str]:
+    return [e.name for e in find_videos(open_place(folder), open_place(output), Selection(**selection))]  # type: ignore[arg-type]
+
+
+def test_videos_and_nothing_else(card: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert names(card, out) == ["b.mp4", "sub/a.MOV"]
+    assert names(card, out, patterns=("*.MOV", "c*")) == ["sub/a.MOV"]
+    assert names(card, out, limit=1) == ["b.mp4"]
+    assert [e.name for e in longest_first(find_videos(open_place(card), open_place(out), Selection()))] == [
+        "sub/a.MOV",
+        "b.mp4",
+    ]
+
+
+def test_results_inside_the_folder_are_no_sources(card: Path) -> None:
+    (card / "large").mkdir()
+    (card / "large" / "b.mp4").write_bytes(b"x")
+    assert names(card, card / "large") == ["b.mp4", "sub/a.MOV"]
+
+
+def test_a_list(card: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# mine\nsub/a.MOV\n\n{card}/b.mp4\n")
+    assert names(card, tmp_path / "out", names=read_list(listed)) == ["sub/a.MOV", "b.mp4"]
+    listed.write_text("gone.mp4\n")
+    with pytest.raises(InputMissing, match=r"gone\.mp4"):
+        names(card, tmp_path / "out", names=read_list(listed))
+    with pytest.raises(InputMissing, match="nowhere"):
+        read_list(tmp_path / "nowhere")
+
+
+def test_nothing_found(card: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoVideos, match="nothing-like-it"):
+        names(card, tmp_path / "out", patterns=("nothing-like-it",))
+
+
+def test_result_names() -> None:
+    as_mkv = UpscaleSettings(encode=EncodeSettings(container="mkv"))
+    assert result_names(["a/b.mp4"], UpscaleSettings()) == {"a/b.mp4": "a/b.mp4"}
+    assert result_names(["a.mp4", "a.mov", "b.mp4"], as_mkv) == {
+        "a.mp4": "a.mp4.mkv",
+        "a.mov": "a.mov.mkv",
+        "b.mp4": "b.mkv",
+    }
+
+
+def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:
+    import os
+
+    place = open_place(tmp_path)
+
+    def look(content: bytes) -> str:
+        (tmp_path / "a.mp4").write_bytes(content)
+        os.utime(tmp_path / "a.mp4", ns=(10**18, 10**18))
+        entry = place.entry("a.mp4")
+        assert entry is not None
+        return fingerprint(place, entry)
+
+    assert look(b"one") == look(b"one") != look(b"two")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobs.storage import FolderPlace, Place, open_place, read_json
+from tests.jobs.conftest import S3Server
+from vidsr.errors import InputMissing, SettingsError
+
+
+@pytest.fixture(params=["folder", "file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "s3":
+        return open_place(request.getfixturevalue("bucket") + "/deep/folder")
+    return open_place(tmp_path if request.param == "folder" else f"file://{tmp_path}")
+
+
+def test_small_files(place: Place) -> None:
+    assert place.read("a/b.json") is None
+    assert place.entry("a/b.json") is None
+    assert list(place.files()) == []
+    place.write("a/b.json", b'{"n": 1}')
+    place.write("a/b.json", b'{"n": 22}')
+    assert read_json(place, "a/b.json") == {"n": 22}
+    entry = place.entry("a/b.json")
+    assert entry is not None and entry.size == 9 and entry.mtime_ns > 1.7e18
+    assert place.entry("a") is None, "a folder is no file"
+    place.write("c.txt", b"x")
+    assert {e.name for e in place.files()} == {"a/b.json", "c.txt"}
+    assert [e.name for e in place.files("a")] == ["a/b.json"]
+    place.delete("a/b.json")
+    place.delete("a/b.json")
+    assert [e.name for e in place.files()] == ["c.txt"]
+
+
+def test_one_of_many_creates(place: Place) -> None:
+    made: list[int] = []
+    start = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        start.wait()
+        if place.create("lease", b"%d" % number):
+            made.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert place.read("lease") == b"%d" % made[0]
+
+
+def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("here")
+    (folder / "one").write_bytes(bytes(range(256)) * 1000)
+    again: Place = pickle.loads(pickle.dumps(place))
+    again.upload(folder / "one", "x/two")
+    place.download("x/two", folder / "deeper" / "three")
+    assert (folder / "deeper" / "three").read_bytes() == (folder / "one").read_bytes()
+    assert [p.name for p in (folder / "deeper").iterdir()] == ["three"]
+    assert [e.name for e in place.files()] == ["x/two"]
+
+
+def test_a_missing_object_is_named(bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match="gone.mp4"):
+        open_place(bucket).download("gone.mp4", tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_fails_sometimes(bucket: str, s3: S3Server, tmp_path: Path) -> None:
+    place = open_place(bucket)
+    s3.fail_every, before = 2, s3.failed
+    for number in range(5):
+        place.write(f"{number}", b"content")
+        assert place.create(f"lease-{number}", b"mine")
+        assert place.read(f"{number}") == b"content"
+    assert len(list(place.files())) == 10
+    assert s3.failed > before + 5
+    s3.fail_every = 0
+
+
+def test_protocols(tmp_path: Path) -> None:
+    assert open_place("some/folder") == FolderPlace(str(Path("some/folder").absolute()))
+    with pytest.raises(SettingsError, match="nosuch"):
+        open_place("nosuch://bucket")
