@@ -18,8 +18,7 @@ from training.console import console, run
 from training.footage import planes_to_rgb, read_planes, resize
 from training.metrics import psnr
 from training.pipeline import upscale_files
-from training.scene.lettering import Box
-from training.sheet import Tile, telling_window, write_sheet
+from training.sheet import Tile, telling_window, window_around, write_sheet
 from training.synthetic_drive import DriveFiles, DriveSpec, read_labels, write_drive
 
 SPEC = DriveSpec(seconds=3, width=1280, height=720, rate=15, seed=1)
@@ -53,19 +52,11 @@ def write_crops(files: DriveFiles, result: Path, number: int, target: Path) -> N
     height, width = truth[0].shape
     pictures = [planes_to_rgb(p) for p in (resize(clip, width, height), large, truth)]
     plates = [text.box for text in read_labels(files.labels)[number] if text.kind == "plate"]
-    windows = [_around(box, width, height) for box in plates]
+    windows = [window_around(box, (width, height), 200) for box in plates]
     windows.append(telling_window(pictures[2], pictures[0], 200))
     names = ("bicubic", "vidsr", "truth")
     rows = [[Tile(p[window], name) for p, name in zip(pictures, names, strict=True)] for window in windows]
     write_sheet(target, rows, zoom=2)
-
-
-def _around(box: Box, width: int, height: int, side: int = 200) -> tuple[slice, slice]:
-    """The square of `side` pixels around a box, inside the picture."""
-    side = min(side, width, height)
-    left = int(np.clip((box[0] + box[2] - side) / 2, 0, width - side))
-    top = int(np.clip((box[1] + box[3] - side) / 2, 0, height - side))
-    return slice(top, top + side), slice(left, left + side)
 
 
 def synthetic(folder: Path, spec: DriveSpec = SPEC, options: tuple[str, ...] = ()) -> Comparison:

@@ -77,8 +77,7 @@ def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterato
         InputMissing: no such file.
         NotAVideo: it cannot be read, or is not 8-bit 4:2:0.
     """
-    if not path.is_file():
-        raise InputMissing(f"{path} does not exist; check the name")
+    _check_file(path)
     stop = None if count is None else first + count
     try:
         with av.open(str(path)) as container:
@@ -89,6 +88,11 @@ def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterato
                     yield _frame_planes(path, frame)
     except (av.error.FFmpegError, IndexError) as error:
         raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputMissing(f"{path} does not exist; check the name")
 
 
 def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
@@ -105,8 +109,10 @@ def frame_rate(path: Path) -> Fraction:
     """The average frame rate of a video.
 
     Raises:
+        InputMissing: no such file.
         NotAVideo: it cannot be read.
     """
+    _check_file(path)
     try:
         with av.open(str(path)) as container:
             return Fraction(container.streams.video[0].average_rate or 25)
@@ -153,8 +159,16 @@ class PlaneWriter:
         self._frames, self._heard, self._rate = 0, 0, rate
 
     def write(self, planes: Planes) -> None:
-        """Code one frame, and the sound that belongs to it."""
+        """Code one frame, and the sound that belongs to it.
+
+        Raises:
+            UnsupportedSize: it is not of the video's size; the encoder would resize it in silence.
+        """
         height, width = planes[0].shape
+        if (width, height) != (self._video.width, self._video.height):
+            raise UnsupportedSize(
+                f"a frame of {width}x{height} does not fit into {self._path}; write frames of one size"
+            )
         flat = np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
         frame = av.VideoFrame.from_ndarray(flat, format="yuv420p")
         frame.pts, frame.time_base = self._frames, 1 / self._rate

@@ -37,6 +37,14 @@ def telling_window(truth: Pixels, other: Pixels, side: int) -> tuple[slice, slic
     return slice(top, top + side), slice(left, left + side)
 
 
+def window_around(box: tuple[float, float, float, float], size: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """The square, of at most `side` pixels, around a box (left, top, right, bottom) in a picture of (width, height)."""
+    side = min(side, *size)
+    left = int(np.clip((box[0] + box[2] - side) / 2, 0, size[0] - side))
+    top = int(np.clip((box[1] + box[3] - side) / 2, 0, size[1] - side))
+    return slice(top, top + side), slice(left, left + side)
+
+
 def write_sheet(path: Path, rows: Sequence[Sequence[Tile]], zoom: int = 2) -> None:
     """Write the sheet as PNG, by rename.
 

@@ -24,6 +24,7 @@ def test_the_demo_upscales_and_compares(tmp_path: Path, nearest: Path, capsys: p
         assert sheet.width > 3 * 2 * 200
 
 
+@pytest.mark.slow
 def test_an_own_video_is_upscaled_beside_the_demo(tmp_path: Path, nearest: Path) -> None:
     clip = write_drive(tmp_path / "card", SMALL).clip
     result = own_video(clip, tmp_path / "out", ("--model", str(nearest)))

@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; p
 PLATE_SIZE = (0.52, 0.11)  # metres
 PLATE_CELL = (0.0515, 0.08)  # metres of one character
 PLATE_ALPHABET = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
-OVERLAY_ALPHABET = "0123456789-:./ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+OVERLAY_ALPHABET = "0123456789-:ACHKM/"
 _PLATE_PIXELS = 1200  # of a plate's width as it is drawn
 
 
@@ -91,10 +91,15 @@ def overlay_cell(height: int) -> tuple[int, int]:
     return max(4, round(tall * 0.62)), tall
 
 
+def overlay_stroke(cell_height: int) -> int:
+    """The width in pixels of the black outline of overlay characters."""
+    return max(1, round(cell_height / 14))
+
+
 def burn_overlay(image: Image.Image, text: str) -> TextBox:
     """Write `text`, white with a black outline, at the lower left of the picture, as dashcams do."""
     cell = overlay_cell(image.height)
     left, top = round(image.width * 0.02), image.height - round(cell[1] * 1.45)
-    boxes = draw_cells(image, text, (left, top), cell, "outlined", stroke=max(1, round(cell[1] / 14)))
+    boxes = draw_cells(image, text, (left, top), cell, "outlined", stroke=overlay_stroke(cell[1]))
     box = (float(left), float(top), float(left + len(text) * cell[0]), float(top + cell[1]))
     return TextBox("overlay", text.replace(" ", ""), box, boxes)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.footage import Planes, PlaneWriter, crop, frame_rate, planes_to_rgb, read_planes, resize, rgb_to_planes
+from vidsr.errors import InputMissing, NotAVideo, UnsupportedSize
+
+
+def picture(height: int = 64, width: int = 96) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] / (height, width)[0]
+    channels = [110 + 80 * np.sin(4 * x + k) * np.cos(3 * y) for k in range(3)]
+    return np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+
+
+def write(path: Path, frames: list[Planes], rate: Fraction = Fraction(25)) -> None:
+    size = (frames[0][0].shape[1], frames[0][0].shape[0])
+    with PlaneWriter(path, size, rate, {"qp": "0"}) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def test_known_colours_have_their_bt709_code_values() -> None:
+    patches = np.zeros((4, 8, 3), np.uint8)
+    patches[:, :4] = 255
+    patches[:, 4:] = (255, 0, 0)
+    y, u, v = rgb_to_planes(patches)
+    assert (y[0, 0], u[0, 0], v[0, 0]) == (235, 128, 128)
+    assert (y[0, -1], u[0, -1], v[0, -1]) == (63, 102, 240)
+
+
+def test_colours_come_back() -> None:
+    rgb = picture()
+    assert np.abs(planes_to_rgb(rgb_to_planes(rgb)).astype(int) - rgb).mean() < 1.0
+
+
+def test_chroma_is_sited_on_the_left_column_of_its_pair() -> None:
+    rgb = np.full((4, 16, 3), 128, np.uint8)
+    rgb[:, 8:] = (228, 28, 128)
+    v = rgb_to_planes(rgb)[2][0].astype(int)
+    flat, step = v[0], v[-1]
+    assert v[3] == flat  # columns 5 to 7
+    assert v[4] == pytest.approx(flat + 0.75 * (step - flat), abs=1)  # columns 7 to 9
+
+
+def test_odd_sides_are_refused() -> None:
+    with pytest.raises(UnsupportedSize, match="5x4"):
+        rgb_to_planes(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_frames_are_written_and_read_without_loss(tmp_path: Path) -> None:
+    frames = [rgb_to_planes(np.roll(picture(), k, axis=1)) for k in range(6)]
+    write(tmp_path / "clip.mp4", frames, Fraction(30000, 1001))
+    back = list(read_planes(tmp_path / "clip.mp4", 2, 3))
+    assert len(back) == 3
+    for read, written in zip(back, frames[2:5], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(read, written, strict=True))
+    assert frame_rate(tmp_path / "clip.mp4") == Fraction(30000, 1001)
+
+
+def test_an_exception_leaves_no_file(tmp_path: Path) -> None:
+    broken = [rgb_to_planes(picture()), rgb_to_planes(picture(32, 96))]
+    with pytest.raises(UnsupportedSize, match="96x32"):
+        write(tmp_path / "a.mp4", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cropping_and_resizing_keep_the_planes_together() -> None:
+    planes = crop(rgb_to_planes(picture(70, 100)), 8)
+    assert [p.shape for p in planes] == [(64, 96), (32, 48), (32, 48)]
+    assert [p.shape for p in resize(planes, 48, 32)] == [(32, 48), (16, 24), (16, 24)]
+
+
+def test_files_that_are_no_video_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(NotAVideo, match=r"text\.mp4"):
+        list(read_planes(tmp_path / "text.mp4"))
+    with pytest.raises(NotAVideo, match=r"text\.mp4"):
+        frame_rate(tmp_path / "text.mp4")
+    with pytest.raises(InputMissing, match="nothing"):
+        list(read_planes(tmp_path / "nothing.mp4"))
