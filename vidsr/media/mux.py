@@ -126,7 +126,9 @@ def _write(
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
-        pictures = _pictures(segments, _stamps(info, orders, first, span), video, info.table.time_base)
+        pictures = _pictures(
+            segments, _stamps(info, orders, first, span, name in MOV_FAMILY), video, info.table.time_base
+        )
         others = _others(source, outlets, span)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
@@ -161,12 +163,14 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     return stream
 
 
-def _stamps(info: VideoInfo, orders: list[list[int]], first: int, span: Span) -> Iterator[timing.Stamp]:
+def _stamps(
+    info: VideoInfo, orders: list[list[int]], first: int, span: Span, by_decoding: bool
+) -> Iterator[timing.Stamp]:
     table = info.table
     stop = first + sum(map(len, orders))
     shift = table.pts[first] if span.shift else 0
     pts = [time - shift for time in table.pts[first:stop]]
-    return timing.join(orders, pts, table.durations[first:stop])
+    return timing.join(orders, pts, table.durations[first:stop], by_decoding)
 
 
 def _pictures(

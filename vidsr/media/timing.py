@@ -42,18 +42,21 @@ def reorder_depth(orders: Sequence[Sequence[int]]) -> int:
     return max((index - position for order in orders for index, position in enumerate(order)), default=0)
 
 
-def join(orders: Sequence[Sequence[int]], pts: Sequence[int], durations: Sequence[int]) -> Iterator[Stamp]:
+def join(
+    orders: Sequence[Sequence[int]], pts: Sequence[int], durations: Sequence[int], by_decoding: bool = False
+) -> Iterator[Stamp]:
     """Times for the packets of joined segments, in decode order.
 
     Packet i is decoded when frame i - depth is shown, with the depth by which frames are reordered; packets before
     that are decoded before the first frame is shown. So decode times ascend strictly and are never after the
-    presentation, for any ascending `pts`. The last packet's duration stretches to the end of the last frame, from
-    which containers without presentation durations take the length of the track.
+    presentation, for any ascending `pts`.
 
     Args:
         orders: for each segment the presentation position of each packet, in decode order.
         pts: when each frame is shown, strictly ascending, of all segments together.
         durations: how long each frame is shown.
+        by_decoding: for containers that add up the distances of decode times to get the length of the track (MP4):
+            the last packet's duration stretches to the end of the last frame.
 
     Raises:
         ValueError: the segments do not have as many packets as there are frames.
@@ -66,14 +69,11 @@ def join(orders: Sequence[Sequence[int]], pts: Sequence[int], durations: Sequenc
     for order in orders:
         begin = index
         for position in order:
-            dts = pts[index - depth] if index >= depth else pts[0] - (depth - index) * lead
             frame = begin + position
+            dts = pts[index - depth] if index >= depth else pts[0] - (depth - index) * lead
             duration = durations[frame]
-            if index == len(pts) - 1:
-                duration = max(pts[-1] + durations[-1] - pts[0] - (dts - _first_dts(pts, depth, lead)), 1)
-            yield Stamp(pts[frame], dts, duration)
+            if by_decoding and index == len(pts) - 1:
+                length = pts[-1] + durations[-1] - pts[0]
+                duration = length - (dts - pts[0] + depth * lead) if depth <= index else length - index * lead
+            yield Stamp(pts[frame], dts, max(duration, 1))
             index += 1
-
-
-def _first_dts(pts: Sequence[int], depth: int, lead: int) -> int:
-    return pts[0] - depth * lead
