@@ -27,15 +27,13 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def default_result(source: Path, out: Path | None, settings: UpscaleSettings) -> Path:
+def default_result(source: Path, out: Path | None, settings: UpscaleSettings, suffix: str | None = None) -> Path:
     """The result's path: `out`, or `drive_2x.mp4` beside the source or in the folder `out`.
 
-    `out` is a folder if it is one, or if it has no suffix.
+    `out` is a folder if it is one, or if it has no suffix. `suffix` replaces the source's.
     """
-    suffix = source.suffix
-    if settings.encode.container not in ("auto", "same") and not is_image(source):
-        suffix = f".{settings.encode.container}"
-    name = f"{source.stem}_{f'{settings.height}p' if settings.height else f'{settings.scale}x'}{suffix}"
+    size = f"{settings.height}p" if settings.height else f"{settings.scale}x"
+    name = f"{source.stem}_{size}{suffix or source.suffix}"
     if out is None:
         return source.with_name(name)
     return out / name if out.is_dir() or not out.suffix else out

@@ -24,6 +24,7 @@ from vidsr.graph.session import SegmentPool, Session, sees_gpu
 from vidsr.graph.stages import SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.encoders import check_encoder, choose_codec
+from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.telemetry import carry_beside
@@ -193,7 +194,12 @@ def prepare(
         find_sharp(model)
     codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
     settings = replace(settings, scale=scale, encode=replace(settings.encode, codec=codec))
-    result = default_result(source, out, settings)
+    suffix, why = choose_suffix(info, settings.encode.container, codec)
+    if why:
+        info = replace(info, notes=(*info.notes, why))
+    result = default_result(source, out, settings, suffix)
+    check_container(result.suffix, codec)
+    check_result(source, result, overwrite)
     span = choose_range(info, settings)
     segments = cut(info, span, settings.segment_seconds)
     share = (span.stop - span.first) / len(info.table)

@@ -35,6 +35,21 @@ def format_of(suffix: str) -> str:
     return name
 
 
+def check_container(suffix: str, codec: str) -> None:
+    """Refuse a suffix whose container cannot be written or cannot hold an encoder's video.
+
+    Raises:
+        SettingsError: with the way out.
+    """
+    if not _holds(format_of(suffix), codec):
+        raise SettingsError(f"{suffix} files cannot hold {codec} video; use -o NAME.mkv or another --codec")
+
+
+def _holds(name: str, codec: str) -> bool:
+    with av.open(io.BytesIO(), "w", format=name) as trial:
+        return codec in trial.supported_codecs
+
+
 def container_options(name: str, info: VideoInfo) -> dict[str, str]:
     """Options of a muxer: index at the front, every tag, exact times."""
     if name in MOV_FAMILY:
@@ -96,7 +111,7 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
     name = FORMATS.get(suffix.lower().lstrip("."))
     if name is None:
         return ".mkv", f"{suffix} files cannot keep every frame's time, so the result is Matroska"
-    if codec not in av.open(io.BytesIO(), "w", format=name).supported_codecs:
+    if not _holds(name, codec):
         return ".mkv", f"{suffix} files cannot hold {codec} video, so the result is Matroska"
     misfits, fewer = _misfits(info, name), _misfits(info, "matroska")
     if len(fewer) < len(misfits):
