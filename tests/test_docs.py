@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.reference import DOCS, PAGES, commands
+from training.footage import read_planes
+from training.synthetic_drive import DriveSpec, write_drive
 
 PAGES_TO_READ = sorted([*DOCS.glob("**/*.md"), DOCS.parent / "README.md"])
 
@@ -34,3 +37,17 @@ def test_commands_in_the_text_exist(page: Path) -> None:
     known = {name for name, _ in commands()}
     for first in re.findall(r"^\s*(?:\$ )?vidsr ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert f"vidsr {first}" in known, f"{page.name} shows vidsr {first}, which is no command"
+
+
+def test_the_example_stage_works(tmp_path: Path, nearest: Path) -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    drive = write_drive(tmp_path, DriveSpec(seconds=0.2, width=320, height=192, rate=10))
+    segment = tmp_path / "segment.mkv"
+    assert names["upscale_lightened"](drive.clip, segment, nearest) == 2
+    for small, large in zip(read_planes(drive.clip), read_planes(segment), strict=True):
+        repeated = small[0].repeat(2, axis=0).repeat(2, axis=1)
+        lift = large[0].astype(int) - repeated
+        assert lift.min() >= 0
+        assert lift[repeated < 60].mean() > lift[repeated > 200].mean() + 5
