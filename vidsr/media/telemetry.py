@@ -15,6 +15,7 @@ from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.container import demux, find_video, open_input
+from vidsr.media.firstframe import read_first_frames
 from vidsr.media.inventory import data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
@@ -180,6 +181,14 @@ def _lost_stream_tags(
             tags["language"] = stream.language or "und"
         if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
             tags["disposition"] = ",".join(dispositions(stream))
+        if stream.index == pictures[0]:
+            tags |= _lost_rotation(source, made, pictures)
         if tags:
             lost[str(stream.index)] = tags
     return lost
+
+
+def _lost_rotation(source: Path, made: Path, pictures: tuple[int, int]) -> dict[str, str]:
+    """The source's rotation in degrees, where `made` has another display matrix."""
+    ours, theirs = (read_first_frames(path, index) for path, index in zip((made, source), pictures[::-1], strict=True))
+    return {} if ours.display_matrix == theirs.display_matrix else {"rotation": str(theirs.rotation)}

@@ -85,8 +85,8 @@ def _verify(
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
     part = first > 0 or stop < len(info.table)
-    checks = [_check_size(info, made, scale), *_check_description(info, made)]
     record = Record.of(beside)
+    checks = [_check_size(info, made, scale), *_check_description(info, made, record)]
     with _open(info) as ours, _open(made) as theirs:
         walk = _Walk(info, made, first, stop, part)
         if not walk.compare(ours, theirs):
@@ -116,7 +116,7 @@ def _check_size(info: VideoInfo, made: VideoInfo, scale: int | None) -> Check:
     return Check("size", same_shape and min(across, down) >= 1, found)
 
 
-def _check_description(info: VideoInfo, made: VideoInfo) -> Iterator[Check]:
+def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iterator[Check]:
     """What a player is told about the picture."""
     yield _same("pixel format", info.layout.pix_fmt, made.layout.pix_fmt)
     for name, ours, theirs in (
@@ -129,7 +129,10 @@ def _check_description(info: VideoInfo, made: VideoInfo) -> Iterator[Check]:
         yield _same(f"colour {name}", theirs, ours)
     yield _same("HDR metadata", info.hdr, made.hdr)
     yield _same("sample aspect", info.sample_aspect, made.sample_aspect)
-    yield _same("rotation", info.display_matrix or (), made.display_matrix or ())
+    if info.display_matrix is not None and record.holds_tag("rotation", str(info.rotation), info.stream_index):
+        yield Check("rotation", True, f"{info.rotation} degrees, beside the result")
+    else:
+        yield _same("rotation", info.display_matrix or (), made.display_matrix or ())
 
 
 def _same(name: str, expected: object, found: object) -> Check:
@@ -205,11 +208,20 @@ class _Walk:
             self._times.append(f"frame {number} has no time")
             return
         found = pts * made.time_base
-        if number == self._first and (self._part or "mpegts" in self._made.container):
-            self._shift = found - table.time(number)
+        if number == self._first:
+            self._shift = self._allowed_shift(found - table.time(number))
         off = found - self._shift - table.time(number)
         if abs(off) >= made.time_base:
             self._times.append(f"frame {number} is {float(off) * 1000:+.3f} ms off")
+
+    def _allowed_shift(self, shift: Fraction) -> Fraction:
+        """How far the whole file may be moved: a part begins at 0, and some containers have no negative times."""
+        if self._part or "mpegts" in self._made.container:
+            return shift
+        info = self._info
+        earliest = min((s.start * s.time_base for s in info.streams if s.start is not None), default=Fraction(0))
+        moved = "matroska" in self._made.container and abs(shift + earliest) < self._made.table.time_base
+        return shift if moved else Fraction(0)
 
     def _compare_user_data(self, number: int, ours: tuple[bytes, ...], theirs: tuple[bytes, ...]) -> None:
         self._messages += len(ours)
@@ -221,7 +233,8 @@ class _Walk:
         expected = self._stop - self._first
         found = f"{self._count}" if self._count == expected else f"{self._count} instead of {expected}"
         yield Check("frames", self._count == expected, found)
-        yield Check("times", not self._times, _few(self._times) or f"{expected} exact")
+        moved = f", all streams {float(self._shift) * 1000:+.3f} ms" if self._shift else ""
+        yield Check("times", not self._times, _few(self._times) or f"{expected} exact{moved}")
         if not self._part:
             yield self._check_end()
         judge = self._judge
