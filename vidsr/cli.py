@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,7 +153,8 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     settings = picture_settings(values)
     folder = folder_options(values, overwrite)
     stop = _stop_on_interrupt()
-    reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
+    with redirect_stdout(sys.stderr):  # Ray prints what it says about lost workers and nodes
+        reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
     failed = [place for report in reports for place in report.get("failures", ())]
