@@ -21,12 +21,18 @@ from vidsr.media.bitstream import is_banner
 from vidsr.media.container import VideoPacket, decode_in_order, decode_packet, demux, open_input
 from vidsr.media.pixels import SourceFormat, copy_planes, empty_planes, source_format, to_planar
 from vidsr.media.probe import VideoInfo
+from vidsr.media.salvage import as_shown
 
 Numbered = tuple[int, VideoFrame]
+TRIES_BACK = (1, 2, 4)  # how many key frames before the wanted frame the first, second, ... try starts
 
 
-class _SeekLanded(Exception):
-    """Seeking led behind the frame that was wanted."""
+class _SeekFailed(Exception):
+    """Another frame came than the one that was due."""
+
+    def __init__(self, frame: int) -> None:
+        super().__init__(frame)
+        self.frame = frame
 
 
 def decode_range(
@@ -97,32 +103,41 @@ def _same_format(frame: VideoFrame, info: VideoInfo) -> bool:
 
 def _sequential(info: VideoInfo, first: int, stop: int) -> Iterator[Numbered]:
     """Decode from the beginning, just as the table was made, and count."""
-    numbered = enumerate(frame for frame, _ in decode_in_order(info.path, info.stream_index))
-    yield from itertools.islice(numbered, first, stop)
+    frames = as_shown((frame for frame, _ in decode_in_order(info.path, info.stream_index)), info.shows)
+    yield from itertools.islice(enumerate(frames), first, stop)
 
 
 def _sought(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
     """Seek to a key frame at or before `first` and decode from there.
 
-    Some containers land elsewhere than they are asked to. What comes first is checked against the table, and where
-    it is too late the next try starts earlier, the last one at the beginning of the file.
+    Some containers land elsewhere than they are asked to, or time packets otherwise after seeking. What comes is
+    checked against the table, and where it is not the frame that is due, the next try starts earlier and goes on with
+    that frame; the last one starts at the beginning of the file.
     """
-    keys = [i for i in range(first + 1) if info.table.key[i]]
-    for back in (1, 2, 4):
-        if len(keys) <= back:
-            break
+    keys = [i for i in range(1, first + 1) if info.table.key[i]]
+    for key in [keys[-back] for back in TRIES_BACK if back <= len(keys)]:
         try:
-            yield from _decode_from(info, keys[-back], first, stop, threads)
-        except _SeekLanded:
+            for index, frame in _decode_from(info, key, first, stop, threads):
+                yield index, frame
+                first = index + 1
+        except _SeekFailed:
             continue
         return
-    yield from _decode_from(info, None, first, stop, threads)
+    try:
+        yield from _decode_from(info, None, first, stop, threads)
+    except _SeekFailed as due:
+        index = due.frame
+        raise DamagedVideo(
+            f"{info.path}: frame {index} at {float(info.table.time(index)):.3f} s cannot be decoded; "
+            "the file is damaged there, salvage it"
+        ) from None
 
 
 def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+    """Frames first..stop-1, decoding from a key frame, or from the file's beginning where `key` is None."""
     table = info.table
     wanted = {table.pts[i]: i for i in range(first, stop)}
-    expected = first
+    due = first
     with open_input(info.path) as container:
         stream = container.streams[info.stream_index]
         stream.codec_context.thread_type = ThreadType.AUTO
@@ -132,20 +147,13 @@ def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, thread
                 index = wanted.get(frame.pts) if frame.pts is not None else None
                 if index is None:
                     continue
-                if index != expected:
-                    raise _missing(info, expected)
+                if index != due:
+                    raise _SeekFailed(due)
                 yield index, frame
-                expected += 1
-                if expected == stop:
+                due += 1
+                if due == stop:
                     return
-    raise _missing(info, expected)
-
-
-def _missing(info: VideoInfo, index: int) -> DamagedVideo:
-    return DamagedVideo(
-        f"{info.path}: frame {index} at {float(info.table.time(index)):.3f} s cannot be decoded; "
-        "the file is damaged there, salvage it"
-    )
+    raise _SeekFailed(due)
 
 
 def _packets_from(
@@ -159,7 +167,7 @@ def _packets_from(
     try:
         container.seek(table.pts[key], stream=stream, backward=True)
     except FFmpegError:
-        raise _SeekLanded from None
+        raise _SeekFailed(key) from None
     stream.codec_context.reorder_depth = info.reorder_depth  # flushing forgets it, and with it frames
     started = False
     for packet in demux(container, stream):
@@ -167,11 +175,11 @@ def _packets_from(
             if not _is_key(info, packet):
                 continue
             if packet.pts is not None and packet.pts > table.pts[key]:
-                raise _SeekLanded
+                raise _SeekFailed(key)
             started = True
         yield packet
     if not started:
-        raise _SeekLanded
+        raise _SeekFailed(key)
 
 
 def _is_key(info: VideoInfo, packet: VideoPacket) -> bool:

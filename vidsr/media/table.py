@@ -27,7 +27,7 @@ class FrameTable:
 
     Attributes:
         pts: when each frame is shown, in ticks of `time_base`, strictly ascending.
-        key: whether decoding can start at the frame.
+        key: whether decoding can start at the frame; the first frame's is true, as decoding can start with the file.
         durations: how long each frame is shown, in ticks; the last one's counts too.
         time_base: seconds per tick.
     """
@@ -91,7 +91,8 @@ class Packets:
 class _Reader:
     """Collects what matters of each packet, in decode order."""
 
-    def __init__(self, stream: VideoStream, path: Path) -> None:
+    def __init__(self, container: str, stream: VideoStream, path: Path) -> None:
+        self.container = container
         context = stream.codec_context
         self.path = path
         self.codec = context.codec.canonical_name
@@ -99,6 +100,7 @@ class _Reader:
         self.entries: list[tuple[int | None, int, bool]] = []
         self.broken = 0
         self.user_data = False
+        self.begins_with_key: bool | None = None
 
     def read(self, packet: AnyPacket) -> None:
         if not self.entries and packet.has_sidedata("encryption_info"):
@@ -106,8 +108,10 @@ class _Reader:
         facts = inspect(bytes(packet), self.codec, self.form) if self.codec in TELLING_CODECS else PacketFacts()
         self.broken += packet.is_corrupt or not facts.whole
         self.user_data = self.user_data or facts.user_data
+        key = packet.is_keyframe if facts.key is None else facts.key
+        if self.begins_with_key is None:
+            self.begins_with_key = key
         if facts.shown and not packet.is_discard:
-            key = packet.is_keyframe if facts.key is None else facts.key
             self.entries.append((packet.pts, packet.duration or 0, key))
 
     def distrust(self) -> str | None:
@@ -115,13 +119,15 @@ class _Reader:
         times = [pts for pts, _, _ in self.entries]
         if not times:
             return "its packets give no picture"
+        if self.container == "mpeg":
+            return "an MPEG programme stream does not give each frame's time"
         if None in times:
             return f"{times.count(None)} packets have no timestamp"
         if len(set(times)) < len(times):
             return f"{len(times) - len(set(times))} packets have the timestamp of another"
         if self.broken:
             return f"{self.broken} packets are damaged"
-        if not self.entries[0][2]:
+        if not self.begins_with_key:
             return "it does not begin with a key frame"
         return None
 
@@ -132,12 +138,13 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
     Raises:
         Encrypted: the packets are encrypted.
     """
-    reader = _Reader(stream, path)
+    reader = _Reader(container.format.name, stream, path)
     for packet in demux(container, stream):
         reader.read(packet)
     entries = sorted((pts, duration, key) for pts, duration, key in reader.entries if pts is not None)
     pts = tuple(entry[0] for entry in entries)
-    key = tuple(entry[2] for entry in entries)
+    # An edit list may begin behind the first key frame; the file's beginning is a place to start all the same.
+    key = tuple(i == 0 or entry[2] for i, entry in enumerate(entries))
     if all(key) and reader.codec not in INTRA_CODECS | TELLING_CODECS:
         key = tuple(i == 0 for i in range(len(key)))  # an index that calls everything a key frame
     durations = _durations(pts, [entry[1] for entry in entries], "mov" in container.format.name)
