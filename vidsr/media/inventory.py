@@ -111,6 +111,7 @@ class Inventory:
             s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
         }
         self.decoding = True
+        self.concealed = 0  # frames that the decoder gave with errors
 
     def frames(self, begin: int | None = None) -> Iterator[VideoFrame]:
         """Every frame in presentation order, the decoder drained; packets that cannot be decoded are passed over.
@@ -128,10 +129,13 @@ class Inventory:
             if begin is not None and packet.pts != begin:
                 continue
             begin = None
-            if self.decoding:
-                yield from decode_packet(self._picture, packet)
-        if self.decoding:
-            yield from decode_packet(self._picture, None)
+            yield from self._decoded(packet)
+        yield from self._decoded(None)
+
+    def _decoded(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
+        for frame in decode_packet(self._picture, packet) if self.decoding else ():
+            self.concealed += frame.is_corrupt
+            yield frame
 
     def __enter__(self) -> Inventory:
         return self

@@ -91,6 +91,7 @@ class VideoInfo:
             and the video cannot be cut into segments.
         notes: what the user should know, as sentences.
         missing: timestamps of pictures that the file promises and decoding does not give (damage).
+        shows: which decoded frame each entry of `table` shows, where gaps were filled; empty where each its own.
         user_data: whether frames carry SEI user data messages (telemetry of some cameras).
         hdr: mastering display and content light level, or None.
         bit_rate: bits per second of the video stream, or 0 where unknown.
@@ -122,6 +123,7 @@ class VideoInfo:
     sequential: str | None
     notes: tuple[str, ...] = ()
     missing: tuple[int, ...] = ()
+    shows: tuple[int, ...] = ()
     user_data: bool = False
     hdr: Hdr | None = None
     bit_rate: int = 0

@@ -26,6 +26,7 @@ from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.salvage import as_shown, fill_gaps
 
 __all__ = ["Check", "VerifyReport", "verify"]
 
@@ -58,6 +59,7 @@ def verify(
     first: int = 0,
     stop: int | None = None,
     beside: Path | None = None,
+    filled: bool = False,
 ) -> VerifyReport:
     """Hold a result against its source.
 
@@ -67,16 +69,17 @@ def verify(
         scale: how many times larger the picture must be; None takes whatever factor it has, if it keeps the shape.
         first, stop: the frames of the source that the result shows; all by default.
         beside: the name under which files beside the result were written, where it is not the result's yet.
+        filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does.
 
     Raises:
         InputError: one of the files cannot be read at all.
     """
     source, result = Path(source), Path(result)
     info, made = probe(source), probe(result)
-    report = _verify(info, made, scale, first, stop, beside or result)
+    report = _verify(fill_gaps(info) if filled else info, made, scale, first, stop, beside or result)
     if report is None:  # the source's packets promise frames that its decoder does not give
         info = probe(source, decode=True)
-        report = _verify(info, made, scale, first, stop, beside or result)
+        report = _verify(fill_gaps(info) if filled else info, made, scale, first, stop, beside or result)
     return report or VerifyReport((Check("frames", False, "the source cannot be decoded twice in the same way"),))
 
 
@@ -92,6 +95,9 @@ def _verify(
         if not walk.compare(ours, theirs):
             return None
         checks.extend(walk.checks(record))
+        if ours.concealed:
+            detail = f"{ours.concealed} of its frames decode with errors that can be seen; the result shows them too"
+            checks.append(Check("source", True, detail))
         checks.append(_check_picture_tags(info, made, record))
         checks.extend(check_streams(ours, theirs, walk.timing, record))
         checks.append(check_chapters(ours, theirs, walk.timing, record))
@@ -171,7 +177,7 @@ class _Walk:
         columns, rows = grid_size(info.width, info.height)
         factor = (Fraction(self._made.width, info.width), Fraction(self._made.height, info.height))
         given, skipped = self._wanted(source)
-        wanted = itertools.islice(given, skipped, skipped + self._stop - self._first)
+        wanted = itertools.islice(as_shown(given, info.shows), skipped, skipped + self._stop - self._first)
         ours = with_neighbours(_shown(wanted, columns, rows, (Fraction(1), Fraction(1))))
         theirs = _shown(result.frames(), columns, rows, factor)
         for before, expected, after in ours:
@@ -190,7 +196,7 @@ class _Walk:
         source.decoding = not self._part
         for _ in itertools.chain(ours, given):
             pass
-        return self._part or given.count == len(info.table)
+        return self._part or given.count == (info.shows[-1] + 1 if info.shows else len(info.table))
 
     def _wanted(self, source: Inventory) -> tuple[_Counted, int]:
         """The source's frames, and how many of them come before the first that is wanted."""
