@@ -27,6 +27,7 @@ from vidsr.errors import InputUnreadable, NoPicture, VidsrError
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
 GAMMA = 2.2
+_SMALLEST = 192  # of a frame's sides; photographs have at least 256
 KERNELS = {
     "bicubic": Image.Resampling.BICUBIC,
     "area": Image.Resampling.BOX,
@@ -234,10 +235,10 @@ def degrade_clip(
     Returns:
         (small (1, h, w), large (1, h * scale, w * scale)) luma of the kept frames.
     """
-    step = 2 * scale
+    step = 16 * scale  # whole macroblocks: x264 is not deterministic in the bytes with which it fills others
     share = random.uniform(0.7, 0.9)
     height, width = (
-        min(int(side * share), most) // step * step
+        max(min(int(side * share), most), _SMALLEST) // step * step
         for side, most in zip((photo.height, photo.width), degradation.largest, strict=True)
     )
     frame = height, width

@@ -1,0 +1,208 @@
+"""Each step of the degradation against a reference, real coding, and determinism."""
+
+from __future__ import annotations
+
+import io
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.video.frame import PictureType
+from click.testing import CliRunner
+from PIL import Image
+from scipy import ndimage
+
+from tests.training.pictures import folder_of, picture
+from training import degrade
+from training.data import Pairs
+from training.degrade import Degradation, Pose
+from vidsr.errors import NoPicture
+
+
+def _float(seed: int = 0) -> degrade.Picture:
+    return np.asarray(picture(seed, 96, 128) / 255, dtype=np.float32)
+
+
+@pytest.mark.parametrize("turning", [False, True])
+def test_a_path_stays_in_the_photograph_and_under_the_speed(turning: bool) -> None:
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        poses = degrade.camera_path(random, (320, 480), (256, 400), 7, 12.0, turning)
+        assert len(poses) == 7
+        for pose in poses:
+            assert 200 <= pose.x <= 280 and 128 <= pose.y <= 192
+        steps = [math.dist((a.x, a.y), (b.x, b.y)) for a, b in pairwise(poses)]
+        assert max(steps) <= 12 + (0 if turning else math.sqrt(2))
+        assert turning or all(p.zoom == 1 and (p.x * 2) % 1 == 0 for p in poses)
+
+
+def test_frames_on_whole_pixels_are_exact_cuts() -> None:
+    photo = picture(1)
+    seen = degrade.render(Image.fromarray(photo), Pose(100 + 64, 50 + 48), (96, 128))
+    assert np.array_equal(seen, photo[50:146, 100:228])
+
+
+def test_zoom_and_rotation_are_about_the_middle() -> None:
+    photo = picture(1)
+    image = Image.fromarray(photo)
+    quarter = degrade.render(image, Pose(160, 144, 1.0, math.pi / 2), (100, 100))
+    assert np.array_equal(quarter, np.rot90(photo[94:194, 110:210]))
+    smooth = image.resize((32, 29), Image.Resampling.BOX).resize((320, 288), Image.Resampling.BICUBIC)
+    double = degrade.render(smooth, Pose(160, 144, 2.0), (200, 200)).astype(int)
+    reference = np.asarray(smooth.crop((110, 94, 210, 194)).resize((200, 200), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(double - reference)[8:-8, 8:-8].mean() < 1.0
+
+
+def test_motion_blur_is_a_mean_of_light_along_the_path() -> None:
+    photo = np.zeros((80, 200, 3), dtype=np.uint8)
+    photo[:, 100] = 255
+    poses = [Pose(100, 40), Pose(106, 40)]  # six pixels a frame
+    still = degrade.motion_blur(Image.fromarray(photo), poses, 0, (40, 120), 0.0)
+    moved = degrade.motion_blur(Image.fromarray(photo), poses, 0, (40, 120), 1.0)
+    light = (moved[20] ** degrade.GAMMA).sum(axis=1) / 3
+    assert light.sum() == pytest.approx(((still[20] ** degrade.GAMMA).sum() / 3), rel=0.05)
+    assert (light > 0.05).sum() == 7 and (still[20, :, 0] > 0.05).sum() == 1
+
+
+def test_lens_blur_is_scipys_gaussian() -> None:
+    x = _float()
+    ours = degrade.blur(x, (1.3, 1.3))
+    reference = ndimage.gaussian_filter(x, (1.3, 1.3, 0), mode="mirror", truncate=4 / 1.3 - 1e-6)
+    assert np.abs(ours - reference).max() < 2e-3
+    wide = degrade.blur(x, (2.0, 0.5), angle=0.0)
+    assert np.abs(wide - ndimage.gaussian_filter(x, (0.5, 2.0, 0), mode="mirror")).mean() < 3e-3
+    assert (
+        np.abs(
+            degrade.blur(x, (2.0, 0.5), math.pi / 2) - ndimage.gaussian_filter(x, (2.0, 0.5, 0), mode="mirror")
+        ).mean()
+        < 3e-3
+    )
+
+
+@pytest.mark.parametrize("kernel", sorted(degrade.KERNELS))
+def test_reduction_is_pillows(kernel: str) -> None:
+    x = picture(2, 96, 128)
+    ours = degrade.downscale(np.asarray(x / 255, dtype=np.float32), 4, kernel) * 255
+    reference = np.asarray(Image.fromarray(x).resize((32, 24), degrade.KERNELS[kernel]))
+    assert np.abs(ours - reference).max() <= 1.01
+    if kernel == "area":
+        assert ours == pytest.approx(x.reshape(24, 4, 32, 4, 3).mean((1, 3)), abs=1e-3)
+
+
+def test_exposure_scales_light() -> None:
+    x = _float() * 0.8
+    assert degrade.expose(x, 0.25) ** degrade.GAMMA == pytest.approx(0.25 * x**degrade.GAMMA, abs=1e-5)
+    assert np.array_equal(degrade.expose(x, 1.0), x)
+
+
+@pytest.mark.parametrize(("shot", "read"), [(0.002, 0.0), (0.0, 0.01), (0.003, 0.01)])
+def test_noise_has_the_variance_of_the_model_in_linear_light(shot: float, read: float) -> None:
+    for light in (0.2, 0.6):
+        flat = np.full((200, 200, 3), light ** (1 / degrade.GAMMA), dtype=np.float32)
+        noisy = degrade.sensor_noise(flat, shot, read, np.random.default_rng(0)).astype(np.float64) ** degrade.GAMMA
+        assert noisy.mean() == pytest.approx(light, abs=1e-3)
+        assert noisy.var() == pytest.approx(shot * light + read**2, rel=0.03)
+
+
+def test_sharpening_is_an_unsharp_mask() -> None:
+    x = _float() * 0.5 + 0.25
+    ours = degrade.sharpen(x, 0.5)
+    reference = x + 0.5 * (x - ndimage.gaussian_filter(x, (1, 1, 0), mode="mirror"))
+    assert np.abs(ours - reference.clip(0, 1)).max() < 3e-3
+
+
+def test_planes_are_limited_range_bt709() -> None:
+    colours = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
+    expected = [(235, 128, 128), (16, 128, 128), (63, 102, 240), (32, 240, 118)]  # ITU-R BT.709-6, 8 bits
+    for rgb, (y, u, v) in zip(colours, expected, strict=True):
+        flat = degrade.to_yuv420(np.tile(rgb, (16, 16, 1))).reshape(-1)
+        assert {int(p) for p in flat[:256]} == {y}
+        assert (int(flat[256]), int(flat[320])) == (u, v)
+    moving = picture(3, 64, 96)
+    reference = av.VideoFrame.from_ndarray(moving, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+    )
+    difference = np.abs(degrade.to_yuv420(moving)[:64].astype(int) - reference.to_ndarray()[:64])
+    assert difference.mean() < 1.0  # swscale rounds more coarsely
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_coding_is_real_and_keeps_order(codec: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    photo = Image.fromarray(picture(4))
+    frames = [degrade.to_yuv420(degrade.render(photo, Pose(160 + 6 * k, 144), (128, 192))) for k in range(7)]
+    errors = []
+    for crf in (18, 34):
+        coded = degrade.code(frames, codec, {**options, "crf": str(crf), "preset": "veryfast"})
+        assert len(coded) == 7
+        for k, frame in enumerate(coded):  # each is nearest to its own original
+            distances = [np.abs(frame.astype(int) - f).mean() for f in frames]
+            assert int(np.argmin(distances)) == k
+        errors.append(np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(coded, frames, strict=True)]))
+    assert 0 < errors[0] < errors[1]
+
+
+def test_clips_are_coded_with_p_and_b_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[bytes] = []
+
+    class Kept(io.BytesIO):
+        def seek(self, *where: int) -> int:
+            if not files and where == (0,) and self.getvalue():
+                files.append(self.getvalue())
+            return super().seek(*where)
+
+    monkeypatch.setattr(degrade.io, "BytesIO", Kept)
+    photo = Image.fromarray(picture(5))
+    frames = [degrade.to_yuv420(degrade.render(photo, Pose(150 + 2 * k, 144), (128, 192))) for k in range(7)]
+    degrade.code(frames, "libx264", {"crf": "23", "preset": "medium"})
+    with av.open(io.BytesIO(files[0])) as clip:
+        kinds = {PictureType(frame.pict_type).name for frame in clip.decode(video=0)}
+    assert kinds == {"I", "P", "B"}
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_bank_depends_on_its_seed_alone(tmp_path: Path, scale: int) -> None:
+    photos = sorted(folder_of(tmp_path / "photos", 3).iterdir())
+    make = Degradation(frames=5, keep=2, h265=0.3, mild=0.3)
+    one, same, other = (degrade.make_bank(photos, scale, 4, seed, make) for seed in ([1], [1], [2]))
+    assert len(one) == 8 and one.scale == scale and one.depth == 1
+    assert torch.equal(one.low, same.low) and torch.equal(one.high, same.high)
+    assert not torch.equal(one.low[:1000], other.low[:1000])
+    for index in range(len(one)):
+        low, high = one.picture(index)
+        block = torch.nn.functional.avg_pool2d(high, scale)
+        assert float((block - low).abs().mean()) < 0.06  # the same place, exposure and range
+        assert float(high.min()) >= 16 / 255 - 0.02 and float(high.max()) <= 235 / 255 + 1e-6
+
+
+def test_low_light_darkens_both_sides() -> None:
+    make = Degradation(mild=0, low_light=1, noise=1, motion_blur=1, lens_blur=1, sharpening=1, keep=1, frames=3)
+    pairs = degrade.degrade_clip(Image.fromarray(picture(6)), 2, make, np.random.default_rng(0))
+    low, high = pairs[0]
+    bright = degrade.luma(picture(6), "bt709").mean()
+    assert abs(float(low.mean()) - float(high.mean())) < 6
+    assert high.mean() < bright - 15
+
+
+def test_a_bank_without_a_readable_photograph_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(NoPicture):
+        degrade.make_bank([tmp_path / "x.png"], 2, 2, [0], Degradation())
+
+
+def test_the_command_writes_a_sheet_or_a_bank(tmp_path: Path) -> None:
+    photos = str(folder_of(tmp_path / "photos", 2))
+    run = CliRunner().invoke(degrade.main, ["--data", photos, "--preview", str(tmp_path / "s.png"), "--clips", "2"])
+    assert run.exit_code == 0, run.output
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert sheet.mode == "L" and np.asarray(sheet).std() > 20
+    run = CliRunner().invoke(degrade.main, ["--data", photos, "--bank", str(tmp_path / "b"), "--clips", "1"])
+    assert run.exit_code == 0, run.output
+    assert len(Pairs.load(tmp_path / "b")) == 3
+    assert CliRunner().invoke(degrade.main, ["--data", photos]).exit_code == 2
+    nothing = CliRunner().invoke(degrade.main, ["--data", str(tmp_path / "no"), "--bank", str(tmp_path / "c")])
+    assert nothing.exit_code == 11 and "not a folder" in nothing.output

@@ -1,0 +1,346 @@
+"""Runs of the trainer: stages, exact resume, workers, and everything that may go wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.training.pictures import folder_of
+from training import loop, train
+from training.checkpoint import load_checkpoint
+from training.degrade import Degradation
+from training.distributed import run_on_workers
+from training.loop import Progress, Trainer, rate_factor, stage_at
+from training.presets import Preset, Stage, override, preset
+from training.source import open_source
+from training.train import fit
+from training.workers import Group
+from vidsr.errors import (
+    DeviceError,
+    DiskTooSmall,
+    InputMissing,
+    InputUnreadable,
+    NoPicture,
+    OutputExists,
+    RunError,
+    SettingsError,
+)
+from vidsr.model.generator import Generator
+from vidsr.model.registry import describe
+from vidsr.model.weights import load_weights, save_weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of(tmp_path_factory.mktemp("data") / "photos", 4)
+
+
+def small(steps: int = 30, **more: object) -> Preset:
+    changes = ["generator.blocks=1", "generator.channels=8", "batch=4", "patch=16", "warmup=3", "held_out=1"]
+    base = replace(override(preset("smoke"), changes), steps=steps, validate_every=10)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    return load_file(path)
+
+
+def assert_equal(a: Path, b: Path) -> None:
+    one, other = tensors(a), tensors(b)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_a_short_run_beats_bicubic_and_writes_everything(photos: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    wanted = override(preset("smoke"), ["steps=240", "validate_every=60", "batch=4", "held_out=1"])
+    path = fit(wanted, photos, tmp_path / "run", report=seen.append)
+    assert path.name == "smoke.safetensors"
+    assert seen[0].stage == "content" and seen[-1].stage == "adversarial"
+    assert max(at.gain for at in seen if at.gain is not None) > 0.3
+    for stage in ("content", "ssim", "adversarial"):
+        assert (tmp_path / "run" / f"{stage}.safetensors").is_file()
+    assert_equal(tmp_path / "run/adversarial.safetensors", path)
+    about = describe(path)
+    assert about.config == wanted.generator
+    assert about.training["steps"] == 240 and about.training["stage"] == "adversarial"
+    assert about.training["preset"] == json.loads((tmp_path / "run/config.json").read_text())
+    assert describe(tmp_path / "run/content.safetensors").training["stage"] == "content"
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert {"loss", "gain over bicubic, dB"} <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"] == ["bicubic, output, truth"]
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+@pytest.mark.parametrize("stop", [10, 30])
+def test_a_resumed_run_ends_in_the_same_bits(photos: Path, tmp_path: Path, stop: int) -> None:
+    """Stopped in the content stage and in the adversarial one; with coded pairs, a renewed bank and two views."""
+    wanted = small(40, clean_share=0.5, clips=2, renew_every=15, degradation=Degradation(frames=3, keep=2, h265=0))
+    stages = (wanted.stages[0], replace(wanted.stages[2], share=0.5, two_view=0.1))
+    wanted = replace(wanted, stages=stages)
+
+    def interrupt(at: Progress) -> None:
+        if at.step == stop:
+            raise KeyboardInterrupt
+
+    whole = fit(wanted, photos, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(wanted, photos, tmp_path / "broken", report=interrupt)
+    assert load_checkpoint(tmp_path / "broken")["counts"][0] == stop
+    broken = fit(wanted, photos, tmp_path / "broken", resume=True)
+    assert_equal(whole, broken)
+    for part in ("generator", "average"):
+        one, other = (load_checkpoint(tmp_path / run)[part] for run in ("whole", "broken"))
+        assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(photos: Path, tmp_path: Path) -> None:
+    wanted = small(minutes=0.04)
+    path = fit(wanted, photos, tmp_path)
+    steps = describe(path).training["steps"]
+    assert steps > 0 and describe(path).training["minutes"] == pytest.approx(0.04, abs=0.06)
+    fit(wanted, photos, tmp_path, resume=True)
+    assert describe(path).training["steps"] == steps  # nothing was left
+
+
+def test_resume_with_other_values_names_them(photos: Path, tmp_path: Path) -> None:
+    fit(small(10), photos, tmp_path)
+    with pytest.raises(SettingsError, match=r"stages\.0\.rate"):
+        fit(override(small(10), ["stages.0.rate=0.5"]), photos, tmp_path, resume=True)
+    with pytest.raises(OutputExists, match="--resume"):
+        fit(small(10), photos, tmp_path)
+    with pytest.raises(InputMissing):
+        fit(small(10), photos, tmp_path / "other", resume=True)
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(InputUnreadable, match="damaged"):
+        fit(small(10), photos, tmp_path, resume=True)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    real = Trainer.update
+
+    def poison(self: Trainer, part: float) -> Tensor:
+        loss = real(self, part)
+        if self.step == 16:
+            with torch.no_grad():
+                next(self.generator.parameters()).fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(Trainer, "update", poison)
+    with pytest.raises(RunError, match="last good checkpoint"):
+        fit(small(), photos, tmp_path)
+    kept = load_checkpoint(tmp_path)
+    assert kept["counts"][0] == 15
+    assert all(bool(torch.isfinite(v).all()) for v in kept["generator"].values())
+    assert all(bool(torch.isfinite(v).all()) for v in tensors(tmp_path / "content.safetensors").values())
+
+
+def test_a_diverging_run_stops(photos: Path, tmp_path: Path) -> None:
+    wild = replace(small(200), clip=0.0, ema=0.0, validate_every=5)
+    wild = override(wild, ["warmup=30", "stages.0.rate=3"])
+    with pytest.raises(RunError, match=r"diverged|not finite|loss is"):
+        fit(wild, photos, tmp_path)
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(photos: Path, tmp_path: Path) -> None:
+    wanted = small(10)
+    trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
+    trainer.save()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    trainer.update(0.0)
+    with full_disk(len(before) // 2), pytest.raises(DiskTooSmall, match=r"checkpoint\.pt could not be written"):
+        trainer.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+    trainer.save()
+    assert load_checkpoint(tmp_path)["counts"][0] == 1
+
+
+def test_a_gpu_without_room_names_the_batch_to_try(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Trainer, part: float) -> Tensor:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "update", full)
+    with pytest.raises(DeviceError, match="--set batch=2"):
+        fit(small(), photos, tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="--device cpu"):
+            fit(small(), photos, tmp_path, device="cuda")
+
+
+def _gradient(folder: Path, photos: Path, wanted: Preset, group: Group, device: torch.device) -> None:
+    """Save the gradient of one step."""
+    trainer = Trainer(wanted, open_source(wanted, photos, None, folder, device), folder, device, group)
+    trainer.update(0.0)
+    if group.first:
+        torch.save([p.grad for p in trainer.generator.parameters()], folder / f"gradient-{group.size}.pt")
+
+
+def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(photos: Path, tmp_path: Path) -> None:
+    wanted = replace(small(2), batch=6, clip=0.0, stages=(Stage("content", 1.0, 1e-3, {"l1": 1.0, "ssim": 0.5}),))
+    _gradient(tmp_path, photos, wanted, Group(), CPU)
+    run_on_workers(2, tmp_path, lambda group, device: _gradient(tmp_path, photos, wanted, group, device), gpus=False)
+    one, two = (torch.load(tmp_path / f"gradient-{n}.pt") for n in (1, 2))
+    assert max(float(g.abs().max()) for g in one) > 1e-4
+    for a, b in zip(one, two, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
+    path = fit(wanted, photos, tmp_path / "run", workers=2)
+    assert describe(path).training["workers"] == 2
+    alone = fit(wanted, photos, tmp_path / "alone")
+    for name, value in tensors(alone).items():
+        assert torch.allclose(value.float(), tensors(path)[name].float(), atol=2e-3), name
+
+
+def test_a_batch_that_workers_cannot_share_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="5 workers cannot share a batch of 4"):
+        fit(small(), photos, tmp_path, workers=5)
+
+
+def test_start_gives_the_body_and_a_teacher_pulls(photos: Path, tmp_path: Path) -> None:
+    content = (Stage("content", 1.0, 1e-3, {"l1": 1.0}),)
+    first = fit(replace(small(20), stages=content), photos, tmp_path / "a")
+    larger = replace(small(1), start=str(first), stages=content)
+    larger = replace(larger, generator=replace(larger.generator, scale=4))
+    generator = loop.starting_generator(larger)
+    given = load_weights(first).state_dict()
+    assert torch.equal(generator.state_dict()["body.0.conv1.weight"], given["body.0.conv1.weight"])
+    branched = replace(larger.generator, body="plain", branches=True)
+    with pytest.raises(RunError, match="has no body that fits"):
+        loop.starting_generator(replace(larger, generator=branched))
+    torch.manual_seed(0)
+    teacher = Generator(small().generator)
+    torch.nn.init.normal_(teacher.tail[0].bias, std=0.3)
+    save_weights(tmp_path / "teacher.safetensors", teacher, {})
+    taught = replace(small(20), stages=content, teacher=str(tmp_path / "teacher.safetensors"), distillation=100.0)
+    pulled = load_weights(fit(taught, photos, tmp_path / "b"))
+    alone = load_weights(first)
+    x = torch.rand(1, 1, 24, 24)
+    with torch.no_grad():
+        assert (pulled(x) - teacher(x)).abs().mean() < (alone(x) - teacher(x)).abs().mean()
+
+
+def test_averaged_weights_are_the_exported_ones(photos: Path, tmp_path: Path) -> None:
+    wanted = replace(small(8), stages=small().stages[:1])
+    trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
+    kept: list[Tensor] = [trainer.generator.head[0].weight.detach().clone()]
+    mean = kept[0].clone()
+    for step in range(1, 9):
+        trainer.update(0.0)
+        mean.lerp_(trainer.generator.head[0].weight.detach(), 1 - min(wanted.ema, (1 + step) / (10 + step)))
+    assert torch.allclose(trainer.average.head[0].weight, mean)
+    trainer.save()
+    assert torch.equal(tensors(tmp_path / "content.safetensors")["head.0.weight"], mean.half())
+
+
+def test_stages_and_schedule() -> None:
+    stages = tuple(Stage("content", share, 1.0, {"l1": 1.0}) for share in (2.0, 0.0, 1.0, 1.0))
+    assert [stage_at(stages, s)[0] for s in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == [0, 0, 2, 2, 3, 3]
+    assert stage_at(stages, 0.25)[1] == pytest.approx(0.5)
+    assert rate_factor(0, 0.0, 10) == pytest.approx(0.1)
+    assert rate_factor(50, 0.0, 10) == pytest.approx(1.0)
+    assert rate_factor(50, 0.5, 10) == pytest.approx(0.5005)
+    assert rate_factor(50, 1.0, 10) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("name", ["paper-original-4x", "paper-modified-2x", "fast-2x", "quality-4x"])
+def test_every_kind_of_preset_takes_a_step(photos: Path, tmp_path: Path, name: str) -> None:
+    """Full of their own parts (batch norm, the VGG discriminator, branches, U-Net), only narrower."""
+    changes = ["generator.channels=4", "generator.blocks=1", "batch=2", "steps=4", "clean_share=1", "held_out=1"]
+    wanted = override(preset(name), [*changes, "teacher=", "distillation=0"])
+    stages = tuple(
+        replace(s, share=1.0, discriminator=replace(s.discriminator, channels=4, hidden=8)) for s in wanted.stages
+    )
+    path = fit(replace(wanted, stages=stages, patch=min(wanted.patch, 64)), photos, tmp_path)
+    config = describe(path).config
+    assert (config.norm, config.branches) == ("none", False)
+    assert load_weights(path)(torch.rand(1, config.planes, 16, 16)).shape[-1] == 16 * config.scale
+
+
+def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="hold luma"):
+        fit(override(small(), ["generator.colour=rgb", "clean_share=0.5"]), photos, tmp_path / "a")
+    with pytest.raises(SettingsError, match="give --data"):
+        fit(small(), None, tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoPicture):
+        fit(small(), tmp_path / "empty", tmp_path / "c")
+
+
+BLOCKED = """
+import sys
+sys.modules["av"] = None
+from pathlib import Path
+from dataclasses import replace
+from training.train import fit
+from tests.training.test_train import small
+fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
+"""
+
+
+def test_a_finished_bank_is_trained_on_without_pyav_and_photographs(photos: Path, tmp_path: Path) -> None:
+    from training.degrade import write_bank
+
+    bank = tmp_path / "bank.safetensors"
+    write_bank(bank, sorted(photos.iterdir()), 2, 2, [0], Degradation(frames=3, keep=2))
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(tmp_path / "run"), str(bank)], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert describe(tmp_path / "run/smoke.safetensors").training["steps"] == 4
+    four = override(small(4, clean_share=0.0), ["generator.scale=4"])
+    with pytest.raises(SettingsError, match="holds pairs of 2x, not 4x"):
+        fit(four, None, tmp_path / "four", bank=bank)
+
+
+def test_the_command(photos: Path, tmp_path: Path) -> None:
+    run = ["--data", str(photos), "--run", str(tmp_path / "run")]
+    sets = [p for c in ("generator.blocks=1", "batch=2", "held_out=1") for p in ("--set", c)]
+    done = CliRunner().invoke(train.main, ["smoke", *run, "--steps", "10", *sets])
+    assert done.exit_code == 0, done.output
+    assert describe(tmp_path / "run/smoke.safetensors").config.blocks == 1
+    unknown = CliRunner().invoke(train.main, ["smoek", *run])
+    assert unknown.exit_code == 2 and "smoke" in unknown.output
+    again = CliRunner().invoke(train.main, ["smoke", *run])
+    assert again.exit_code == OutputExists.exit_code and "--resume" in again.output
