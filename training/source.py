@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,7 +32,7 @@ class RenewedBank:
         self._pairs: Pairs | None = None
         self._next: Future[None] | None = None
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context, initializer=os.nice, initargs=(5,)) if maker else None
+        self._pool = ProcessPoolExecutor(1, context) if maker else None
 
     def pairs(self, step: int) -> Pairs:
         """The bank for a step; waits where it is not yet made."""
