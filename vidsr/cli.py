@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from jobs.cli import jobs, submit
 from vidsr import __version__
 from vidsr.errors import SALVAGED, SettingsError, SomeFailed, VidsrError
 from vidsr.settings import CONTAINERS, DEINTERLACE, SEGMENT_SECONDS, ClusterSettings, EncodeSettings, UpscaleSettings
@@ -49,6 +50,10 @@ def main(debug: bool) -> None:
       vidsr upscale card/ -o large/ --scale 2   a folder
       vidsr doctor                              what this machine can do
     """
+
+
+main.add_command(submit)
+main.add_command(jobs)
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -175,6 +180,7 @@ def _stop_on_interrupt() -> threading.Event:
         click.echo("vidsr: finishing the segments in flight; Ctrl-C again stops now", err=True)
 
     signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(signal.SIGTERM, on_interrupt)  # how clusters ask a job to end
     return stop
 
 

@@ -31,7 +31,8 @@ def start(folder: Path | str, output: Path | str, model: Path, *words: object) -
     """Begin `vidsr upscale FOLDER` with a lossless codec."""
     command = [sys.executable, "-m", "vidsr", "upscale", folder, "-o", output, "--model", model, "--device", "cpu",
                "--codec", "ffv1", "--container", "mkv", "--segment-seconds", SEGMENT_SECONDS, "--json", *words]  # fmt: skip
-    quiet = {**os.environ, "RAY_AUTH_MODE": "disabled"} if "--address" in words else dict(os.environ)
+    loopback = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    quiet = {**os.environ, **loopback} if "--address" in words else dict(os.environ)
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet
     )

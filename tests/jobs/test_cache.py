@@ -61,5 +61,8 @@ def test_the_oldest_go_and_what_is_held_stays(place: Place, tmp_path: Path) -> N
 
 
 def test_too_large_for_the_cache(place: Place, tmp_path: Path) -> None:
-    with pytest.raises(DiskTooSmall, match="--cache-gb"), NodeCache(tmp_path / "c", 99).hold(place, entry(place, "a.mp4")):
+    with (
+        pytest.raises(DiskTooSmall, match="--cache-gb"),
+        NodeCache(tmp_path / "c", 99).hold(place, entry(place, "a.mp4")),
+    ):
         pass

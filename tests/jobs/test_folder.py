@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
-
-import pytest
 
 from jobs.storage import open_place
 from tests.jobs import runs

@@ -1,0 +1,126 @@
+"""`vidsr submit` and `vidsr jobs`. Ray is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+ADDRESS = click.option(
+    "--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265", show_default=True,
+    help="The cluster's dashboard. With RAY_AUTH_MODE=token the token of RAY_AUTH_TOKEN is sent.",
+)  # fmt: skip
+JOB = click.argument("job")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@ADDRESS
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True,
+              help="Upscalers, each with a GPU of its own; 0 computes on CPUs.")  # fmt: skip
+@click.option("--cpus", type=click.FloatRange(0), default=1.0, show_default=True,
+              help="CPUs that each segment's encoder reserves.")  # fmt: skip
+@click.option("--image-has-vidsr", is_flag=True, help="The cluster's image holds vidsr; send nothing along.")
+@click.option("--follow", is_flag=True, help="Show its log and end with its exit code. Ctrl-C detaches.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FOLDER -o OUT [OPTIONS]")
+def submit(
+    address: str, gpus: int, cpus: float, image_has_vidsr: bool, follow: bool, arguments: tuple[str, ...]
+) -> None:
+    """Make a folder of videos larger on a Ray cluster.
+
+    FOLDER and OUT are paths that every node sees, or URLs (s3://, gs://, az://). The other options are those of
+    `vidsr upscale`. Submit the same again to go on after a failure.
+    """
+    from jobs.submit import Submission, connect
+    from jobs.submit import submit as submit_job
+    from vidsr.cli import picture_settings, upscale
+
+    with upscale.make_context("vidsr submit", list(arguments)) as context:
+        picture_settings(dict(context.params))  # what is wrong is said here, not in a log
+    client = connect(address)
+    job = submit_job(client, Submission(arguments, gpus, cpus, image_has_vidsr))
+    click.echo(job)
+    if follow:
+        sys.exit(_follow(address, job))
+
+
+def _follow(address: str, job: str) -> int:
+    from jobs.submit import connect
+    from jobs.submit import follow as follow_job
+
+    try:
+        return follow_job(connect(address), job, lambda text: click.echo(text, nl=False, err=True))
+    except KeyboardInterrupt:
+        click.echo(f"\ndetached; the job goes on. `vidsr jobs logs --follow {job}` shows it again", err=True)
+        return 0
+
+
+@click.group()
+def jobs() -> None:
+    """Look after the jobs of a Ray cluster."""
+
+
+@jobs.command("list")
+@ADDRESS
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array on stdout.")
+def list_(address: str, as_json: bool) -> None:
+    """List the jobs of vidsr, the newest first."""
+    from jobs.submit import connect, list_jobs
+
+    found = [
+        {"job": job.submission_id, "status": job.status.value, "started": (job.start_time or 0) / 1000,
+         "command": job.entrypoint}
+        for job in list_jobs(connect(address))
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for job in found:
+        click.echo(f"{job['job']}  {job['status']}  {job['command']}")
+
+
+@jobs.command()
+@ADDRESS
+@JOB
+def status(address: str, job: str) -> None:
+    """Say how a job is; ends with 0 unless it failed."""
+    from jobs.submit import connect, details, exit_code
+
+    found = details(connect(address), job)
+    click.echo(f"{found.status.value}: {found.message or ''}")
+    sys.exit(exit_code(found) if found.status.is_terminal() else 0)
+
+
+@jobs.command()
+@ADDRESS
+@click.option("--follow", is_flag=True, help="Go on until the job ends. Ctrl-C detaches.")
+@JOB
+def logs(address: str, follow: bool, job: str) -> None:
+    """Show what a job said."""
+    from jobs.submit import connect
+    from jobs.submit import logs as read_logs
+
+    if follow:
+        sys.exit(_follow(address, job))
+    click.echo(read_logs(connect(address), job), nl=False)
+
+
+@jobs.command()
+@ADDRESS
+@JOB
+def stop(address: str, job: str) -> None:
+    """End a job; what is finished is kept."""
+    from jobs.submit import connect
+    from jobs.submit import stop as stop_job
+
+    click.echo("stopping" if stop_job(connect(address), job) else "it had ended already")
+
+
+@jobs.command()
+@click.argument("output")
+def report(output: str) -> None:
+    """Write OUTPUT/report.html: totals, throughput, failures and every video of the job that writes there."""
+    from jobs.report import write_report
+    from jobs.storage import open_place
+
+    click.echo(write_report(open_place(output)))

@@ -1,0 +1,128 @@
+"""The Jobs API of a real `ray start --head` on loopback, with token authentication."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jobs.submit import Submission
+from tests.jobs import runs
+from vidsr.errors import ClusterError, SomeFailed
+
+
+@dataclass
+class Head:
+    address: str
+    metrics: str
+    environment: dict[str, str]
+
+    def vidsr(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vidsr", *map(str, words)]
+        env = {**self.environment, **environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=280, env=env)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    ports = {name: free_port() for name in ("port", "dashboard-port", "metrics-export-port")}
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    command = [
+        "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
+        "--include-dashboard=true", "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats",
+        *(f"--{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    log = tmp_path_factory.mktemp("head") / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    running = Head(
+        f"http://127.0.0.1:{ports['dashboard-port']}",
+        f"http://127.0.0.1:{ports['metrics-export-port']}/metrics",
+        {**environment, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}"},
+    )
+    limit = time.monotonic() + 150
+    while running.vidsr("jobs", "list").returncode:
+        assert process.poll() is None and time.monotonic() < limit, log.read_text()
+        time.sleep(1)
+    yield running
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def words(card: Path, out: Path, model: Path) -> list[object]:
+    return [card, "-o", out, "--model", model, "--codec", "ffv1", "--container", "mkv"]
+
+
+def test_a_folder_from_submit_to_report(head: Head, tmp_path: Path, nearest: Path) -> None:
+    card, out = runs.make_card(tmp_path / "card", 2, frames=12), tmp_path / "out"
+    done = head.vidsr("submit", "--cpus", 0, "--follow", *words(card, out, nearest))
+    assert done.returncode == 0, done.stderr
+    runs.assert_is_enlarged(card / "day0" / "clip00.mp4", out / "day0" / "clip00.mkv")
+    job = done.stdout.strip()
+    assert "clip01.mkv: done, 13 frames" in done.stderr
+    assert "clip01.mkv: done, 13 frames" in head.vidsr("jobs", "logs", job).stdout
+    assert job in {each["job"] for each in json.loads(head.vidsr("jobs", "list", "--json").stdout)}
+    assert head.vidsr("jobs", "status", job).stdout.startswith("SUCCEEDED")
+    page = head.vidsr("jobs", "report", out).stdout.strip()
+    assert "clip01" in Path(page).read_text()
+    scraped = urllib.request.urlopen(head.metrics, timeout=10).read().decode()
+    assert "vidsr_frames" in scraped and "vidsr_stage_seconds" in scraped
+
+
+def test_the_exit_code_of_a_job_comes_back(head: Head, tmp_path: Path, nearest: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "broken.mp4").write_text("no video")
+    done = head.vidsr("submit", "--cpus", 0, "--follow", *words(tmp_path / "card", tmp_path / "out", nearest))
+    assert done.returncode == SomeFailed.exit_code, done.stderr
+    assert head.vidsr("jobs", "status", done.stdout.strip()).returncode == SomeFailed.exit_code
+
+
+def test_without_the_token_nobody_gets_in(head: Head) -> None:
+    refused = head.vidsr("jobs", "list", RAY_AUTH_TOKEN="wrong" * 8)
+    assert refused.returncode == ClusterError.exit_code
+    assert "RAY_AUTH_TOKEN" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+def test_wrong_options_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vidsr", "submit", "--address", "http://127.0.0.1:9", "card"]
+    for wrong in (["--scale", "3"], ["--no-such-option"], ["--crf", "99"]):
+        assert subprocess.run([*command, *wrong], capture_output=True).returncode == 2
+    assert subprocess.run(command, capture_output=True).returncode == ClusterError.exit_code
+
+
+def test_what_is_submitted() -> None:
+    on_gpus = Submission(("in put", "-o", "s3://b/out"), gpus=4, cpus=2, image_has_vidsr=True)
+    assert on_gpus.entrypoint == (
+        "python -m vidsr upscale --address auto --device cuda --actors 4 --encoder-cpus 2 'in put' -o s3://b/out"
+    )
+    assert on_gpus.runtime_env == {}
+    sent = [Path(path).name for path in Submission(("in",)).runtime_env["py_modules"]]
+    assert sent == ["vidsr", "jobs"]
