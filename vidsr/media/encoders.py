@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import av
 from av.codec import Codec
+from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
 
 from vidsr.errors import EncoderMissing, SettingsError, UnknownCodec
 from vidsr.frames import PixelLayout
@@ -64,8 +65,17 @@ def _numbers(first: int, last: int) -> tuple[str, ...]:
     return tuple(str(n) for n in range(first, last + 1))
 
 
+def _x264_params() -> str:
+    """Closed GOPs, and the same bits each time.
+
+    x264's AVX-512 code of macroblock trees gives other bits on every run; its AVX2 code does not, and every CPU with
+    AVX-512 has AVX2.
+    """
+    return "open-gop=0:asm=avx2" if cpu_features.get("AVX512F") else "open-gop=0"
+
+
 RULES = {
-    "libx264": Rules(17, 51, "crf", tuple(X264_PRESETS), "medium", options=lambda n: {"x264-params": "open-gop=0"}),
+    "libx264": Rules(17, 51, "crf", tuple(X264_PRESETS), "medium", options=lambda n: {"x264-params": _x264_params()}),
     "libx265": Rules(
         19,
         51,

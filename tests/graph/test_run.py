@@ -1,0 +1,177 @@
+"""The main job on a real Ray: the same file, only larger; killed and resumed; retried; flat in memory."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+import vidsr
+from tests.media.clips import Clip, make_clip
+
+COMMAND = (sys.executable, "-m", "vidsr", "upscale")
+
+
+def upscale(source: Path, model: Path, *words: object, check: bool = True) -> dict[str, object]:
+    done = subprocess.run(
+        [*COMMAND, str(source), "--model", str(model), "--json", *map(str, words)],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout)) if done.returncode == 0 else {"error": done.stderr}
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+def times_of(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def sound_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds with a key frame each second, B-frames and sound."""
+    clip = Clip(frames=100, options={"g": "25", "bf": "2"}, sound=("aac",))
+    return make_clip(tmp_path_factory.mktemp("drive") / "drive.mp4", clip)
+
+
+def test_the_same_file_only_larger(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    result = tmp_path / "large.mp4"
+    report = upscale(drive, nearest, "-o", result, "--segment-seconds", 1, "--crf", 1)
+    assert report["segments"] == 4
+    assert report["verified"] is True
+    assert times_of(result) == times_of(drive)
+    assert sound_of(result) == sound_of(drive)
+    small, large = frames_of(drive), frames_of(result)
+    assert len(small) == len(large) == 100
+    for a, b in zip(small, large, strict=True):
+        height = a.shape[0] * 2 // 3
+        assert np.abs(a[:height].astype(int) - b[: 2 * height : 2, ::2]).mean() < 2
+    assert [p.name for p in tmp_path.iterdir()] == ["large.mp4"]
+
+
+def test_python_api_does_the_same(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    outcome = vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest), end=1.0)
+    assert outcome.verify.ok
+    assert outcome.plan.frames == 25
+    assert times_of(tmp_path / "large.mp4") == times_of(drive)[:25]
+
+
+def wait_for_segment(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("*[0-9].json")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_where_it_stopped(
+    drive: Path, nearest: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    whole, killed = tmp_path / "whole.mp4", tmp_path / "killed.mp4"
+    options = ("--segment-seconds", "0.4")
+    upscale(drive, nearest, "-o", whole, *options)
+    command = [*COMMAND, str(drive), "--model", str(nearest), "-o", str(killed), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = psutil.Process(process.pid)
+    wait_for_segment(tmp_path / ".killed.mp4.vidsr", process)
+    helpers = started.children(recursive=True)
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert not killed.exists()
+    _, alive = psutil.wait_procs(helpers, timeout=60)
+    assert not alive, "processes of the killed run live on"
+    report = upscale(drive, nearest, "-o", killed, *options)
+    assert isinstance(report["computed_frames"], int)
+    assert report["computed_frames"] < 100
+    for a, b in zip(frames_of(whole), frames_of(killed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.mp4", "whole.mp4"]
+
+
+def test_a_dead_upscaler_is_replaced(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    result = tmp_path / "large.mp4"
+    command = [*COMMAND, str(drive), "--model", str(nearest), "-o", str(result), "--segment-seconds", "0.4"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for_segment(tmp_path / ".large.mp4.vidsr", process)
+    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if _holds_a_model(p)]
+    for worker in workers:
+        worker.kill()
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert workers
+    assert len(frames_of(result)) == 100
+
+
+def _holds_a_model(process: psutil.Process) -> bool:
+    try:
+        return "Upscaler" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def test_a_changed_setting_starts_over(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    result = tmp_path / "large.mp4"
+    folder = tmp_path / ".large.mp4.vidsr"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"vidsr": "0.0"}))
+    (folder / "000000.mkv").write_bytes(b"of another run")
+    assert upscale(drive, nearest, "-o", result, "--end", 0.4)["computed_frames"] == 10
+
+
+def test_several_upscalers_share_one_short_video(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    result = tmp_path / "large.mp4"
+    report = upscale(drive, nearest, "-o", result, "--actors", 2)
+    assert report["verified"] is True
+
+
+def test_real_footage_keeps_every_time(shared_data: Path, nearest: Path, tmp_path: Path) -> None:
+    source, result = shared_data / "video" / "vfr-odd.mp4", tmp_path / "large.mp4"
+    upscale(source, nearest, "-o", result, "--end", 2)
+    times = times_of(source)
+    assert times_of(result) == [t for t in times if t - times[0] < 2]
+
+
+@pytest.mark.slow
+def test_memory_is_flat(nearest: Path, tmp_path: Path) -> None:
+    """Twenty times the frames need no more memory, over the whole process tree."""
+    peaks = []
+    for seconds in (4, 80):
+        clip = Clip(frames=25 * seconds, width=640, height=360, options={"g": "25"}, still=True)
+        source = make_clip(tmp_path / f"{seconds}.mp4", clip)
+        command = [*COMMAND, str(source), "--model", str(nearest), "--codec", "libx264"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peaks.append(_peak_memory(process))
+        assert process.returncode == 0
+    assert peaks[1] <= peaks[0] * 1.1
+
+
+def _peak_memory(process: subprocess.Popen[bytes]) -> int:
+    peak = 0
+    while process.poll() is None:
+        total = 0
+        for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            try:
+                total += each.memory_full_info().pss
+            except psutil.Error:
+                continue
+        peak = max(peak, total)
+        time.sleep(0.1)
+    return peak
