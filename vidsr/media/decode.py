@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from av.codec.context import ThreadType
@@ -24,6 +25,7 @@ from vidsr.media.probe import VideoInfo
 from vidsr.media.salvage import as_shown
 
 Numbered = tuple[int, VideoFrame]
+FILTER_TICK = Fraction(1, 1000)  # filters only have to tell frames apart
 TRIES_BACK = (1, 2, 4)  # how many key frames before the wanted frame the first, second, ... try starts
 
 
@@ -193,10 +195,11 @@ def _deinterlaced(info: VideoInfo, first: int, stop: int, threads: int) -> Itera
     """The same through bwdif, which looks at one frame before and one after each."""
     begin, end = max(first - 1, 0), min(stop + 1, len(info.table))
     graph = _bwdif(info)
+    frames: Iterator[VideoFrame | None] = itertools.chain((f for _, f in _decoded(info, begin, end, threads)), [None])
     index = begin
-    for frame in itertools.chain((f for _, f in _decoded(info, begin, end, threads)), [None]):
+    for number, frame in enumerate(frames):
         if frame is not None:
-            frame.pts, frame.time_base = None, None
+            frame.pts, frame.time_base = number, FILTER_TICK
         graph.vpush(frame)
         while (ready := _pull(graph)) is not None:
             if first <= index < stop:
@@ -210,7 +213,7 @@ def _bwdif(info: VideoInfo) -> Graph:
         "buffer",
         video_size=f"{info.width}x{info.height}",
         pix_fmt=info.pix_fmt,
-        time_base="1/1000",
+        time_base=str(FILTER_TICK),
         pixel_aspect="1/1",
         colorspace=str(info.colour.matrix),
         range="pc" if info.colour.full_range else "tv",

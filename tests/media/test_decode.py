@@ -1,0 +1,180 @@
+"""Frames of any range are those of a whole decode, sample by sample."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
+from tests.media.frames import VIDEOS, decoded, digests
+from vidsr.errors import DamagedVideo, NotAVideo
+from vidsr.media.decode import decode_range
+from vidsr.media.probe import probe
+
+LARGE = {
+    "drive-yellow.mp4", "dashcam-360p.mp4", "vfr-odd.mp4", "thinkware-1080p-gps.mp4", "rotated.mp4",
+    "drive-960x540.mp4", "bt709_full_range.mp4", "loop-70mai/NO20260101-120000-000001F.MP4", "edit-list.mp4",
+}  # fmt: skip
+SYNTAX = {
+    "open-gop.mp4": Clip(frames=50, codec="libx265", options={
+        "x265-params": "log-level=none:open-gop=1:keyint=12:min-keyint=12:bframes=3", "preset": "fast"}),
+    "open-gop.ts": Clip(frames=50, options={"x264-params": "open-gop=1:keyint=12:min-keyint=12", "preset": "fast"}),
+    "pyramid.mkv": Clip(frames=50, options={
+        "x264-params": "keyint=12:min-keyint=12:bframes=7:b-adapt=0:b-pyramid=normal:ref=6", "preset": "fast"}),
+    "gradual-refresh.mp4": Clip(frames=50, options={"x264-params": "intra-refresh=1:keyint=12", "preset": "fast"}),
+    "interlaced.ts": Clip(frames=50, codec="mpeg2video", options={"flags": "+ildct+ilme", "g": "12", "bf": "2"}),
+    "program.mpg": Clip(frames=50, codec="mpeg2video", options={"g": "12", "bf": "2"}),
+    "hidden-frames.webm": Clip(frames=50, codec="libvpx", options={
+        "deadline": "good", "cpu-used": "4", "auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}),
+    "forward-key-frames.mp4": Clip(frames=50, codec="libsvtav1", options={
+        "g": "16", "svtav1-params": "irefresh-type=1"}),
+    "edited.mp4": Clip(frames=50, start=Fraction(-1, 5), options={"bf": "2", "g": "12", "preset": "fast"}),
+    "late.ts": Clip(frames=50, start=Fraction(3600 * 26), options={"bf": "2", "g": "12", "preset": "fast"}),
+    "raw.h264": Clip(frames=30, options={"g": "12"}),
+}  # fmt: skip
+
+
+def assert_ranges_are_exact(path: Path) -> None:
+    info = probe(path)
+    whole = list(decoded(path))
+    if info.sequential:
+        whole = [(time, digest) for time, (_, digest) in zip(info.table.pts, whole, strict=True)]
+    chance = random.Random(1)
+    cuts = {0, info.frames, *(i for i in range(info.frames) if info.table.key[i] and chance.random() < 0.5)}
+    cuts |= {chance.randrange(info.frames) for _ in range(3)}
+    ordered = sorted(cuts)
+    joined = []
+    for first, stop in itertools.pairwise(ordered):
+        joined += digests(info, first, stop, batch_frames=chance.randrange(1, 9))
+    assert joined == whole
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in VIDEOS])
+def test_ranges_of_real_files(shared_data: Path, name: str) -> None:
+    assert_ranges_are_exact(shared_data / "video" / name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ranges_of_synthetic_files(tmp_path: Path, case: str) -> None:
+    suffix, clip = CASES[case]
+    if not encodable(clip):
+        pytest.skip(f"no encoder {clip.codec} here")
+    assert_ranges_are_exact(make_clip(tmp_path / f"clip.{suffix}", clip))
+
+
+@pytest.mark.parametrize("name", SYNTAX)
+def test_ranges_of_difficult_streams(tmp_path: Path, name: str) -> None:
+    clip = SYNTAX[name]
+    if not encodable(clip):
+        pytest.skip(f"no encoder {clip.codec} here")
+    assert_ranges_are_exact(make_clip(tmp_path / name, clip))
+
+
+def test_batches(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mkv", Clip(codec="ffv1", pix_fmt="yuv422p10le", width=97, height=63)))
+    batches = list(decode_range(info, 3, 14, 4))
+    assert [len(batch) for batch in batches] == [4, 4, 3]
+    assert [i for batch in batches for i in batch.index] == list(range(3, 14))
+    assert [plane.shape for plane in batches[0].planes] == [(4, 63, 97), (4, 63, 49), (4, 63, 49)]
+    assert {plane.dtype for plane in batches[0].planes} == {np.dtype(np.uint16)}
+    assert batches[0].layout.pix_fmt == "yuv422p10le"
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv411p", "yuv440p", "yuv444p16le", "yuv420p9le", "gray", "gray12le"])
+def test_samples_are_the_sources(tmp_path: Path, pix_fmt: str) -> None:
+    clip = Clip(codec="ffv1", pix_fmt=pix_fmt, width=97, height=63, frames=3)
+    info = probe(make_clip(tmp_path / "clip.mkv", clip))
+    batch = next(decode_range(info, 0, 3, 3))
+    for at in range(3):
+        for plane, samples in zip(batch.planes, picture(clip, at), strict=True):
+            np.testing.assert_array_equal(plane[at], samples)
+
+
+def _write(path: Path, codec: str, frames: list[av.VideoFrame]) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
+        for frame in frames:
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_semi_planar_is_rearranged_without_loss(tmp_path: Path) -> None:
+    clip = Clip(codec="rawvideo", frames=2)
+    planes = picture(clip, 0)
+    frame = frame_of(planes, "yuv420p", clip.width, clip.height).reformat(format="nv12")
+    info = probe(_write(tmp_path / "clip.nut", "rawvideo", [frame]))
+    assert info.pix_fmt == "nv12" and "without loss" in info.notes[0]
+    batch = next(decode_range(info, 0, 1, 1))
+    for plane, samples in zip(batch.planes, planes, strict=True):
+        np.testing.assert_array_equal(plane[0], samples)
+
+
+def test_rgb_becomes_full_range_444(tmp_path: Path) -> None:
+    rgb = np.zeros((32, 48, 3), np.uint8)
+    rgb[:, :24], rgb[:, 24:] = (255, 255, 255), (255, 0, 0)
+    info = probe(_write(tmp_path / "clip.mkv", "ffv1", [av.VideoFrame.from_ndarray(rgb).reformat(format="bgr0")]))
+    batch = next(decode_range(info, 0, 1, 1))
+    assert batch.layout.pix_fmt == "yuv444p" and batch.colour.full_range and batch.colour.matrix == 6
+    luma, blue, red = (plane[0] for plane in batch.planes)
+    assert abs(int(luma[8, 8]) - 255) <= 1 and abs(int(blue[8, 8]) - 128) <= 1
+    assert abs(int(luma[8, 40]) - 76) <= 2 and abs(int(red[8, 40]) - 255) <= 2  # BT.601: 0.299 of 255
+
+
+def test_deinterlacing_gives_one_frame_per_frame_and_any_range(tmp_path: Path) -> None:
+    options = {"flags": "+ildct+ilme", "x264-params": "interlaced=1", "g": "6"}
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(options=options)))
+    assert info.interlaced
+    whole = digests(info, 0, 24, deinterlace=True)
+    parts = [d for a, b in [(0, 1), (1, 6), (6, 13), (13, 24)] for d in digests(info, a, b, deinterlace=True)]
+    assert parts == whole
+    assert [time for time, _ in whole] == list(info.table.pts)
+    assert whole != digests(info, 0, 24)
+
+
+def test_user_data_of_each_frame(shared_data: Path) -> None:
+    info = probe(shared_data / "video" / "drive-720p-short.mp4")
+    messages = [m for batch in decode_range(info, 0, info.frames, 8) for frame in batch.side_data for m in frame]
+    assert messages and all(len(message) >= 16 for message in messages)
+
+
+def test_a_change_of_size_is_named(tmp_path: Path) -> None:
+    small = make_clip(tmp_path / "small.h264", Clip(frames=10)).read_bytes()
+    large = make_clip(tmp_path / "large.h264", Clip(frames=10, width=128)).read_bytes()
+    both = tmp_path / "both.h264"
+    both.write_bytes(small + large)
+    info = probe(both)
+    assert info.frames == 20
+    with pytest.raises(NotAVideo, match=r"96x64 yuv420p to 128x64 yuv420p at frame 10"):
+        list(decode_range(info, 0, 20, 4))
+
+
+def test_a_frame_that_cannot_be_decoded_is_an_error_until_it_is_left_out(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(frames=30, codec="libvpx-vp9", options={"g": "10", "cpu-used": "8"}))
+    with av.open(str(path)) as container:
+        packet = [p for p in container.demux(video=0) if p.size][17]
+    content = bytearray(path.read_bytes())
+    assert packet.pos is not None
+    content[packet.pos + 1 : packet.pos + packet.size] = bytes(packet.size - 1)
+    path.write_bytes(content)
+    info = probe(path)
+    assert len(digests(info, 0, 17)) == 17
+    with pytest.raises(DamagedVideo, match="frame 17"):
+        digests(info, 10, 30)
+    counted = probe(path, decode=True)
+    assert counted.missing
+    assert len(digests(counted, 0, counted.frames)) == counted.frames
+
+
+@pytest.mark.parametrize(("first", "stop", "size"), [(-1, 3, 1), (3, 3, 1), (0, 25, 1), (0, 3, 0)])
+def test_impossible_ranges(tmp_path: Path, first: int, stop: int, size: int) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip()))
+    with pytest.raises(ValueError, match="frames"):
+        next(decode_range(info, first, stop, size))
