@@ -21,8 +21,6 @@ from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
 
-__all__ = ["SegmentEncoder", "check_encoder", "choose_codec"]
-
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
 LARGEST_RATE_TERM = 65535  # MPEG-4 Part 2 stores the rate in 16 bits
 LIMITED_RANGE, FULL_RANGE = 1, 2
@@ -158,7 +156,7 @@ class SegmentEncoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.path.exists() or self._part.exists():
+        if self._part.exists():
             self._discard()
 
 

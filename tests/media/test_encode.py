@@ -1,0 +1,230 @@
+"""Segments: their samples, colour, user data, HDR metadata, and what encoders refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.media.clips import CASES, Clip, encodable, make_clip
+from tests.media.frames import double
+from vidsr.errors import EncoderError, EncoderMissing, SettingsError, UnknownCodec, UnsupportedSize
+from vidsr.frames import Colour, FrameBatch, PixelLayout
+from vidsr.media.bitstream import NalFormat, insert_user_data, nal_units, sei_messages
+from vidsr.media.decode import decode_range
+from vidsr.media.encode import SegmentEncoder
+from vidsr.media.encoders import best_pix_fmt, check_encoder, choose_codec, pix_fmt_for
+from vidsr.media.firstframe import Hdr
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.settings import EncodeSettings
+
+QUICK = {"libx264": "ultrafast", "libx265": "ultrafast", "libsvtav1": "12", "libvpx-vp9": "8"}
+
+
+def encode(
+    path: Path, info: VideoInfo, codec: str, batches: list[FrameBatch] | None = None, threads: int = 2, crf: int = -1
+) -> Path:
+    batches = batches or [double(batch) for batch in decode_range(info, 0, info.frames, 5)]
+    settings = EncodeSettings(codec, None if crf < 0 else crf, QUICK.get(codec))
+    with SegmentEncoder(path, info, batches[0].width, batches[0].height, settings, threads) as encoder:
+        for batch in batches:
+            encoder.write(batch)
+        assert encoder.close() == sum(map(len, batches))
+    return path
+
+
+def luma_error(info: VideoInfo, made: VideoInfo) -> float:
+    """Mean absolute difference of luma, in code values of 8 bits."""
+    worst = 0.0
+    pairs = zip(decode_range(info, 0, info.frames, 8), decode_range(made, 0, made.frames, 8), strict=True)
+    for source, result in pairs:
+        ours = result.planes[0] / 2.0 ** (result.layout.depth - 8)
+        worst = max(worst, float(np.abs(double(source).planes[0] / 2.0 ** (source.layout.depth - 8) - ours).mean()))
+    return worst
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_default_encoder_keeps_samples_depth_and_colour(tmp_path: Path, case: str) -> None:
+    suffix, clip = CASES[case]
+    if not encodable(clip):
+        pytest.skip(f"no encoder {clip.codec} here")
+    info = probe(make_clip(tmp_path / f"clip.{suffix}", clip))
+    made = probe(encode(tmp_path / "segment.mkv", info, choose_codec(info)))
+    assert (made.width, made.height) == (info.width * 2, info.height * 2)
+    assert made.layout == info.layout
+    assert replace(made.colour, tagged_range=info.colour.tagged_range) == info.colour
+    assert made.sample_aspect == info.sample_aspect
+    assert made.table.key[0]
+    assert luma_error(info, made) < 1.5
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "mpeg4", "mjpeg"])
+def test_every_encoder_writes_all_frames_in_order(tmp_path: Path, codec: str) -> None:
+    if not encodable(Clip(codec=codec)):
+        pytest.skip(f"no encoder {codec} here")
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(colour=(1, 1, 1, 1))))
+    made = probe(encode(tmp_path / "segment.mkv", info, codec))
+    assert made.frames == info.frames
+    assert luma_error(info, made) < 1.5
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip()))
+    for codec in ("libx264", "libx265", "ffv1"):
+        packets = []
+        for run in range(2):
+            path = encode(tmp_path / f"{codec}{run}.mkv", info, codec)
+            with av.open(str(path)) as container:
+                packets.append([bytes(packet) for packet in container.demux() if packet.size])
+        assert packets[0] == packets[1]
+
+
+def test_a_prores_source_is_not_brought_down(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mov", Clip(codec="prores_ks", pix_fmt="yuv422p10le", frames=3)))
+    assert choose_codec(info) == "prores_ks"
+    assert probe(encode(tmp_path / "segment.mkv", info, "prores_ks")).layout == info.layout
+
+
+def test_grey_in_an_encoder_without_grey_has_neutral_colour(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mkv", Clip(codec="ffv1", pix_fmt="gray", frames=3)))
+    made = probe(encode(tmp_path / "segment.mkv", info, "libsvtav1"))
+    batch = next(decode_range(made, 0, 3, 3))
+    assert batch.layout == PixelLayout(8, 1, 1)
+    assert abs(batch.planes[1].astype(int) - 128).max() <= 1
+    assert luma_error(info, made) < 1.5
+
+
+USER_DATA = (bytes(range(16)) + b"speed 42", bytes(range(16, 32)) + b"\0\0\1\0\0\0\3\0\0" + b"x" * 600)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_user_data_stays_with_its_frame(tmp_path: Path, codec: str) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(options={"bf": "2"})))
+    batches = [double(batch) for batch in decode_range(info, 0, info.frames, 5)]
+    given = [tuple(m + bytes([i + 1]) for m in USER_DATA[: i % 3]) for i in range(info.frames)]
+    batches = [replace(batch, side_data=tuple(given[i] for i in batch.index)) for batch in batches]
+    made = probe(encode(tmp_path / "segment.mkv", info, codec, batches))
+    assert made.user_data
+    assert [m for batch in decode_range(made, 0, made.frames, 4) for m in batch.side_data] == given
+
+
+def test_a_user_data_unit_survives_its_own_syntax() -> None:
+    for form in (NalFormat(hevc=False, length_size=0), NalFormat(hevc=True, length_size=0)):
+        picture = b"\0\0\0\1" + (b"\x26\x01" if form.hevc else b"\x65") + b"samples"
+        data = insert_user_data(b"\0\0\0\1\x09\x10" * (not form.hevc) + picture, USER_DATA, form)
+        units = list(nal_units(data, form))
+        assert form.is_picture(form.kind(units[-1]))
+        messages = [m for kind, m in sei_messages(form.body(units[-2])) if kind == 5]
+        assert tuple(messages) == USER_DATA
+
+
+HDR = Hdr(
+    primaries=((Fraction(34000, 50000), Fraction(16000, 50000)), (Fraction(13250, 50000), Fraction(34500, 50000)),
+               (Fraction(7500, 50000), Fraction(3000, 50000))),
+    white=(Fraction(15635, 50000), Fraction(16450, 50000)),
+    luminance=(Fraction(50, 10000), Fraction(1000)),
+    light_level=(1000, 400),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libx264", "libsvtav1"])
+def test_hdr_metadata(tmp_path: Path, codec: str) -> None:
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", colour=(9, 9, 16, 1), frames=4)
+    info = replace(probe(make_clip(tmp_path / "clip.mp4", clip)), hdr=HDR)
+    made = probe(encode(tmp_path / "segment.mkv", info, codec))
+    assert made.hdr is not None and made.hdr.light_level == HDR.light_level
+    assert made.hdr.primaries and made.hdr.white and made.hdr.luminance and HDR.primaries and HDR.luminance
+    for ours, theirs in zip(made.hdr.primaries, HDR.primaries, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    assert [float(value) for value in made.hdr.luminance] == pytest.approx([0.005, 1000], rel=0.01)
+
+
+def test_rates_that_encoders_or_milliseconds_cannot_hold(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=6)))
+    for rate in (Fraction(90000), Fraction(1, 60), Fraction(3628800, 502589), Fraction(100000001, 3333333)):
+        for codec in ("libx264", "mpeg4"):
+            assert probe(encode(tmp_path / "segment.mkv", replace(info, rate=rate), codec)).frames == 6
+
+
+def test_nothing_half_written_gets_the_name(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip()))
+    batch = double(next(decode_range(info, 0, 4, 4)))
+    path = tmp_path / "segment.mkv"
+    encoder = SegmentEncoder(path, info, batch.width, batch.height, EncodeSettings("libx264"), 2)
+    with contextlib.suppress(RuntimeError), encoder:
+        encoder.write(batch)
+        assert not path.exists()
+        raise RuntimeError("the model failed")
+    assert [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_failure_leaves_an_earlier_segment_alone(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=4)))
+    path = encode(tmp_path / "segment.mkv", info, "libx264")
+    before = path.read_bytes()
+    with pytest.raises(EncoderError), SegmentEncoder(path, info, 64, 64, EncodeSettings("libx264"), 2) as encoder:
+        encoder.close()
+    assert path.read_bytes() == before and not path.with_name("segment.mkv.part").exists()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mkv", Clip(codec="ffv1", pix_fmt="yuv444p16le", frames=2)))
+    for settings, error, words in [
+        (EncodeSettings("libx264"), SettingsError, "ffv1"),
+        (EncodeSettings("ffv1", crf=20), SettingsError, "no --crf"),
+        (EncodeSettings("ffv1", preset="fast"), SettingsError, "leave --preset out"),
+        (EncodeSettings("x264"), UnknownCodec, "libx264"),
+    ]:
+        with pytest.raises(error, match=words):
+            SegmentEncoder(tmp_path / "segment.mkv", info, 192, 128, settings, 2)
+    eight = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=2)))
+    for settings, words in [
+        (EncodeSettings("libx264", crf=60), "0 to 51"),
+        (EncodeSettings("libx264", preset="5"), "ultrafast"),
+        (EncodeSettings("libsvtav1", preset="fast"), "13"),
+    ]:
+        with pytest.raises(SettingsError, match=words):
+            SegmentEncoder(tmp_path / "segment.mkv", eight, 192, 128, settings, 2)
+    with pytest.raises(UnsupportedSize, match="193x128"):
+        SegmentEncoder(tmp_path / "segment.mkv", eight, 193, 128, EncodeSettings("libx264"), 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mkv", "clip.mp4"}
+
+
+def test_names_of_encoders() -> None:
+    assert check_encoder("libx264") == "libx264"
+    assert check_encoder("hevc") == "libx265"
+    for name in ("nonsense", "aac", "h264_cuvid"):
+        with pytest.raises(UnknownCodec):
+            check_encoder(name)
+    with pytest.raises(EncoderMissing):
+        check_encoder("libopenh264")
+    if not os.path.exists("/dev/nvidia0"):
+        with pytest.raises(EncoderMissing):
+            check_encoder("hevc_nvenc")
+
+
+def test_pixel_formats() -> None:
+    assert pix_fmt_for("libx264", PixelLayout(10, 1, 1), False) == "yuv420p10le"
+    assert pix_fmt_for("prores_ks", PixelLayout(8, 1, 1), False) == "yuv422p10le"
+    assert pix_fmt_for("libx264", PixelLayout(8, 2, 0), False) == "yuv422p"
+    assert pix_fmt_for("hevc_nvenc", PixelLayout(10, 1, 1), False) == "p010le"
+    assert pix_fmt_for("ffv1", PixelLayout(8, 0, 0, grey=True), True) == "gray"
+    assert best_pix_fmt("libsvtav1", PixelLayout(8, 0, 0), False) is None
+    assert best_pix_fmt("prores_ks", PixelLayout(8, 1, 1), True) is None  # it cannot say "full range"
+
+
+def test_wrong_frames_are_refused(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=4)))
+    batch = next(decode_range(info, 0, 4, 4))
+    with SegmentEncoder(tmp_path / "s.mkv", info, 192, 128, EncodeSettings("libx264"), 2) as encoder:
+        with pytest.raises(ValueError, match="96x64"):
+            encoder.write(batch)
+        deep = FrameBatch(tuple(p.astype(np.uint16) for p in double(batch).planes), PixelLayout(10), Colour(), (0,))
+        with pytest.raises(ValueError, match="depth=10"):
+            encoder.write(deep)
