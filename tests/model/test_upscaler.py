@@ -52,28 +52,36 @@ def test_tiles_equal_the_whole_frame(config: GeneratorConfig, backend: str) -> N
         assert np.abs(a.astype(int) - b).max() <= 1
 
 
-def test_unchanged_tiles_are_not_computed_and_come_out_the_same() -> None:
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_what_did_not_change_is_not_computed_and_comes_out_the_same(backend: str) -> None:
     frames = batch(PixelLayout(), 120, 90, frames=4)
     still = [np.repeat(plane[:1], 4, axis=0) for plane in frames.planes]
     still[0][2, 5:9, 5:9] += 1  # one corner of one frame changes
     frames = frames.with_planes(tuple(still))
     generator = busy(GeneratorConfig(2, 2, 8, "luma", kernel=5))
-    reusing = tiled(Upscaler(generator, "cpu", backend="torch"), 60 * 60)
+    reusing = Upscaler(generator, "cpu", backend=backend)
     large = reusing.upscale(frames)
-    fresh = [
-        tiled(Upscaler(generator, "cpu", backend="torch"), 60 * 60).upscale(
-            frames.with_planes(tuple(p[k : k + 1] for p in frames.planes))
-        )
-        for k in range(4)
-    ]
-    tiles = reusing.work.computed + reusing.work.reused
-    assert reusing.work.computed == tiles // 4 + 2  # all of the first, then the corner's change and its return
-    for k, expected in enumerate(fresh):
+    for k in range(4):
+        one = frames.with_planes(tuple(p[k : k + 1] for p in frames.planes))
+        expected = Upscaler(generator, "cpu", backend=backend).upscale(one)
         for a, b in zip(large.planes, expected.planes, strict=True):
             np.testing.assert_array_equal(a[k], b[0])
-    before = reusing.work.computed
-    reusing.upscale(frames.with_planes(tuple(p[-1:] for p in frames.planes)))
-    assert reusing.work.computed == before  # the next batch starts with the frame before
+    corner = (9 + 2 * generator.config.halo) ** 2
+    assert reusing.work.computed == 120 * 90 + 2 * corner  # the first frame, then the corner's change and its return
+    assert reusing.work.reused == 4 * 120 * 90 - reusing.work.computed
+
+
+def test_batches_of_two_sources_may_take_turns() -> None:
+    """The first frame of a batch is compared with the last one of its own source."""
+    a, b = batch(PixelLayout(), 60, 40, frames=1), batch(PixelLayout(), 60, 40, frames=1)
+    b = b.with_planes((255 - b.planes[0], *b.planes[1:]))
+    upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
+    first = upscaler.upscale(a, source="a")
+    upscaler.upscale(b, source="b")
+    computed = upscaler.work.computed
+    again = upscaler.upscale(a, source="a")
+    assert upscaler.work.computed == computed
+    np.testing.assert_array_equal(first.planes[0], again.planes[0])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.pix_fmt)

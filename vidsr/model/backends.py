@@ -7,8 +7,7 @@ never touches the picture itself.
 from __future__ import annotations
 
 import importlib.util
-from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +16,8 @@ from vidsr.errors import DeviceError, SettingsError
 from vidsr.model.generator import Generator
 
 BACKENDS = ("auto", "torch", "openvino")
+# torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
+_BF16_CHANNELS = 32
 
 
 class Backend(Protocol):
@@ -26,11 +27,13 @@ class Backend(Protocol):
         name: for reports, with the precision.
         tile_pixels: window size, in input pixels, at which it runs best.
         batch_pixels: input pixels to give it in one call.
+        streams: windows that it computes side by side; fewer in one call leave cores idle.
     """
 
     name: str
     tile_pixels: int
     batch_pixels: int
+    streams: int
 
     def residual(self, x: Tensor) -> Tensor:
         """(N, planes, h, w) float32 -> (N, planes, h * scale, w * scale) float32, on the same device."""
@@ -52,15 +55,19 @@ def make_backend(generator: Generator, device: torch.device, backend: str) -> Ba
     if backend == "openvino" and device.type != "cpu":
         raise SettingsError("the openvino backend runs on the CPU; use --device cpu or --backend torch")
     if device.type == "cpu" and installed and backend != "torch":
-        return OpenVinoBackend(generator)
+        from vidsr.model.openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(generator, "bf16" if has_native_bf16() else "f32")
     return TorchBackend(generator, device)
 
 
 class TorchBackend:
-    """torch in channels_last: float32 on a CPU, half precision on GPUs that have it."""
+    """torch in channels_last, in half precision where the device computes in it."""
+
+    streams = 1
 
     def __init__(self, generator: Generator, device: torch.device) -> None:
-        self._dtype = _precision(device)
+        self._dtype = _precision(device, generator.config.channels)
         self._generator = generator.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
@@ -68,8 +75,8 @@ class TorchBackend:
             pixel = 4 * generator.config.channels * self._dtype.itemsize * (generator.config.scale**2)
             self.tile_pixels = self.batch_pixels = max(free // 2 // pixel, 1 << 14)
         else:
-            # Windows whose feature maps stay in the cache: measured 1.4x to 4x faster than whole 540p frames.
-            self.tile_pixels = self.batch_pixels = 120_000
+            # Windows whose feature maps stay in the cache: measured 1.1x to 1.3x faster than whole 540p frames.
+            self.tile_pixels = self.batch_pixels = 150_000
         self.name = f"torch {str(self._dtype).removeprefix('torch.')}"
 
     def residual(self, x: Tensor) -> Tensor:
@@ -79,62 +86,13 @@ class TorchBackend:
         return y.float()
 
 
-class OpenVinoBackend:
-    """OpenVINO on the CPU, with bfloat16 only where the CPU computes in it natively."""
-
-    def __init__(self, generator: Generator) -> None:
-        import openvino
-
-        self._core = openvino.Core()
-        self._convert = openvino.convert_model
-        self._wrapped = _Residual(generator.cpu().float())
-        native = {"BF16"} & set(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        self._precision = "bf16" if native and has_native_bf16() else "f32"
-        self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self.name = f"openvino {self._precision}"
-        self.tile_pixels = self.batch_pixels = 700_000
-
-    def residual(self, x: Tensor) -> Tensor:
-        """See Backend."""
-        result = self._model(tuple(x.shape))(x.contiguous().numpy())[0]
-        return torch.from_numpy(result)
-
-    def _model(self, shape: tuple[int, ...]) -> Any:
-        """The network compiled for one input shape; the last few are kept."""
-        if shape not in self._compiled:
-            example = torch.zeros(shape)
-            with torch.inference_mode(False), torch.no_grad():
-                model = self._convert(self._wrapped, example_input=example, input=[list(shape)])
-            options = {
-                "INFERENCE_PRECISION_HINT": self._precision,
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-            }
-            self._compiled[shape] = self._core.compile_model(model, "CPU", options)
-            if len(self._compiled) > 3:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(shape)
-        return self._compiled[shape]
-
-
-class _Residual(torch.nn.Module):
-    """The residual as `forward`, which is what converters trace."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.generator.residual(x)
-
-
 def has_native_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere it is 10x slower."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _precision(device: torch.device) -> torch.dtype:
+def _precision(device: torch.device, channels: int) -> torch.dtype:
     if device.type != "cuda":
-        return torch.float32
+        return torch.bfloat16 if has_native_bf16() and channels >= _BF16_CHANNELS else torch.float32
     major, _ = torch.cuda.get_device_capability(device)
     return torch.bfloat16 if major >= 8 else torch.float16 if major == 7 else torch.float32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -26,15 +28,17 @@ from vidsr.model.colour import (
 from vidsr.model.generator import Generator, fold
 from vidsr.model.registry import find_model
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
-from vidsr.model.tiles import Grid, Tile, make_grid
+from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
 from vidsr.model.weights import load_interpolated
 
+# Sources whose last frames are remembered: segments of some videos that take turns.
+SOURCES = 4
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 
 
 @dataclass
 class Work:
-    """What an upscaler did: tiles computed, and tiles taken from the frame before because nothing had changed."""
+    """Input pixels that an upscaler computed, and those whose result it took from the frame before."""
 
     computed: int = 0
     reused: int = 0
@@ -43,7 +47,7 @@ class Work:
 class Upscaler:
     """Enlarges pictures and frames with one generator on one device.
 
-    A tile whose input, halo included, is bit-identical to the frame before is not computed again; the result is
+    Where the input, halo included, is bit-identical to the frame before, nothing is computed again; the result is
     the same as computing it.
     """
 
@@ -83,7 +87,8 @@ class Upscaler:
         self._backend: Backend = make_backend(self._generator, self.device, backend)
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._largest_window = 0
+        self._last: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
         self.work = Work()
 
     @property
@@ -92,44 +97,55 @@ class Upscaler:
         return self._backend.name
 
     @overload
-    def upscale(self, picture: FrameBatch, size: tuple[int, int] | None = None) -> FrameBatch: ...
+    def upscale(
+        self, picture: FrameBatch, size: tuple[int, int] | None = None, source: Hashable = None
+    ) -> FrameBatch: ...
     @overload
-    def upscale(self, picture: Image.Image, size: tuple[int, int] | None = None) -> Image.Image: ...
+    def upscale(
+        self, picture: Image.Image, size: tuple[int, int] | None = None, source: Hashable = None
+    ) -> Image.Image: ...
     @overload
-    def upscale(self, picture: NDArray[np.uint8], size: tuple[int, int] | None = None) -> NDArray[np.uint8]: ...
+    def upscale(
+        self, picture: NDArray[np.uint8], size: tuple[int, int] | None = None, source: Hashable = None
+    ) -> NDArray[np.uint8]: ...
 
     def upscale(
-        self, picture: FrameBatch | Image.Image | NDArray[np.uint8], size: tuple[int, int] | None = None
+        self,
+        picture: FrameBatch | Image.Image | NDArray[np.uint8],
+        size: tuple[int, int] | None = None,
+        source: Hashable = None,
     ) -> FrameBatch | Image.Image | NDArray[np.uint8]:
         """Enlarge by the model's scale.
 
         Args:
             picture: a FrameBatch, a PIL image (any mode; alpha is kept), or RGB uint8 (H, W, 3) or (N, H, W, 3).
             size: exact (width, height) of the result, reached from the enlarged picture by Lanczos.
+            source: what the frames belong to, where batches of several videos take turns; the first frame is
+                compared with the last one of the same source.
 
         Returns:
             The same kind as was given.
         """
         with torch.inference_mode():
             if isinstance(picture, FrameBatch):
-                return self._upscale_batch(picture, size)
+                return self._upscale_batch(picture, size, source)
             if isinstance(picture, Image.Image):
-                return self._upscale_image(picture, size)
+                return self._upscale_image(picture, size, source)
             if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
                 raise SettingsError(
                     f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
                 )
             frames = picture if picture.ndim == 4 else picture[None]
-            result = self._upscale_rgb(frames, size)
+            result = self._upscale_rgb(frames, size, source)
             return result if picture.ndim == 4 else result[0]
 
-    def _upscale_batch(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
+    def _upscale_batch(self, batch: FrameBatch, size: tuple[int, int] | None, source: Hashable) -> FrameBatch:
         layout, colour = batch.layout, batch.colour
         if self.config.colour == "rgb":
-            rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device)), size)
+            rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
             return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
         black, white = luma_range(colour, layout.depth)
-        luma = self._enlarge((to_tensor(batch.planes[0], self.device) - black) / white)
+        luma = self._enlarge((to_tensor(batch.planes[0], self.device) - black) / white, source)
         width, height = size or (batch.width * self.scale, batch.height * self.scale)
         planes: list[Plane] = [to_plane(_resized(luma, size) * white + black, layout.depth)]
         for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
@@ -138,79 +154,106 @@ class Upscaler:
             planes.append(to_plane(chroma, layout.depth))
         return batch.with_planes(tuple(planes))
 
-    def _upscale_rgb(self, frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    def _upscale_rgb(
+        self, frames: NDArray[np.uint8], size: tuple[int, int] | None, source: Hashable
+    ) -> NDArray[np.uint8]:
         rgb = (
             torch.from_numpy(np.require(frames, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2).float()
             / 255
         )
         if self.config.colour == "rgb":
-            large = self._enlarge(rgb)
+            large = self._enlarge(rgb, source)
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-            large = self._enlarge(luma) + bicubic_upscale(rgb - luma, self.scale)
+            large = self._enlarge(luma, source) + bicubic_upscale(rgb - luma, self.scale)
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = codes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return result
 
-    def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None, source: Hashable) -> Image.Image:
         target = size or (image.width * self.scale, image.height * self.scale)
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        large = Image.fromarray(self._upscale_rgb(np.asarray(image.convert("RGB"))[None], size)[0])
+        large = Image.fromarray(self._upscale_rgb(np.asarray(image.convert("RGB"))[None], size, source)[0])
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
         return large.convert("L") if image.mode in ("L", "1") else large
 
-    def _enlarge(self, x: Tensor) -> Tensor:
-        """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), in tiles, reusing what did not change."""
+    def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
+        """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
         n, planes, h, w = x.shape
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
-        last = self._last if self._last is not None and self._last[0].shape == x[0].shape else None
+        last = self._last.pop(source, None)
+        if last is not None and last[0].shape != x[0].shape:
+            last = None
+        changes = [self._changes(x[k], x[k - 1] if k else last and last[0]) for k in range(n)]
         while True:
-            grid = make_grid(h, w, self.config.halo, self._tile_pixels)
             out = x.new_empty((n, planes, h * self.scale, w * self.scale))
             try:
-                for tile in grid.tiles:
-                    self._enlarge_tile(x, out, last, grid, tile)
+                self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
+                for k, windows in enumerate(changes):
+                    if windows is not None:
+                        out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
+                        for window in windows:
+                            self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
             except torch.cuda.OutOfMemoryError:
-                self._back_off(grid)
+                self._back_off()
                 continue
-            self._last = (x[-1].clone(), out[-1].clone())
-            return out
+            break
+        self._last[source] = (x[-1].clone(), out[-1].clone())
+        if len(self._last) > SOURCES:
+            self._last.popitem(last=False)
+        self._count(changes, h * w)
+        return out
 
-    def _enlarge_tile(self, x: Tensor, out: Tensor, last: tuple[Tensor, Tensor] | None, grid: Grid, tile: Tile) -> None:
-        """Compute one tile of every frame, except where its window equals the frame before."""
-        rows, columns = slice(tile.top, tile.top + grid.height), slice(tile.left, tile.left + grid.width)
-        top, bottom, left, right = (edge * self.scale for edge in tile.keep)
-        windows, target = x[..., rows, columns], out[..., top:bottom, left:right]
-        same = [last is not None and torch.equal(last[0][..., rows, columns], windows[0])]
-        same += [torch.equal(windows[k - 1], windows[k]) for k in range(1, len(windows))]
-        fresh = [k for k, is_same in enumerate(same) if not is_same]
-        y, z = tile.top * self.scale, tile.left * self.scale
-        for part in self._chunks(fresh, grid):
-            large = self._compute(windows[part])
-            target[part] = large[..., top - y : bottom - y, left - z : right - z]
-        for k, is_same in enumerate(same):
-            if is_same and k:
-                target[k] = target[k - 1]
-            elif is_same and last is not None:
-                target[0] = last[1][..., top:bottom, left:right]
-        self.work.computed += len(fresh)
-        self.work.reused += len(same) - len(fresh)
+    def _changes(self, now: Tensor, before: Tensor | None) -> list[Grid] | None:
+        """What to compute of a frame (planes, H, W) that follows another; None is the whole frame."""
+        if before is None:
+            return None
+        changed = (now != before).any(0)
+        pixels = changed.shape[0] * changed.shape[1]
+        if int(changed.any(1).sum()) > changed.shape[0] // 2:
+            return None
+        windows = changed_windows(changed.cpu().numpy(), self.config.halo)
+        areas = [window.window for window in windows]
+        return windows if sum(areas) <= pixels // 2 and max(areas, default=0) <= self._tile_pixels else None
 
-    def _chunks(self, fresh: list[int], grid: Grid) -> list[list[int]]:
-        size = max(self._batch_pixels // (grid.height * grid.width), 1)
-        return [fresh[at : at + size] for at in range(0, len(fresh), size)]
+    def _enlarge_whole(self, x: Tensor, out: Tensor, frames: list[int]) -> None:
+        """Compute some frames in tiles, small enough that no stream of the backend is idle."""
+        if not frames:
+            return
+        height, width = x.shape[-2:]
+        share = height * width * len(frames) * 5 // (4 * self._backend.streams)  # a quarter more, for halos
+        grid = make_grid(height, width, self.config.halo, min(self._tile_pixels, share))
+        jobs = [(k, tile) for k in frames for tile in grid.tiles]
+        size = max(self._batch_pixels // grid.window, 1)
+        self._largest_window = grid.window
+        for at in range(0, len(jobs), size):
+            self._enlarge_windows(x, out, grid, jobs[at : at + size])
+
+    def _enlarge_windows(self, x: Tensor, out: Tensor, grid: Grid, jobs: list[tuple[int, Tile]]) -> None:
+        """Compute windows of equal size, given as (frame, tile), in one call of the backend."""
+        windows = torch.stack([x[k, :, t.top : t.top + grid.height, t.left : t.left + grid.width] for k, t in jobs])
+        for (k, tile), large in zip(jobs, self._compute(windows), strict=True):
+            top, bottom, left, right = (edge * self.scale for edge in tile.keep)
+            y, z = tile.top * self.scale, tile.left * self.scale
+            out[k, :, top:bottom, left:right] = large[:, top - y : bottom - y, left - z : right - z]
+
+    def _count(self, changes: list[list[Grid] | None], pixels: int) -> None:
+        for windows in changes:
+            fresh = pixels if windows is None else min(sum(window.window for window in windows), pixels)
+            self.work.computed += fresh
+            self.work.reused += pixels - fresh
 
     def _compute(self, windows: Tensor) -> Tensor:
         residual = self._backend.residual(windows)
         skip = self._generator.skip(windows)
         return residual if skip is None else residual + skip
 
-    def _back_off(self, grid: Grid) -> None:
+    def _back_off(self) -> None:
         """After running out of memory: smaller batches, then smaller tiles; remembered for the frames to come."""
         torch.cuda.empty_cache()
-        window = grid.height * grid.width
+        window = self._largest_window
         if self._batch_pixels > window:
             self._batch_pixels = max(window, self._batch_pixels // 2)
         elif window > 64 * 64:

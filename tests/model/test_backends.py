@@ -1,0 +1,116 @@
+"""Backends: the same residual within what their precision gives, and a cache that changes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vidsr.errors import SettingsError
+from vidsr.model import openvino_backend
+from vidsr.model.backends import TorchBackend, has_native_bf16, make_backend
+from vidsr.model.generator import Generator, GeneratorConfig, fold
+from vidsr.model.openvino_backend import OpenVinoBackend
+from vidsr.model.registry import bundled_models
+from vidsr.model.resample import bicubic_downscale
+from vidsr.model.weights import load_weights
+
+CPU = torch.device("cpu")
+CONFIGS = [GeneratorConfig(2, 2, 8, "luma", kernel=5), GeneratorConfig(4, 1, 8, "rgb", tail="srgan", norm="batch")]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def busy(config: GeneratorConfig) -> Generator:
+    torch.manual_seed(3)
+    generator = Generator(config)
+    for parameter in generator.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return fold(generator).requires_grad_(False)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_openvino_computes_the_residual(config: GeneratorConfig, precision: str) -> None:
+    if precision == "bf16" and not has_native_bf16():
+        pytest.skip("this CPU has no native bfloat16")
+    generator = busy(config)
+    x = torch.rand(3, config.planes, 41, 50)
+    expected = generator.residual(x)
+    error = (OpenVinoBackend(generator, precision).residual(x) - expected).abs().max()
+    assert error / expected.abs().max() < (1e-5 if precision == "f32" else 0.03)
+
+
+def test_a_window_has_the_same_bits_alone_and_in_a_batch() -> None:
+    generator = busy(CONFIGS[0])
+    backend = OpenVinoBackend(generator, "f32")
+    x = torch.rand(5, 1, 40, 60)
+    together = backend.residual(x)
+    for k in range(5):
+        torch.testing.assert_close(backend.residual(x[k : k + 1])[0], together[k], rtol=0, atol=0)
+
+
+def test_the_second_start_takes_the_converted_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, x = busy(CONFIGS[0]), torch.rand(1, 1, 30, 30)
+    first = OpenVinoBackend(generator, "f32").residual(x)
+    assert {path.suffix for path in openvino_backend.cache_folder().iterdir()} == {".xml", ".bin"}
+    monkeypatch.delattr(openvino_backend.openvino, "convert_model")
+    np.testing.assert_array_equal(OpenVinoBackend(generator, "f32").residual(x), first)
+
+
+def test_other_weights_are_another_network() -> None:
+    x, first = torch.rand(1, 1, 30, 30), busy(CONFIGS[0])
+    before = OpenVinoBackend(first, "f32").residual(x)
+    next(first.tail.parameters()).data.mul_(2)
+    assert (OpenVinoBackend(first, "f32").residual(x) - before).abs().max() > 0.1
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
+
+
+def test_the_choice() -> None:
+    generator = busy(CONFIGS[0])
+    assert make_backend(generator, CPU, "auto").name.startswith("openvino")
+    assert make_backend(generator, CPU, "torch").name == "torch float32"
+    with pytest.raises(SettingsError, match="tensorrt"):
+        make_backend(generator, CPU, "tensorrt")
+    with pytest.raises(SettingsError, match="--device cpu"):
+        make_backend(generator, torch.device("cuda"), "openvino")
+
+
+def test_half_precision_on_a_cpu_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = busy(GeneratorConfig(2, 1, 32, "luma", kernel=3))
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("vidsr.model.backends.has_native_bf16", lambda native=native: native)
+        assert TorchBackend(wide, CPU).name == f"torch {expected}"
+
+
+@pytest.mark.parametrize("name", ["fast-2x", "balanced-2x"])
+def test_half_precision_costs_less_than_a_tenth_of_a_decibel(name: str, shared_data: Path) -> None:
+    """On a real frame, with the bundled weights."""
+    if not has_native_bf16():
+        pytest.skip("this CPU has no native bfloat16")
+    found = [model for model in bundled_models() if model.name == name]
+    if not found:
+        pytest.skip(f"{name} is not bundled")
+    from vidsr.media.decode import decode_range
+    from vidsr.media.probe import probe
+
+    (frames,) = decode_range(probe(shared_data / "video" / "drive-960x540.mp4"), 100, 101, 1)
+    large = torch.from_numpy(frames.planes[0][:1, None]).float() / 255
+    small = (bicubic_downscale(large, 2) * 255).round() / 255
+    generator = fold(load_weights(found[0].path)).requires_grad_(False)
+    skip = generator.skip(small)
+    assert skip is not None
+    psnr = {}
+    for precision in ("f32", "bf16"):
+        result = (skip + OpenVinoBackend(generator, precision).residual(small)).clamp(0, 1)
+        psnr[precision] = -10 * float((result - large).square().mean().log10())
+    assert psnr["bf16"] > psnr["f32"] - 0.1

@@ -1,0 +1,118 @@
+"""The generator through OpenVINO on a CPU.
+
+One compiled network takes windows of any size (a new size costs 2 ms) and gives the same bits for a pixel in
+whichever window it lies. Windows are computed side by side, each on few threads: that keeps all cores busy beside an
+encoder, where one window on all threads waits at every layer for the slowest of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import platformdirs
+import torch
+from torch import Tensor
+
+from vidsr.model.generator import Generator
+
+MOST_STREAMS = 4
+
+
+class OpenVinoBackend:
+    """Residuals through OpenVINO; see `vidsr.model.backends.Backend`."""
+
+    # Measured: a whole 540p frame in one window is the fastest; larger frames are cut so that memory stays small.
+    tile_pixels = 700_000
+    batch_pixels = 8 * tile_pixels
+
+    def __init__(self, generator: Generator, precision: str) -> None:
+        """Convert and compile.
+
+        Args:
+            generator: folded.
+            precision: "bf16" only where the CPU computes in it natively, else "f32".
+        """
+        self._config = generator.config
+        threads = torch.get_num_threads()
+        self.streams = min(threads, MOST_STREAMS)
+        core = openvino.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": self.streams,
+            "ENABLE_CPU_PINNING": False,  # decoders and encoders run on the same cores
+        }
+        self._queue = openvino.AsyncInferQueue(core.compile_model(_network(core, generator), "CPU", options))
+        self.name = f"openvino {precision}"
+
+    def residual(self, x: Tensor) -> Tensor:
+        """See Backend."""
+        n, planes, height, width = x.shape
+        scale = self._config.scale
+        result = np.empty((n, planes, height * scale, width * scale), np.float32)
+
+        def store(request: Any, at: int) -> None:
+            result[at] = request.get_output_tensor(0).data[0]
+
+        windows = x.contiguous().numpy()
+        self._queue.set_callback(store)
+        for at in range(n):
+            self._queue.start_async({0: windows[at : at + 1]}, at)
+        self._queue.wait_all()
+        return torch.from_numpy(result)
+
+
+class _Residual(torch.nn.Module):
+    """The residual as `forward`, which is what converters trace."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.generator.residual(x)
+
+
+def _network(core: Any, generator: Generator) -> Any:
+    """The generator as OpenVINO has it, from the user's cache where it was converted before (1 s)."""
+    path = cache_folder() / f"{_key(generator)}.xml"
+    if path.exists() and path.with_suffix(".bin").exists():
+        return core.read_model(path)
+    wrapped = _Residual(generator.cpu().float())
+    shape = [1, generator.config.planes, -1, -1]
+    with torch.inference_mode(False), torch.no_grad():
+        network = openvino.convert_model(wrapped, example_input=torch.zeros(1, shape[1], 64, 64), input=[shape])
+    _keep(network, path)
+    return network
+
+
+def cache_folder() -> Path:
+    """Where converted networks are kept between runs."""
+    return platformdirs.user_cache_path("vidsr") / "openvino"
+
+
+def _key(generator: Generator) -> str:
+    digest = hashlib.sha256(json.dumps([openvino.__version__, asdict(generator.config)]).encode())
+    for name, value in sorted(generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _keep(network: Any, path: Path) -> None:
+    """Save a network by rename, its weights first; a folder that cannot be written only costs the next start."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.stem}.{os.getpid()}.xml")
+        openvino.save_model(network, part, compress_to_fp16=False)
+        part.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        part.replace(path)
+    except (OSError, RuntimeError):
+        return
