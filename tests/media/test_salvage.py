@@ -1,0 +1,217 @@
+"""Damaged sources: what is missing is named, time is kept, hopeless files are refused with a reason."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import upscale
+from vidsr.errors import InputEmpty, InputError, NotAVideo
+from vidsr.media.decode import decode_range
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.recover import lacks_index, recover
+from vidsr.media.salvage import assess, fill_gaps
+from vidsr.media.verify import verify
+
+FILMED = Clip(frames=60, width=160, height=96, sound=("aac",), options={"g": "10", "bf": "2", "preset": "veryfast"})
+FASTSTART = replace(FILMED, muxer={"movflags": "+faststart"})
+NO_REORDERING = replace(FASTSTART, options={"g": "10", "bf": "0", "preset": "veryfast"})
+FRAGMENTED = replace(FILMED, muxer={"movflags": "frag_keyframe+empty_moov"})
+
+
+def cut(path: Path, share: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def without_index(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"moov") - 4])
+    return path
+
+
+def broken_packets(path: Path, first: int, stop: int) -> Path:
+    """Zeroes the coded data of some pictures, lengths included: packets that no decoder takes."""
+    import av
+
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        spans = [(p.pts, p.pos, p.size) for p in container.demux(video) if p.size]
+    for _, position, size in sorted(spans)[first:stop]:
+        content[position : position + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("clip", [FASTSTART, replace(FILMED, codec="mpeg4", options={})], ids=["h264", "mpeg4"])
+def test_whole_file_has_no_damage(tmp_path: Path, clip: Clip) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", clip))
+    assert assess(info) is None
+    assert fill_gaps(info) is info
+
+
+@pytest.mark.parametrize(
+    ("suffix", "clip", "told"),
+    [
+        ("mp4", FASTSTART, "frames are lost between"),
+        ("mp4", FRAGMENTED, "the file ends early"),
+        ("mkv", FILMED, "the file ends early"),
+        ("avi", replace(FILMED, codec="mpeg4", options={}, sound=("libmp3lame",)), "the file ends early"),
+    ],
+    ids=["faststart", "fragmented", "mkv", "avi"],
+)
+def test_truncated_file(tmp_path: Path, suffix: str, clip: Clip, told: str) -> None:
+    info = probe(cut(make_clip(tmp_path / f"clip.{suffix}", clip), 0.6))
+    damage = assess(info)
+    assert damage is not None
+    assert any(told in sentence for sentence in damage.sentences), damage.sentences
+    assert 20 < info.frames < 50
+    if clip is FASTSTART:
+        assert info.frames + damage.lost == 60
+        assert damage.gaps[-1].start == info.table.time(info.frames)
+        assert any("audio stream 1" in sentence and "packets are lost" in sentence for sentence in damage.sentences)
+
+
+def lost_in_the_middle(tmp_path: Path) -> tuple[VideoInfo, set[Fraction]]:
+    path = broken_packets(make_clip(tmp_path / "clip.mp4", NO_REORDERING), 24, 28)
+    info = probe(path)
+    return info, {Fraction(i, 25) for i in range(60)}
+
+
+def test_gap_stays_a_gap(tmp_path: Path) -> None:
+    info, promised = lost_in_the_middle(tmp_path)
+    assert info.sequential
+    damage = assess(info)
+    assert damage is not None
+    shown = {info.table.time(i) for i in range(info.frames)}
+    assert damage.lost == 60 - info.frames >= 4
+    assert shown < promised
+    lost = promised - shown
+    assert all(any(gap.start <= time <= gap.stop for gap in damage.gaps) for time in lost)
+    report = upscale(info.path, tmp_path / "result.mp4", info=info)
+    assert not report.not_carried
+    proof = verify(info.path, tmp_path / "result.mp4", scale=2)
+    assert proof.ok, [c for c in proof.checks if not c.ok]
+    made = probe(tmp_path / "result.mp4")
+    assert {made.table.time(i) for i in range(made.frames)} == shown
+
+
+def test_gaps_are_filled_only_when_asked_to(tmp_path: Path) -> None:
+    info, promised = lost_in_the_middle(tmp_path)
+    filled = fill_gaps(info)
+    assert {filled.table.time(i) for i in range(filled.frames)} == promised
+    repeated = [i for i in range(1, filled.frames) if filled.shows[i] == filled.shows[i - 1]]
+    assert len(repeated) == len(info.missing)
+    batches = list(decode_range(filled, 0, filled.frames, 16))
+    frames = [batch.planes[0][at] for batch in batches for at in range(len(batch))]
+    assert len(frames) == 60
+    for index in range(1, 60):
+        assert (frames[index] == frames[index - 1]).all() == (index in repeated)
+    upscale(info.path, tmp_path / "result.mp4", info=filled)
+    assert verify(info.path, tmp_path / "result.mp4", scale=2, filled=True).ok
+    assert not verify(info.path, tmp_path / "result.mp4", scale=2).ok
+
+
+def test_damaged_sound_is_told_beside_lost_frames(tmp_path: Path) -> None:
+    path = broken_packets(make_clip(tmp_path / "clip.mp4", NO_REORDERING), 24, 28)
+    import av
+
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        spans = [(p.pos, p.size) for p in container.demux(container.streams.audio[0]) if p.size][20:24]
+    for position, size in spans:
+        content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+    damage = assess(probe(path))
+    assert damage is not None
+    assert any("audio stream 1" in s and "packets are damaged" in s for s in damage.sentences), damage.sentences
+    upscale(path, tmp_path / "result.mp4")
+    assert verify(path, tmp_path / "result.mp4").ok
+
+
+def test_real_damaged_files(shared_data: Path) -> None:
+    damage = assess(probe(shared_data / "video" / "corrupted.mp4"))
+    assert damage is not None
+    assert damage.lost == 1
+    damage = assess(probe(shared_data / "video" / "no-initial-keyframe.ts"))
+    assert damage is not None
+    assert damage.lost == 63
+    assert damage.gaps[0].frames == 63
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        replace(FILMED, options={**FILMED.options, "x264-params": "repeat-headers=1"}),
+        replace(FILMED, codec="libx265", options={"x265-params": "log-level=none:keyint=10:repeat-headers=1"}),
+    ],
+    ids=["h264", "hevc"],
+)
+def test_index_is_missing_and_the_stream_repeats_its_parameters(tmp_path: Path, clip: Clip) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", clip)
+    shutil.copy(whole, tmp_path / "elsewhere.bak")
+    damaged = without_index(whole)
+    assert lacks_index(damaged)
+    recovery = recover(damaged, tmp_path / "recovered.ts")
+    assert recovery.frames == 60
+    assert "30.000 frames per second" in recovery.sentences[1]
+    shutil.move(tmp_path / "elsewhere.bak", tmp_path / "sound.mov")
+    info = probe(recovery.path)
+    assert info.frames == 60
+    _assert_same_pictures(info, probe(tmp_path / "sound.mov"))
+
+
+def _assert_same_pictures(info: VideoInfo, original: VideoInfo) -> None:
+    assert not info.sequential
+    pairs = zip(decode_range(info, 0, 60, 60), decode_range(original, 0, 60, 60), strict=True)
+    for ours, theirs in pairs:
+        assert all((a == b).all() for a, b in zip(ours.planes, theirs.planes, strict=True))
+
+
+def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> None:
+    neighbour = make_clip(tmp_path / "0001.mp4", FILMED)
+    make_clip(tmp_path / "0003.mp4", replace(FILMED, width=320, height=192, frames=20))
+    damaged = without_index(Path(shutil.copy(neighbour, tmp_path / "0002.mp4")))
+    recovery = recover(damaged, tmp_path / "recovered.ts")
+    assert recovery.frames == 60
+    assert "0001.mp4" in recovery.sentences[0]
+    assert "25.000 frames per second" in recovery.sentences[1]
+    _assert_same_pictures(probe(recovery.path), probe(neighbour))
+    neighbour.unlink()
+    with pytest.raises(NotAVideo, match="index is missing"):
+        recover(damaged, tmp_path / "again.ts")
+    assert not (tmp_path / "again.ts").exists()
+
+
+def test_real_dashcam_without_its_index(shared_data: Path, tmp_path: Path) -> None:
+    shutil.copy(shared_data / "video" / "thinkware-1080p-gps.mp4", tmp_path / "good.mp4")
+    damaged = cut(without_index(Path(shutil.copy(tmp_path / "good.mp4", tmp_path / "bad.mp4"))), 0.5)
+    recovery = recover(damaged, tmp_path / "recovered.ts")
+    assert 25 <= recovery.frames <= 35
+    assert probe(recovery.path).frames == recovery.frames
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0" * 4096, b"MP4? no." * 500, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0\0\0\x08mdat"]
+)
+def test_hopeless_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        probe(path)
+    assert str(path) in caught.value.message
+    with pytest.raises(NotAVideo):
+        recover(path, tmp_path / "recovered.ts")
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(InputEmpty, match="0 bytes"):
+        probe(tmp_path / "clip.mp4")

@@ -1,0 +1,261 @@
+"""Frames of an MP4 or MOV file without its index (`moov`): a recording that was never finished.
+
+The samples lie in `mdat` without any table. H.264 and HEVC samples are NAL units with 4-byte lengths, which form
+chains that can be told from sound. What the index alone knows is lost: the sound's borders, the times, and often
+the parameter sets. Those are taken from the stream itself where the camera repeats them, else from a sound file of
+the same camera in the same folder; frames are then timed at that file's rate. Without either there is no picture.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.packet import Packet
+
+from vidsr.errors import NotAVideo
+from vidsr.media.bitstream import NalFormat
+from vidsr.media.boxes import Box, children, is_mp4
+from vidsr.media.container import find_video, open_input
+
+START_CODE = b"\0\0\0\1"
+FALLBACK_RATE = Fraction(30)
+MOST_NEIGHBOURS = 8
+LARGEST_UNIT = 16 << 20
+_PARAMETER_SETS = {False: (7, 8), True: (32, 33, 34)}
+_DELIMITER = {False: 9, True: 35}
+# A length below 16 MiB, and a header byte of the unit types that samples have.
+_UNIT_START = {
+    False: re.compile(rb"(?=\0[\0-\xff]{3}[\x01\x21\x41\x61\x25\x45\x65\x06\x09\x27\x47\x67\x28\x48\x68])", re.S),
+    True: re.compile(rb"(?=\0[\0-\xff]{3}[\x00-\x2a\x40\x42\x44\x46\x4e\x50][\x01-\x07])", re.S),
+}
+# Emulation prevention keeps these out of every unit (H.264 and H.265, 7.4.1), and they are common in everything else.
+_NEVER_INSIDE = re.compile(rb"\0\0[\0-\2]", re.S)
+
+Unit = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Frames that were found.
+
+    Attributes:
+        path: a file that holds them.
+        frames: how many.
+        sentences: what is known of them and what is lost, for people.
+    """
+
+    path: Path
+    frames: int
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """How the lost stream was coded, as far as is known."""
+
+    hevc: bool
+    parameter_sets: bytes
+    rate: Fraction
+    origin: str
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV with media and without the index of it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if not is_mp4(file, size):
+            return False
+        kinds = [box.kind for box in children(file, 0, size) if not (box.kind == "moov" and box.cut)]
+    return "mdat" in kinds and not {"moov", "moof"} & set(kinds)
+
+
+def recover(path: Path, target: Path) -> Recovery:
+    """Finds the frames of an MP4 or MOV file without its index and writes them as MPEG-TS.
+
+    Args:
+        path: the damaged file.
+        target: the file to write; only if frames are found.
+
+    Raises:
+        NotAVideo: no frame can be found; the message says why.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        media = [box for box in children(file, 0, size) if box.kind == "mdat" and box.stop > box.body]
+        if not lacks_index(path) or not media:
+            raise NotAVideo(f"{path}: it has no frames that could be found without its index")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for model in _models(path, content, media):
+                samples = list(_samples(content, media, model.hevc))
+                order = _presentation_order(samples, content, model)
+                if order:
+                    _write(target, content, samples, order, model)
+                    return Recovery(target, len(order), _sentences(order, model))
+    raise NotAVideo(
+        f"{path}: its index is missing (the recording was not finished) and the stream does not repeat what is needed "
+        "to decode it; put a sound video of the same camera and resolution into the same folder and try again"
+    )
+
+
+def _sentences(order: dict[int, int], model: _Model) -> tuple[str, ...]:
+    return (
+        f"the file's index is missing; {len(order)} frames were found without it, decoded by {model.origin}",
+        f"their times are lost: they are shown at {float(model.rate):.3f} frames per second",
+        "sound and other tracks cannot be found without the index; they are lost",
+    )
+
+
+def _models(path: Path, content: mmap.mmap, media: list[Box]) -> Iterator[_Model]:
+    """What the stream may be: by its own parameter sets, then like each of a few neighbours."""
+    neighbours = list(_neighbours(path))
+    for hevc in (False, True):
+        if sets := _own_parameter_sets(content, media, hevc):
+            rates = [model.rate for model in neighbours if model.hevc == hevc]
+            yield _Model(hevc, sets, rates[0] if rates else FALLBACK_RATE, "the parameters in the stream")
+    yield from neighbours
+
+
+def _neighbours(path: Path) -> Iterator[_Model]:
+    """Sound videos of the same kind in the same folder, those with the nearest names first."""
+    names = sorted(each for each in path.parent.iterdir() if each.suffix.lower() == path.suffix.lower())
+    place = names.index(path) if path in names else 0
+    nearest = sorted(range(len(names)), key=lambda i: abs(i - place))
+    for each in [names[i] for i in nearest if names[i] != path][:MOST_NEIGHBOURS]:
+        try:
+            with open_input(each) as container:
+                stream = find_video(container, each)
+                codec = stream.codec_context.codec.canonical_name
+                sets = _extradata_sets(stream.codec_context.extradata or b"", codec == "hevc")
+                rate = Fraction(stream.average_rate or FALLBACK_RATE)
+        except NotAVideo:
+            continue
+        if codec in ("h264", "hevc") and sets:
+            yield _Model(codec == "hevc", sets, rate, f"the parameters of {each.name}")
+
+
+def _extradata_sets(extradata: bytes, hevc: bool) -> bytes:
+    """The parameter sets of an avcC or hvcC record (ISO/IEC 14496-15, 5.3.3 and 8.3.3) with start codes."""
+    if extradata[:1] != b"\1":
+        return extradata if START_CODE[1:] in extradata else b""
+    found = b""
+    at = 23 if hevc else 5
+    arrays = extradata[22] if hevc and len(extradata) > 22 else 2
+    for number in range(arrays):
+        if hevc:
+            count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
+        else:
+            count, at = int.from_bytes(extradata[at : at + 1], "big") & (31 if number == 0 else 255), at + 1
+        for _ in range(count):
+            size = int.from_bytes(extradata[at : at + 2], "big")
+            found += START_CODE + extradata[at + 2 : at + 2 + size]
+            at += 2 + size
+    return found
+
+
+def _units(content: mmap.mmap, media: list[Box], hevc: bool) -> Iterator[Unit]:
+    """(offset, length) of every NAL unit that stands in `mdat` behind its length, in file order."""
+    for box in media:
+        at = box.body
+        while at < box.stop:
+            size = _unit_at(content, at, box.stop, hevc)
+            if size:
+                yield at + 4, size
+                at += 4 + size
+                continue
+            start = _UNIT_START[hevc].search(content, at + 1, box.stop)
+            if start is None:
+                break
+            at = start.start()
+
+
+def _unit_at(content: mmap.mmap, at: int, end: int, hevc: bool) -> int:
+    """The length of the NAL unit whose length field is at `at`, or 0."""
+    size = int.from_bytes(content[at : at + 4], "big")
+    if not 2 < size <= min(end - at - 4, LARGEST_UNIT) or not _UNIT_START[hevc].match(content, at):
+        return 0
+    last = content[at + 3 + size]
+    return 0 if last == 0 or _NEVER_INSIDE.search(content, at + 4, at + 4 + size) else size
+
+
+def _own_parameter_sets(content: mmap.mmap, media: list[Box], hevc: bool) -> bytes:
+    """The first parameter sets that the stream itself carries, with start codes; empty unless all are there."""
+    form = NalFormat(hevc, 4)
+    sets: dict[int, bytes] = {}
+    for offset, size in _units(content, media, hevc):
+        kind = form.kind(content[offset : offset + 1])
+        if kind in _PARAMETER_SETS[hevc]:
+            sets.setdefault(kind, content[offset : offset + size])
+            if len(sets) == len(_PARAMETER_SETS[hevc]):
+                return b"".join(START_CODE + sets[kind] for kind in _PARAMETER_SETS[hevc])
+    return b""
+
+
+def _samples(content: mmap.mmap, media: list[Box], hevc: bool) -> Iterator[list[Unit]]:
+    """The units of each picture: a picture ends where a delimiter, its parameters or a first slice follows a slice."""
+    form = NalFormat(hevc, 4)
+    sample: list[Unit] = []
+    has_slice = False
+    for offset, size in _units(content, media, hevc):
+        kind = form.kind(content[offset : offset + 1])
+        coded = form.is_picture(kind)
+        first = not coded or content[offset + (2 if hevc else 1)] & 0x80
+        if kind == _DELIMITER[hevc] or (has_slice and first):
+            if has_slice:
+                yield sample
+            sample, has_slice = [], False
+        sample.append((offset, size))
+        has_slice = has_slice or coded
+    if has_slice:
+        yield sample
+
+
+def _packet(content: mmap.mmap, sample: list[Unit], before: bytes = b"") -> Packet[Any]:
+    return Packet(before + b"".join(START_CODE + content[offset : offset + size] for offset, size in sample))
+
+
+def _presentation_order(samples: list[list[Unit]], content: mmap.mmap, model: _Model) -> dict[int, int]:
+    """For each sample that can be decoded, by its number: its place in the order of presentation.
+
+    Empty where most cannot, or only with errors: then the parameter sets are those of another stream.
+    """
+    context = av.CodecContext.create("hevc" if model.hevc else "h264", "r")
+    shown: list[int] = []
+    concealed = 0
+    for number, sample in itertools.chain(enumerate(samples), [(0, None)]):
+        packet = _packet(content, sample, b"" if shown else model.parameter_sets) if sample else None
+        if packet is not None:
+            packet.pts = packet.dts = number
+        try:
+            frames = context.decode(packet)
+        except av.error.FFmpegError:
+            continue
+        concealed += sum(frame.is_corrupt for frame in frames)
+        shown.extend(frame.pts for frame in frames if frame.pts is not None)
+    if 2 * (len(shown) - concealed) < len(samples):
+        return {}
+    return {number: place for place, number in enumerate(shown)}
+
+
+def _write(target: Path, content: mmap.mmap, samples: list[list[Unit]], order: dict[int, int], model: _Model) -> None:
+    """Writes the decodable samples at a constant rate."""
+    decoded = sorted(order)
+    delay = max(place - order[number] for place, number in enumerate(decoded))
+    part = target.with_name(target.name + ".part")
+    with av.open(str(part), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
+        stream = out.add_mux_stream("hevc" if model.hevc else "h264", rate=model.rate)
+        for place, number in enumerate(decoded):
+            packet = _packet(content, samples[number], b"" if place else model.parameter_sets)
+            packet.stream = stream
+            packet.time_base = 1 / model.rate
+            packet.pts, packet.dts, packet.duration = order[number] + max(delay, 0), place, 1
+            packet.is_keyframe = place == 0
+            out.mux(packet)
+    part.replace(target)
