@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import threading
 import time
@@ -25,8 +26,10 @@ from vidsr.graph.stages import SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.encoders import check_encoder, choose_codec
 from vidsr.media.formats import check_container, choose_suffix
+from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
@@ -81,6 +84,7 @@ class VideoPlan:
         span: which frames.
         segments: all of them.
         ledger: of this run.
+        damage: what the source does not give, or None.
         output_bytes: estimated size of the result.
         disk_bytes: estimated room needed while working.
     """
@@ -94,6 +98,7 @@ class VideoPlan:
     span: FrameRange
     segments: tuple[Segment, ...]
     ledger: Ledger
+    damage: Damage | None
     output_bytes: int
     disk_bytes: int
 
@@ -186,8 +191,13 @@ def prepare(
         VidsrError: of the class of whatever is wrong.
     """
     check_source(source)
+    if settings.gpx and importlib.util.find_spec("gpxpy") is None:
+        raise SettingsError("--gpx needs gpxpy; run `pip install vidsr[gpx]`")
     check_result(source, default_result(source, out, settings), overwrite)
     info = probe(source, decode)
+    damage = assess(info)
+    if settings.fill_gaps:
+        info = fill_gaps(info)
     scale, width, height = choose_size(info, settings)
     model = choose_model(settings.model, scale, gpu, info.width * info.height)
     if settings.fidelity < 1:
@@ -206,7 +216,7 @@ def prepare(
     output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     plan = VideoPlan(
-        info, result, settings, model, width, height, span, segments, ledger, output, 2 * output + (16 << 20)
+        info, result, settings, model, width, height, span, segments, ledger, damage, output, 2 * output + (16 << 20)
     )
     _check_disk(plan)
     return plan
@@ -337,6 +347,25 @@ def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: 
         raise Interrupted("stopped; finished segments are kept, run the same command to go on")
 
 
+def _write_gpx(plan: VideoPlan, progress: Progress) -> tuple[Path, ...]:
+    """Write the source's GPS track as RESULT.gpx; say so where it has none that can be read."""
+    track = gpx_track(plan.info.path)
+    if track is None:
+        progress.say(f"{plan.info.path.name}: no GPS track in it can be read as GPX")
+        return ()
+    path = plan.result.with_name(f"{plan.result.name}.gpx")
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(track)
+    part.replace(path)
+    return (path,)
+
+
+def _filled(plan: VideoPlan) -> int:
+    """How many frames of the result repeat the one before, because damage had lost theirs."""
+    shows = plan.info.shows[plan.span.first : plan.span.stop]
+    return len(shows) - len(set(shows))
+
+
 def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -> Outcome:
     """Join a plan's finished segments, hold the result against the source, record it and give it its name.
 
@@ -356,7 +385,10 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
     paths = [plan.ledger.path(segment) for segment in plan.segments]
     note = enhanced_note(model, plan.height / info.height)
     report = mux(info, paths, joined, span.first, span.stop, note)
-    report = replace(report, beside=carry_beside(info.path, result, report.left, joined))
+    beside = carry_beside(info.path, result, report.left, joined)
+    if plan.settings.gpx:
+        beside += _write_gpx(plan, progress)
+    report = replace(report, beside=beside)
     progress.stage("verifying")
     proof = verify(info.path, joined, first=span.first, stop=span.stop, beside=result)
     if not proof.ok:
@@ -365,13 +397,14 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
         raise VerifyFailed(f"{result} was not written, the joined file differs from its source ({wrong})")
     joined.replace(result)
-    outcome = Outcome(plan, time.time() - started, computed, report, proof)
+    salvaged = plan.damage.sentences if plan.damage else ()
+    outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
     write_record(
         info.path,
         result,
         model=model,
         settings=asdict(plan.settings),
-        frames=FrameCounts(plan.frames, computed, plan.frames - computed),
+        frames=FrameCounts(plan.frames, computed, plan.frames - computed, _filled(plan)),
         checks=[CheckOutcome(check.name, check.ok, check.detail) for check in proof.checks],
         started=started,
         finished=time.time(),
