@@ -40,9 +40,14 @@ def open_input(path: Path) -> InputContainer:
     if path.stat().st_size == 0:
         raise InputEmpty(f"{path}: the file is empty (0 bytes); copy it again from the camera")
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(url_of(path), metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
+
+
+def url_of(path: Path) -> str:
+    """A path as FFmpeg takes it for sure: "12:30.mp4" alone would be a protocol named 12."""
+    return f"file:{path}"
 
 
 def reason_of(error: Exception) -> str:

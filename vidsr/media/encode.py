@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data
-from vidsr.media.container import AnyPacket, VideoPacket, reason_of
+from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
@@ -63,7 +63,7 @@ class SegmentEncoder:
         pix_fmt = pix_fmt_for(self.codec, info.layout, info.colour.full_range)
         options = encoder_options(self.codec, settings, info, threads)
         quieten()
-        self._container = av.open(str(self._part), "w", format="matroska")
+        self._container = av.open(url_of(self._part), "w", format="matroska")
         try:
             self._stream = self._open_stream(pix_fmt, options, threads)
         except av.error.FFmpegError as error:

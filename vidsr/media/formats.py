@@ -6,11 +6,12 @@ import io
 from math import lcm
 
 import av
+from av.codec import Codec
 from av.stream import Stream
 
 from vidsr.errors import SettingsError
 from vidsr.media.container import open_input
-from vidsr.media.probe import StreamInfo, VideoInfo
+from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import container_tags, needs_key_list
 
 # Containers that keep any frame's time. AVI, MPEG-PS, ASF and others count frames, or FFmpeg writes them so.
@@ -20,6 +21,11 @@ FORMATS = {
 }  # fmt: skip
 MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
 MATROSKA_FAMILY = ("matroska", "webm")
+# FFmpeg writes any stream into MPEG-TS; these its demuxer gives back as what they were.
+TS_CODECS = {
+    "h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
+    "truehd", "opus", "dvb_subtitle", "dvb_teletext",
+}  # fmt: skip
 LARGEST_TIMESCALE = 10_000_000
 
 
@@ -46,11 +52,13 @@ def check_container(suffix: str, codec: str) -> None:
 
 
 def _holds(name: str, codec: str) -> bool:
+    if name == "mpegts":
+        return Codec(codec, "w").canonical_name in TS_CODECS
     with av.open(io.BytesIO(), "w", format=name) as trial:
         return codec in trial.supported_codecs
 
 
-def container_options(name: str, info: VideoInfo) -> dict[str, str]:
+def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]:
     """Options of a muxer: index at the front, every tag, exact times."""
     if name in MOV_FAMILY:
         flags = "+faststart"
@@ -58,7 +66,8 @@ def container_options(name: str, info: VideoInfo) -> dict[str, str]:
             flags += "+use_metadata_tags"
         return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
     if name == "mpegts":
-        return {"mpegts_copyts": "1"}
+        blu_ray = suffix.lower() in (".m2ts", ".mts")  # packets of 192 bytes, as camcorders write them
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(blu_ray))}
     # Encoder delay puts the first sound packets before 0; Matroska's muxer takes it out, so nothing has to be moved.
     return {"avoid_negative_ts": "disabled"} if name in MATROSKA_FAMILY else {}
 
@@ -73,13 +82,15 @@ def _movie_timescale(info: VideoInfo) -> int:
     return scale
 
 
-def fits(stream: Stream, info: StreamInfo, name: str) -> bool:
+def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
     """Whether a container takes such a stream: a file of it alone, in memory, is begun to see."""
     if stream.type == "attachment":
         return name == "matroska"
-    if info.cover:
-        return name in ("mp4", "mov", "matroska")
+    if info.streams[stream.index].cover:  # which Apple's key list has no place for
+        return name == "matroska" or (name == "mp4" and not needs_key_list(container_tags(info.tags)))
     if stream.type not in ("audio", "video", "subtitle", "data"):
+        return False
+    if name == "mpegts" and stream.type != "data" and info.codec not in TS_CODECS:
         return False
     try:
         trial = av.open(io.BytesIO(), "w", format=name)
@@ -123,5 +134,4 @@ def _misfits(info: VideoInfo, name: str) -> list[str]:
     """The source's streams that a container cannot hold."""
     with open_input(info.path) as source:
         streams = [stream for stream in source.streams if stream.index != info.stream_index]
-        infos = [info.streams[stream.index] for stream in streams]
-        return [i.label for stream, i in zip(streams, infos, strict=True) if not fits(stream, i, name)]
+        return [info.streams[s.index].label for s in streams if not fits(s, info, name)]

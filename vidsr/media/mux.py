@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, demux, open_input, reason_of
+from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
 from vidsr.media.formats import MOV_FAMILY, container_options, format_of
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
@@ -115,13 +115,14 @@ def _write(
     with ExitStack() as stack:
         source = stack.enter_context(open_input(info.path))
         sample = stack.enter_context(open_input(segments[0]))
-        options = container_options(name, info)
-        out = stack.enter_context(av.open(str(part), "w", format=name, container_options=options))
+        options = container_options(name, suffix, info)
+        out = stack.enter_context(av.open(url_of(part), "w", format=name, container_options=options))
         outlets = Outlets(out, name, info, source)
         _add_note(out, info, note)
         for stream in source.streams:
             if stream.index == info.stream_index:
                 video = _add_video(out, name, sample.streams.video[0], info)
+                video.id = stream.id if name == "mpegts" else video.id
             else:
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)

@@ -58,7 +58,7 @@ class Outlets:
             return
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
-        elif not fits(stream, info, self._name):
+        elif not fits(stream, self._info, self._name):
             self._leave(info, f"{self._name} has no place for it")
         else:
             counterpart = self._out.add_stream_from_template(stream, opaque=True)

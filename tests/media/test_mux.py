@@ -1,0 +1,329 @@
+"""The joined file holds what its source holds, by an independent look at both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from tests.media.clips import CASES, VFR, Clip, encodable, make_clip
+from tests.media.frames import VIDEOS, decoded, double, encode_doubled
+from vidsr.errors import OutputUnwritable, RunError, SettingsError
+from vidsr.media.decode import decode_range
+from vidsr.media.formats import choose_suffix, format_of
+from vidsr.media.mux import MuxReport, mux
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.settings import EncodeSettings
+
+LARGE = {
+    "drive-yellow.mp4", "dashcam-360p.mp4", "vfr-odd.mp4", "thinkware-1080p-gps.mp4", "rotated.mp4",
+    "drive-960x540.mp4", "drive-720p-short.mp4", "loop-70mai/NO20260101-120000-000001F.MP4", "bt709_full_range.mp4",
+    "corrupted.mp4", "edit-list.mp4", "loop-70mai/NO20260101-120000-000001B.MP4", "sar-2x1.mp4",
+    "novatek-hevc.ts", "gopro-gpmd-tmcd.mp4", "nasa_13013.mp4",
+}  # fmt: skip
+
+
+@dataclass
+class Look:
+    """What is in a file: times in seconds, other streams' packets by digest and time."""
+
+    times: list[Fraction] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+    rotation: int = 0
+    aspect: Fraction | None = None
+    kinds: Counter[str] = field(default_factory=Counter)
+    packets: dict[tuple[str, int], list[tuple[str, Fraction | None]]] = field(default_factory=dict)
+    languages: list[str | None] = field(default_factory=list)
+    dispositions: list[int] = field(default_factory=list)
+    chapters: list[tuple[float, float, str]] = field(default_factory=list)
+    attachments: list[bytes] = field(default_factory=list)
+
+
+def look(path: Path) -> Look:
+    found = Look()
+    with av.open(str(path), metadata_errors="replace") as container:
+        video = next(s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
+        found.aspect = video.sample_aspect_ratio
+        ranks: Counter[str] = Counter()
+        names = {}
+        for stream in container.streams:
+            found.kinds[stream.type] += 1
+            tags = {key.lower(): value for key, value in stream.metadata.items()}
+            found.languages.append(tags.get("language", "und"))
+            found.dispositions.append(int(stream.disposition))
+            names[stream.index] = (stream.type, ranks[stream.type])
+            ranks[stream.type] += 1
+            if stream.type == "attachment":
+                found.attachments.append(bytes(stream.data))
+        for chapter in container.chapters():
+            base: Any = chapter["time_base"]
+            tags = {key.lower(): value for key, value in chapter["metadata"].items()}
+            found.chapters.append((float(chapter["start"] * base), float(chapter["end"] * base), tags["title"]))
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError):
+                break
+            if packet.stream.index != video.index and packet.size and packet.stream.discard.name != "all":
+                digest = hashlib.sha256(bytes(packet)).hexdigest()
+                time = None if packet.pts is None else packet.pts * packet.time_base
+                found.packets.setdefault(names[packet.stream.index], []).append((digest, time))
+        base, index = video.time_base, video.index
+    found.times = [time * base for time, _ in decoded(path) if time is not None]
+    with av.open(str(path), metadata_errors="replace") as container:
+        frame = next(frame for packet in container.demux(container.streams[index]) for frame in packet.decode())
+        found.size, found.rotation = (frame.width, frame.height), frame.rotation
+    return found
+
+
+def assert_same(source: Look, result: Look, tick: Fraction, scale: int = 2) -> None:
+    """The frames' times exact to `tick`, everything else equal."""
+    assert len(result.times) == len(source.times)
+    assert max(abs(a - b) for a, b in zip(source.times, result.times, strict=True)) <= tick
+    assert result.size == (source.size[0] * scale, source.size[1] * scale)
+    assert (result.rotation, result.aspect or 1) == (source.rotation, source.aspect or 1)
+    assert result.kinds == source.kinds
+    assert result.languages == source.languages
+    assert result.dispositions == source.dispositions
+    assert [c[2] for c in result.chapters] == [c[2] for c in source.chapters]
+    assert result.attachments == source.attachments
+    assert {k: [d for d, _ in v] for k, v in result.packets.items()} == {
+        k: [d for d, _ in v] for k, v in source.packets.items()
+    }
+    for name, packets in source.packets.items():
+        for (_, ours), (_, theirs) in zip(result.packets[name], packets, strict=True):
+            if ours is not None and theirs is not None:
+                assert abs(ours - theirs) <= Fraction(1, 900)
+
+
+def enlarge(path: Path, folder: Path, suffix: str = "", **span: int) -> tuple[VideoInfo, Path, MuxReport]:
+    """Double a file in at least two segments where it has frames for them."""
+    info = probe(path)
+    first, stop = span.get("first", 0), span.get("stop", info.frames)
+    middle = (first + stop) // 2
+    keys = [i for i in range(first + 1, stop) if info.table.key[i]]
+    cuts = sorted({first, stop, middle, *keys[:2]})
+    target = folder / f"result{suffix or path.suffix}"
+    return info, target, mux(info, encode_doubled(info, folder, cuts), target, first, stop)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in VIDEOS])
+def test_real_files(shared_data: Path, tmp_path: Path, name: str) -> None:
+    path = shared_data / "video" / name
+    info, target, report = enlarge(path, tmp_path)
+    assert report.not_carried == () and report.left == ()
+    assert_same(look(path), look(target), Fraction(0) if path.suffix != ".mkv" else Fraction(1, 1000))
+    made = probe(target)
+    assert abs(made.table.end * made.table.time_base - info.table.end * info.table.time_base) <= Fraction(1, 500)
+    assert made.display_matrix == info.display_matrix
+    assert replace(made.colour, tagged_range=True) == replace(info.colour, tagged_range=True)
+
+
+@pytest.mark.parametrize("case", [name for name, (suffix, _) in CASES.items() if suffix != "avi"])
+def test_synthetic_files(tmp_path: Path, case: str) -> None:
+    suffix, clip = CASES[case]
+    if not encodable(clip):
+        pytest.skip(f"no encoder {clip.codec} here")
+    path = make_clip(tmp_path / f"clip.{suffix}", clip)
+    info, target, report = enlarge(path, tmp_path)
+    assert report.not_carried == ()
+    assert_same(look(path), look(target), Fraction(0))
+    made = probe(target)
+    assert made.table.durations[-1] * made.table.time_base == info.table.durations[-1] * info.table.time_base
+    tags = {key.lower(): value for key, value in made.tags}
+    assert all(tags[key] == value for key, value in clip.tags.items())
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
+def test_into_another_container(tmp_path: Path, suffix: str) -> None:
+    """The sound's first packets lie before 0, by the encoder's delay, and the picture must not move for it."""
+    path = make_clip(tmp_path / "clip.mp4", replace(CASES["h264-mp4-vfr"][1], chapters=2))
+    _, target, report = enlarge(path, tmp_path, suffix)
+    assert "2 chapters" in report.carried
+    source, result = look(path), look(target)
+    if suffix == ".mkv":  # the track of chapter titles is MP4's way
+        del source.kinds["data"], source.languages[2:], source.dispositions[2:]
+    assert_same(source, result, Fraction(1, 1000) if suffix == ".mkv" else Fraction(0))
+
+
+def test_what_the_container_cannot_take_is_named(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mkv", CASES["h264-mkv"][1])
+    _, target, report = enlarge(path, tmp_path, ".mp4")
+    assert [stream.kind for stream in report.left] == ["subtitle", "attachment"]
+    assert len(report.not_carried) == 2 and "subrip" in report.not_carried[0]
+    assert look(target).kinds["subtitle"] == 0
+
+
+def test_rotation_that_a_transport_stream_cannot_hold_is_named(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(rotation=90))
+    _, _, report = enlarge(path, tmp_path, ".ts")
+    assert "rotation" in report.not_carried[0]
+
+
+def test_telemetry_track_and_timecode(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "video" / "gopro-gpmd-tmcd.mp4"
+    info = probe(path)
+    segments = encode_doubled(info, tmp_path, [0, 30, info.frames])
+    report = mux(info, segments, tmp_path / "result.mp4", 0, info.frames)
+    assert report.not_carried == ()
+    assert b"gpmd" in (tmp_path / "result.mp4").read_bytes()
+    assert look(tmp_path / "result.mp4").packets[("data", 0)] == look(path).packets[("data", 0)]
+    report = mux(info, segments, tmp_path / "result.mkv", 0, info.frames)
+    assert [stream.kind for stream in report.left] == ["data", "data"]
+
+
+def test_a_part_of_a_video(tmp_path: Path) -> None:
+    clip = Clip(frames=75, sound=("aac",), subtitles=("subrip",), chapters=3, options={"g": "10", "bf": "2"})
+    path = make_clip(tmp_path / "clip.mkv", clip)
+    _, target, _ = enlarge(path, tmp_path, first=30, stop=60)
+    result, source = look(target), look(path)
+    assert result.times == [time - source.times[30] for time in source.times[30:60]]
+    sound = result.packets["audio", 0]
+    assert [d for d, _ in sound] == [
+        digest for digest, time in source.packets["audio", 0] if time is not None and 1.2 <= time < 2.4
+    ]
+    assert all(time is not None and -0.001 <= time < 1.2 for _, time in sound)
+    assert [(round(a, 3), round(b, 3), t) for a, b, t in result.chapters] == [
+        (0, 0.772, "Part 1"), (0.772, 1.2, "Part 2")
+    ]  # fmt: skip
+
+
+def test_a_part_from_the_beginning_keeps_its_times(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(frames=50, start=Fraction(12, 25), sound=("aac",)))
+    _, target, _ = enlarge(path, tmp_path, first=0, stop=20)
+    source, result = look(path), look(target)
+    assert result.times == source.times[:20]
+    first = [packets["audio", 0][0] for packets in (source.packets, result.packets)]
+    assert first[0] == first[1]
+
+
+def test_a_part_of_uneven_frames_ends_when_its_last_frame_does(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(times=VFR, options={"bf": "2"}))
+    info, target, _ = enlarge(path, tmp_path, first=2, stop=9)
+    made = probe(target)
+    assert made.duration == info.table.time(9) - info.table.time(2)
+
+
+def test_more_than_one_cut_and_b_frames_give_the_frames_in_order(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(frames=40, options={"g": "10"}))
+    info = probe(path)
+    settings = EncodeSettings("libx264", crf=1, preset="medium")
+    segments = encode_doubled(info, tmp_path, [0, 1, 7, 8, 29, 40], settings)
+    mux(info, segments, tmp_path / "result.mp4", 0, 40)
+    made = probe(tmp_path / "result.mp4")
+    pairs = zip(decode_range(info, 0, 40, 8), decode_range(made, 0, 40, 8), strict=True)
+    assert all(abs(double(a).planes[0].astype(int) - b.planes[0]).mean() < 1 for a, b in pairs)
+
+
+def test_tags_dates_and_places(tmp_path: Path) -> None:
+    tags = {
+        "title": "A drive", "creation_time": "2024-05-06T07:08:09.000000Z", "location": "+47.3769+008.5417/",
+        "com.apple.quicktime.make": "Viofo", "com.apple.quicktime.model": "A229",
+    }  # fmt: skip
+    path = make_clip(tmp_path / "clip.mp4", Clip(tags=tags, muxer={"movflags": "use_metadata_tags"}))
+    for suffix in (".mp4", ".mov", ".mkv"):
+        _, target, _ = enlarge(path, tmp_path, suffix)
+        made = {key.lower(): value for key, value in probe(target).tags}
+        assert {key: made.get(key) for key in tags} == tags
+
+
+def test_programme_ids_stay_with_their_streams(tmp_path: Path) -> None:
+    """The muxer would number streams from 256 on, which here is the sound's."""
+    film = make_clip(tmp_path / "film.ts", CASES["h264-ts"][1])
+    path = tmp_path / "clip.ts"
+    with av.open(str(path), "w") as container, av.open(str(film)) as source:
+        copies = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+        for copy, number in zip(copies, (257, 256), strict=True):
+            copy.id = number
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                container.mux(packet)
+    _, target, _ = enlarge(path, tmp_path)
+    with av.open(str(target)) as container:
+        assert {stream.type: stream.id for stream in container.streams} == {"video": 257, "audio": 256}
+
+
+def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "12:30:00 50%d.mp4", Clip())
+    info = probe(Path("12:30:00 50%d.mp4"))
+    mux(info, encode_doubled(info, Path(), [0, 24]), Path("18:00.mp4"), 0, 24)
+    assert probe(Path("18:00.mp4")).frames == 24
+
+
+def test_the_index_is_at_the_front(tmp_path: Path) -> None:
+    _, target, _ = enlarge(make_clip(tmp_path / "clip.mp4", Clip()), tmp_path)
+    content = target.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_a_cover_picture_travels(tmp_path: Path) -> None:
+    jpeg = encode_doubled_cover(tmp_path)
+    film = make_clip(tmp_path / "film.mkv", Clip())
+    path = tmp_path / "covered.mkv"
+    with av.open(str(path), "w") as container, av.open(str(film)) as source:
+        video = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        container.add_attachment("cover.jpg", "image/jpeg", jpeg)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+    for suffix in (".mkv", ".mp4", ".mp4"):
+        info, target, report = enlarge(path, tmp_path, suffix)
+        assert report.not_carried == ()
+        path = target.rename(tmp_path / f"source{suffix}")
+        made = probe(path)
+        assert made.frames == info.frames
+        cover = next(stream for stream in made.streams if stream.cover)
+        with av.open(str(path)) as container:
+            packet = next(p for p in container.demux(container.streams[cover.index]) if p.size)
+            assert bytes(packet) == jpeg
+    _, _, report = enlarge(path, tmp_path, ".mov")
+    assert [stream.cover for stream in report.left] == [True]
+
+
+def encode_doubled_cover(folder: Path) -> bytes:
+    """A small JPEG picture."""
+    path = make_clip(folder / "picture.avi", Clip(codec="mjpeg", pix_fmt="yuvj420p", frames=1))
+    with av.open(str(path)) as container:
+        return next(bytes(packet) for packet in container.demux() if packet.size)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip()))
+    segments = encode_doubled(info, tmp_path, [0, 12, 24])
+    with pytest.raises(RunError, match="24 frames, not 20"):
+        mux(info, segments, tmp_path / "result.mp4", 0, 20)
+    with pytest.raises(SettingsError, match="webm"):
+        mux(info, segments, tmp_path / "result.webm", 0, 24)
+    with pytest.raises(SettingsError, match=r"\.avi"):
+        mux(info, segments, tmp_path / "result.avi", 0, 24)
+    with pytest.raises(OutputUnwritable):
+        mux(info, segments, tmp_path / "no folder" / "result.mp4", 0, 24)
+    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("result*"))
+    other = encode_doubled(info, tmp_path, [0, 12], EncodeSettings("libx265", preset="ultrafast"))
+    with pytest.raises(RunError, match="different"):
+        mux(info, [*other, segments[1]], tmp_path / "result.mp4", 0, 24)
+
+
+def test_containers_of_results(tmp_path: Path, shared_data: Path) -> None:
+    mp4 = probe(make_clip(tmp_path / "clip.mp4", CASES["h264-mp4-text"][1]))
+    assert choose_suffix(mp4, "auto", "libx264") == (".mp4", "")
+    assert choose_suffix(mp4, "mkv", "libx264") == (".mkv", "")
+    avi = probe(make_clip(tmp_path / "clip.avi", Clip(codec="mpeg4")))
+    suffix, why = choose_suffix(avi, "auto", "libx264")
+    assert suffix == ".mkv" and "time" in why
+    with pytest.raises(SettingsError, match=r"\.avi"):
+        choose_suffix(avi, "same", "libx264")
+    webm = probe(make_clip(tmp_path / "clip.webm", Clip(codec="libvpx-vp9", frames=2)))
+    assert choose_suffix(webm, "auto", "libx264")[0] == ".mkv"
+    assert choose_suffix(probe(shared_data / "video" / "gopro-gpmd-tmcd.mp4"), "auto", "libx264")[0] == ".mp4"
+    assert format_of(".M2TS") == "mpegts"
