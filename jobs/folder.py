@@ -9,26 +9,23 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ray.exceptions import RayError
 
 from jobs.cache import NodeCache
 from jobs.find import Selection, find_videos, fingerprint, longest_first, result_names
+from jobs.join import Results, join_results
 from jobs.lease import SECONDS, Leases
 from jobs.records import VideoRecord
 from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
-from jobs.storage import Entry, Place, open_place
+from jobs.storage import Place, open_place
 from jobs.travel import Travel
-from vidsr.errors import ClusterError, Interrupted, OutputExists, VidsrError
-from vidsr.estimate import estimate
-from vidsr.graph.run import prepare
-from vidsr.graph.session import Session, sees_gpu
+from vidsr.errors import ClusterError, Interrupted, OutputExists
+from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
 from vidsr.settings import UpscaleSettings
@@ -60,12 +57,6 @@ class FolderOptions:
     lease_seconds: float = SECONDS
 
 
-def default_output(folder: str, settings: UpscaleSettings) -> str:
-    """`card` becomes `card_2x` beside it."""
-    size = f"{settings.height}p" if settings.height else f"{settings.scale}x"
-    return f"{folder.rstrip('/')}_{size}"
-
-
 def run_folder(
     folder: str | Path,
     output: str | Path | None,
@@ -92,90 +83,114 @@ def run_folder(
         Interrupted: stopped before the end.
         ClusterError: Ray cannot be reached, or was lost on the way.
     """
-    inputs = open_place(folder)
-    results = open_place(output if output is not None else default_output(inputs.url, settings))
-    settings = _check_settings(settings)
-    entries = longest_first(find_videos(inputs, results, options.selection))
-    state = JobState(results)
-    state.refuse_other_settings(settings, options.overwrite)
-    summary = JobSummary(inputs.url, results.url, videos=len(entries), started=time.time(), settings=wanted(settings))
-    records = _records(inputs, results, entries, state, settings)
-    videos = _videos_to_do(inputs, results, entries, records, settings, options, summary)
-    state.write_summary(summary)
-    view.begin(len(entries), summary.videos - len(videos), sum(video.travel.entry.size for video in videos))
+    job = _FolderJob(folder, output, settings, options)
     try:
-        whole = _work(videos, settings, session, state, results, options, view, stop, summary)
+        whole = job.run(session, view, stop)
+    except RayError as error:
+        raise ClusterError(f"the Ray cluster was lost ({error}); run the same command to go on") from error
     finally:
         view.stop()
     if not whole:
         raise Interrupted("stopped; finished videos and segments are kept, run the same command to go on")
-    return summary
+    return job.summary
 
 
-def estimate_folder(
-    folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
-) -> dict[str, Any]:
-    """What a folder would cost, for `--dry-run`: every video is probed, the model is tried on the first.
+class _FolderJob:
+    """One run over a folder."""
 
-    Raises:
-        NoVideos: the folder has none.
-    """
-    inputs = open_place(folder)
-    results = open_place(output if output is not None else default_output(inputs.url, settings))
-    entries = find_videos(inputs, results, options.selection)
-    first: dict[str, Any] | None = None
-    report: dict[str, Any] = {
-        "input": inputs.url, "output": results.url, "videos": len(entries), "frames": 0, "seconds": 0.0,
-        "output_bytes": 0, "unreadable": {},
-    }  # fmt: skip
-    pixels = 0
-    with tempfile.TemporaryDirectory() as nowhere:
-        for entry in entries:
-            travel = Travel(inputs, entry, results, entry.name, options.cache)
-            try:
-                with travel.source() as path:
-                    plan = prepare(path, Path(nowhere), settings, True, sees_gpu(settings.device))
-                    first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
-            except VidsrError as error:
-                report["unreadable"][entry.name] = error.message
+    def __init__(
+        self, folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
+    ) -> None:
+        self._inputs, self._results = places(folder, output, settings)
+        settings = _check_settings(settings)
+        self._settings, self._options = settings, options
+        self._entries = longest_first(find_videos(self._inputs, self._results, options.selection))
+        self._names = result_names((entry.name for entry in self._entries), settings)
+        self._state = JobState(self._results)
+        self._state.refuse_other_settings(settings, options.overwrite)
+        self._good: list[str] = []
+        self.summary = JobSummary(self._inputs.url, self._results.url, started=time.time(), settings=wanted(settings))
+        self.summary.videos = len(self._entries)
+
+    def run(self, session: Session, view: View, stop: threading.Event) -> bool:
+        """Do what is not done; False if it was stopped before."""
+        whole = False
+        videos = self._videos_to_do()
+        self._state.write_summary(self.summary)
+        todo_bytes = sum(video.travel.entry.size for video in videos)
+        view.begin(len(self._entries), len(self._entries) - len(videos), todo_bytes)
+        try:
+            with Leases(self._results, self._options.lease_seconds) as leases:
+                whole = not videos or self._work(videos, session, leases, view, stop)
+                if whole and self._options.join:
+                    self._join(session, leases, view)
+        finally:
+            self.summary.state = "finished" if whole else "interrupted"
+            self.summary.finished = time.time()
+            self._state.write_summary(self.summary)
+        return whole
+
+    def _videos_to_do(self) -> list[Video]:
+        """What an earlier run with the same settings did not do, or did of another source."""
+        old = self._state.read_all(entry.name for entry in self._entries)
+        there = {entry.name for entry in self._results.files()} if old else set()
+        digest = settings_digest(self._settings)
+        with ThreadPoolExecutor(READERS) as readers:
+            prints = list(readers.map(lambda entry: fingerprint(self._inputs, entry), self._entries))
+        videos = []
+        for entry, print_ in zip(self._entries, prints, strict=True):
+            name, key, earlier = self._names[entry.name], f"{print_}-{digest}", old.get(entry.name)
+            if earlier is not None and earlier.key == key and self._stays(earlier, name in there):
+                self._count(earlier)
+                self.summary.earlier += earlier.good
                 continue
-            report["frames"] += plan.frames
-            report["seconds"] += float(plan.info.duration or 0)
-            report["output_bytes"] += plan.output_bytes
-            pixels += plan.frames * plan.info.width * plan.info.height
-    if first is not None:
-        rate = first["model_frames_per_second"]
-        report["model"], report["model_seconds"] = first["model"], round(pixels / first["pixels"] / rate, 1)
-    return report
+            # What an earlier attempt of a job left may be replaced; what somebody else put there may not.
+            ours = earlier is not None and earlier.attempts > 0 and earlier.error_class != OutputExists.__name__
+            if earlier is None or earlier.key != key:
+                source, result = self._inputs.url_of(entry.name), self._results.url_of(name)
+                earlier = VideoRecord(source, result, key=key, source_bytes=entry.size)
+            travel = Travel(self._inputs, entry, self._results, name, self._options.cache)
+            videos.append(Video(entry.name, travel, earlier, self._options.overwrite or ours))
+        return videos
+
+    def _stays(self, record: VideoRecord, there: bool) -> bool:
+        """Whether this run leaves a video as it is."""
+        if record.good:
+            return there
+        return record.final and not (record.state == "failed" and self._options.retry_failed)
+
+    def _count(self, record: VideoRecord) -> None:
+        self.summary.count(record)
+        if record.good:
+            self._good.append(record.result)
+
+    def _work(self, videos: list[Video], session: Session, leases: Leases, view: View, stop: threading.Event) -> bool:
+        schedule = Schedule(videos, self._settings, session, self._state, leases, view, stop)
+        try:
+            return schedule.run()
+        finally:
+            self.summary.computed_frames, self.summary.retries = schedule.computed_frames, schedule.retries
+            for record in schedule.finals:
+                self._count(record)
+
+    def _join(self, session: Session, leases: Leases, view: View) -> None:
+        if not leases.acquire("--join"):
+            view.say("another job on this output joins the clips")
+            return
+        session.start()
+        root = self._results.url_of("")
+        names = [result[len(root) :].lstrip("/") for result in self._good]
+        self.summary.joined, failures = join_results(Results(self._results, self._options.cache), names, view)
+        self.summary.failures.update(failures)
 
 
-def _work(
-    videos: list[Video],
-    settings: UpscaleSettings,
-    session: Session,
-    state: JobState,
-    results: Place,
-    options: FolderOptions,
-    view: View,
-    stop: threading.Event,
-    summary: JobSummary,
-) -> bool:
-    whole = True
-    try:
-        if videos:
-            with Leases(results, options.lease_seconds) as leases:
-                schedule = Schedule(videos, settings, session, state, leases, view, stop)
-                whole = schedule.run()
-                summary.computed_frames, summary.retries = schedule.tally.computed_frames, schedule.tally.retries
-            for record in schedule.tally.finals:
-                summary.count(record)
-    except RayError as error:
-        raise ClusterError(f"the Ray cluster was lost ({error}); run the same command to go on") from error
-    finally:
-        summary.state = "finished" if whole else "interrupted"
-        summary.finished = time.time()
-        state.write_summary(summary)
-    return whole
+def places(folder: str | Path, output: str | Path | None, settings: UpscaleSettings) -> tuple[Place, Place]:
+    """Where the videos are and where their results go."""
+    inputs = open_place(folder)
+    if output is None:
+        size = f"{settings.height}p" if settings.height else f"{settings.scale}x"
+        output = f"{inputs.url.rstrip('/')}_{size}"  # `card` becomes `card_2x` beside it
+    return inputs, open_place(output)
 
 
 def _check_settings(settings: UpscaleSettings) -> UpscaleSettings:
@@ -186,48 +201,3 @@ def _check_settings(settings: UpscaleSettings) -> UpscaleSettings:
         check_encoder(settings.encode.codec)
     weights = Path(settings.model)
     return replace(settings, model=str(weights.absolute())) if weights.is_file() else settings
-
-
-def _records(
-    inputs: Place, results: Place, entries: list[Entry], state: JobState, settings: UpscaleSettings
-) -> dict[str, VideoRecord]:
-    """The record of every video as it begins: of an earlier run if source and settings are the same, else a new one."""
-    old = state.read_all(entry.name for entry in entries)
-    names = result_names((entry.name for entry in entries), settings)
-    digest = settings_digest(settings)
-    with ThreadPoolExecutor(READERS) as readers:
-        prints = list(readers.map(lambda entry: fingerprint(inputs, entry), entries))
-    found = {}
-    for entry, print_ in zip(entries, prints, strict=True):
-        key = f"{print_}-{digest}"
-        earlier = old.get(entry.name)
-        new = VideoRecord(inputs.url_of(entry.name), results.url_of(names[entry.name]), key=key)
-        new = replace(new, source_bytes=entry.size)
-        found[entry.name] = earlier if earlier is not None and earlier.key == key else new
-    return found
-
-
-def _videos_to_do(
-    inputs: Place,
-    results: Place,
-    entries: Iterable[Entry],
-    records: dict[str, VideoRecord],
-    settings: UpscaleSettings,
-    options: FolderOptions,
-    summary: JobSummary,
-) -> list[Video]:
-    names = result_names(records, settings)
-    there = {entry.name for entry in results.files()} if any(r.good for r in records.values()) else set()
-    videos = []
-    for entry in entries:
-        record, result = records[entry.name], names[entry.name]
-        wanted_again = (record.good and result not in there) or (record.state == "failed" and options.retry_failed)
-        if record.final and not wanted_again:
-            summary.count(record)
-            summary.earlier += record.good
-            continue
-        # What an earlier attempt of this job left may be replaced; what somebody else put there may not.
-        ours = record.attempts > 0 and record.error_class != OutputExists.__name__
-        travel = Travel(inputs, entry, results, result, options.cache)
-        videos.append(Video(entry.name, travel, record, options.overwrite or ours))
-    return videos

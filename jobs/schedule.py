@@ -79,15 +79,6 @@ class Video:
         return self.prepared.plan.disk_bytes if self.prepared else 8 * self.travel.entry.size + (16 << 20)
 
 
-@dataclass
-class Tally:
-    """What a run counted."""
-
-    computed_frames: int = 0
-    retries: int = 0
-    finals: list[VideoRecord] = field(default_factory=list)
-
-
 class Schedule:
     """Does all videos that it is given, one bad one never stopping the others.
 
@@ -99,6 +90,11 @@ class Schedule:
         leases: who does what, so that another job on the same output does not do the same.
         view: who watches.
         stop: once set, segments in flight are finished and no more are begun.
+
+    Attributes:
+        computed_frames: how many this run computed.
+        retries: attempts beyond each video's first.
+        finals: records of the videos that became final.
     """
 
     def __init__(
@@ -111,7 +107,8 @@ class Schedule:
         view: View,
         stop: threading.Event,
     ) -> None:
-        self.tally = Tally()
+        self.computed_frames = self.retries = 0
+        self.finals: list[VideoRecord] = []
         self._settings, self._session, self._state = settings, session, state
         self._leases, self._view, self._stop = leases, view, stop
         self._gpu = session.wants_gpu(settings.device)
@@ -255,7 +252,7 @@ class Schedule:
         video = next(v for v in self._open.values() if v.prepared and v.prepared.plan.info.path == event.job.info.path)
         if event.frames:
             video.computed += event.frames
-            self.tally.computed_frames += event.frames
+            self.computed_frames += event.frames
             self._view.advance(event.frames)
             self._metrics.frames(event.frames)
         if event.error is not None:
@@ -312,7 +309,7 @@ class Schedule:
                 video, replace(video.record, state="quarantined" if quarantined else "failed", finished=time.time())
             )
             return
-        self.tally.retries += 1
+        self.retries += 1
         self._metrics.retry()
         video.overwrite = video.overwrite or video.prepared is not None  # what is there now is this job's
         self._prepare(video)
@@ -325,7 +322,7 @@ class Schedule:
 
     def _end(self, video: Video, record: VideoRecord) -> None:
         self._open.pop(video.name, None)
-        self.tally.finals.append(record)
+        self.finals.append(record)
         self._metrics.final(record.state)
         self._view.end_video(record)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cache import NodeCache
+from jobs.dryrun import estimate_folder
 from jobs.find import Selection, read_list
-from jobs.folder import FolderOptions, default_cache, estimate_folder, run_folder
+from jobs.folder import FolderOptions, default_cache, run_folder
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError

@@ -66,7 +66,7 @@ def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pyte
 
 
 def test_a_missing_object_is_named(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match="gone.mp4"):
+    with pytest.raises(InputMissing, match=r"gone\.mp4"):
         open_place(bucket).download("gone.mp4", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,141 @@
+"""`--join`: the finished clips of each camera behind one another, as Ray tasks beside one another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from jobs.cache import NodeCache
+from jobs.channels import Clip, Recording, recordings
+from jobs.failures import explain
+from jobs.schedule import View
+from jobs.storage import Entry, Place, read_json
+from vidsr.graph.stages import TRIES
+from vidsr.media.join import Part, join
+from vidsr.media.probe import probe
+
+NOTES = ".vidsr/joined"
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished results of a job, on any node."""
+
+    output: Place
+    cache: NodeCache
+
+    @contextmanager
+    def path(self, name: str) -> Iterator[Path]:
+        """A result as a file of this node."""
+        if self.output.folder is not None:
+            yield self.output.folder / name
+            return
+        entry = self.output.entry(name) or Entry(name, 0, 0)
+        with self.cache.hold(self.output, entry) as path:
+            yield path
+
+
+def joined_name(recording: Recording) -> str:
+    """`drive/a.mp4` and those behind it become `drive/a_joined.mp4`."""
+    first = PurePosixPath(recording.clips[0].name)
+    return str(first.with_name(f"{first.stem}_joined{first.suffix}"))
+
+
+def describe_clip(results: Results, name: str) -> Clip:
+    """What the order of clips depends on."""
+    with results.path(name) as path:
+        info = probe(path)
+    tags = {key.lower(): value for key, value in info.tags}
+    return Clip(name, _seconds(tags.get("creation_time", "")), info.duration or Fraction(0),
+                (info.width, info.height, info.codec))  # fmt: skip
+
+
+def _seconds(text: str) -> Fraction | None:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    seconds = Fraction(moment.timestamp())
+    return seconds if seconds > 0 else None  # cameras without a clock say 1904 or 1970
+
+
+def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
+    """Join a recording's clips unless that was done already; returns what could not be carried."""
+    target = joined_name(recording)
+    note = _note(results.output, recording)
+    if read_json(results.output, f"{NOTES}/{target}.json") == note and results.output.entry(target):
+        return ()
+    with ExitStack() as stack:
+        paths = [stack.enter_context(results.path(clip.name)) for clip in recording.clips]
+        parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
+        if results.output.folder is not None:
+            left = join(parts, results.output.folder / target)
+        else:
+            made = Path(stack.enter_context(TemporaryDirectory())) / PurePosixPath(target).name
+            left = join(parts, made)
+            results.output.upload(made, target)
+    results.output.write(f"{NOTES}/{target}.json", json.dumps(note).encode())
+    return left
+
+
+def _note(output: Place, recording: Recording) -> dict[str, Any]:
+    """What a joined file was made of."""
+    parts = []
+    for clip, offset in zip(recording.clips, recording.offsets, strict=True):
+        entry = output.entry(clip.name)
+        parts.append([clip.name, str(offset), entry.size if entry else 0, entry.mtime_ns if entry else 0])
+    return {"parts": parts}
+
+
+_OPTIONS: dict[str, Any] = {
+    "max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": 0, "scheduling_strategy": "SPREAD"
+}  # fmt: skip
+_describe: Any = ray.remote(**_OPTIONS)(describe_clip)
+_join: Any = ray.remote(**_OPTIONS)(join_recording)
+
+
+def join_results(results: Results, names: Iterable[str], view: View) -> tuple[list[str], dict[str, str]]:
+    """Join what belongs together of these results. Ray must be there.
+
+    Returns:
+        the names of the joined videos, and why others could not be joined.
+    """
+    failures: dict[str, str] = {}
+    clips = [clip for _, clip in _run(((name, _describe, (results, name)) for name in names), failures)]
+    found = [recording for recording in recordings(clips) if len(recording.clips) > 1]
+    made = []
+    for name, left in _run(((joined_name(r), _join, (results, r)) for r in found), failures):
+        made.append(name)
+        view.say(f"{name}: joined")
+        for sentence in left:
+            view.say(f"{name}: {sentence}")
+    return sorted(made), failures
+
+
+def _run(work: Iterable[tuple[str, Any, tuple[Any, ...]]], failures: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Run tasks, AT_ONCE at a time, and give the name and result of each that succeeds."""
+    waiting = list(reversed(list(work)))
+    running: dict[Any, str] = {}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            name, task, words = waiting.pop()
+            running[task.remote(*words)] = name
+        ready, _ = ray.wait(list(running), num_returns=1)
+        for reference in ready:
+            name = running.pop(reference)
+            try:
+                yield name, ray.get(reference)
+            except RayError as error:
+                failure = explain(error)
+                failures[name] = f"{failure.kind}: {failure.message}"

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from vidsr.errors import RunError
+from vidsr.media.join import Part, join
+from vidsr.media.probe import probe
+
+BASE = Clip(frames=25, sound=("aac",), options={"bf": "2", "preset": "veryfast", "g": "10"}, rotation=90,
+            tags={"creation_time": "2024-05-06T07:08:09.000000Z"})  # fmt: skip
+
+
+def pictures(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(frame.planes[0]) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("gap", [Fraction(0), Fraction(3, 2)])
+def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) -> None:
+    clip = BASE if suffix != "mkv" else replace(BASE, rotation=0)
+    sources = [make_clip(tmp_path / f"{n}.{suffix}", clip) for n in range(3)]
+    parts = [Part(path, number * (1 + gap)) for number, path in enumerate(sources)]
+    target = tmp_path / "out" / f"joined.{suffix}"
+    assert join(parts, target) == ()
+    assert pictures(target) == [each for path in sources for each in pictures(path)]
+    made, first = probe(target), probe(sources[0])
+    times = [float(made.table.time(k) - made.table.time(0)) for k in range(75)]
+    assert np.allclose(times, [n * float(1 + gap) + k / 25 for n in range(3) for k in range(25)], atol=0.0011)
+    assert (made.rotation, dict(made.tags).get("creation_time")) == (first.rotation, dict(first.tags)["creation_time"])
+    with av.open(str(target)) as container:
+        sound = [float(f.pts * f.time_base) for f in container.decode(audio=0)]
+    assert sound == sorted(sound) and len(sound) >= 3 * 46
+    assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
+    assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_what_is_no_continuation_is_refused(tmp_path: Path) -> None:
+    first = make_clip(tmp_path / "a.mp4", BASE)
+    for other in (replace(BASE, width=128), replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"})):
+        second = make_clip(tmp_path / "b.mp4", other)
+        with pytest.raises(RunError, match=r"b\.mp4"):
+            join([Part(first, Fraction(0)), Part(second, Fraction(1))], tmp_path / "joined.mp4")
+    with pytest.raises(RunError):
+        join([Part(first, Fraction(0)), Part(first, Fraction(1, 5))], tmp_path / "joined.mp4")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
