@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from vidsr.frames import FrameBatch
@@ -22,11 +23,11 @@ def upscale(source: Path, result: Path, scale: int = 2, segments: int = 2, setti
     count = len(info.table)
     keys = [i for i in range(count) if info.table.key[i]]
     wanted = {round(count * k / segments) for k in range(segments)}
-    cuts = sorted({max(key for key in keys if key <= at) for at in wanted if keys[0] <= at} | {0}) + [count]
+    cuts = [*sorted({max(key for key in keys if key <= at) for at in wanted if keys[0] <= at} | {0}), count]
     folder = result.with_name(f".{result.name}.parts")
     folder.mkdir(exist_ok=True)
     paths = []
-    for number, (first, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
         paths.append(folder / f"{number:03}.mkv")
         write_segment(paths[-1], info, first, stop, scale, settings or _settings_for(info))
     report = mux(info, paths, result, 0, count)

@@ -90,8 +90,10 @@ def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
         return name == "matroska" or (name == "mp4" and not needs_key_list(container_tags(info.tags)))
     if stream.type not in ("audio", "video", "subtitle", "data"):
         return False
-    if name == "mpegts" and stream.type != "data" and info.codec not in TS_CODECS:
+    if name == "mpegts" and stream.type != "data" and info.streams[stream.index].codec not in TS_CODECS:
         return False
+    if name == "mov" and stream.type == "data" and "mov" not in info.container:
+        return False  # its muxer takes such packets and drops some
     try:
         trial = av.open(io.BytesIO(), "w", format=name)
         trial.add_stream_from_template(stream, opaque=True)

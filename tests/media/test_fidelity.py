@@ -1,0 +1,80 @@
+"""Every kind of source through decoder, encoder and muxer: `verify` finds the same file, only larger."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.media.clips import CASES, Clip, encodable, make_clip
+from tests.media.frames import VIDEOS
+from tests.media.pipeline import upscale
+from vidsr.media.beside import index_path
+from vidsr.media.formats import choose_suffix
+from vidsr.media.mux import MuxReport
+from vidsr.media.probe import probe
+from vidsr.media.verify import verify
+
+QUICK = {
+    "bt601_full_range.mp4", "h264_10bits.mp4", "h265_10bits.mp4", "juscar-data-track.ts", "nasa_13013_rotated.mp4",
+    "no-initial-keyframe.ts", "odd-size-vp9.mp4", "subtitles-ssa.mkv", "test_non_zero_start.mp4",
+    "testsrc2_444_10bit_hevc.mp4", "testsrc2_hdr.mp4",
+}  # fmt: skip
+ELSEWHERE = [
+    (case, suffix)
+    for case in ("h264-mp4-text", "h264-mkv", "h264-ts", "mpeg2-ts-data", "h264-mp4-data", "h264-mp4-rotated-90",
+                 "h264-mp4-late-start", "hevc-mp4")
+    for suffix in ("mp4", "mov", "mkv", "ts")
+    if suffix != CASES[case][0]
+]  # fmt: skip
+
+
+def prove(source: Path, suffix: str, folder: Path) -> tuple[MuxReport, Path]:
+    result = folder / f"{source.stem}_2x.{suffix}"
+    report = upscale(source, result)
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    return report, result
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_source(case: str, tmp_path: Path) -> None:
+    suffix, clip = CASES[case]
+    if not encodable(clip):
+        pytest.skip(f"this build of FFmpeg has no {clip.codec}")
+    source = make_clip(tmp_path / f"source.{suffix}", clip)
+    suffix, why = choose_suffix(probe(source), "auto", "libx264")
+    report, _ = prove(source, suffix.lstrip("."), tmp_path)
+    assert report.not_carried == ()
+    assert bool(why) == (source.suffix in (".avi", ".webm")), "libx264 does not go into WebM"
+
+
+@pytest.mark.parametrize(("case", "suffix"), ELSEWHERE, ids=[f"{case}-to-{suffix}" for case, suffix in ELSEWHERE])
+def test_another_container(case: str, suffix: str, tmp_path: Path) -> None:
+    """What the other container has no place for is said, and lies beside the result."""
+    origin, clip = CASES[case]
+    source = make_clip(tmp_path / f"source.{origin}", clip)
+    report, result = prove(source, suffix, tmp_path)
+    index = json.loads(index_path(result).read_text()) if index_path(result).exists() else {}
+    beside = {stream["index"] for stream in index.get("streams", ())}
+    attachments = {stream.index for stream in report.left if stream.kind == "attachment"}
+    assert {stream.index for stream in report.left} == beside | attachments
+    assert bool(report.not_carried) == bool(report.left or "rotation" in str(index.get("stream_tags")))
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VIDEOS])
+def test_real_files(name: str, shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "video" / name
+    prove(source, source.suffix.lower().lstrip("."), tmp_path)
+
+
+def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mp4", Clip(frames=8))
+    with source.open("ab") as file:
+        file.write(b"\0\0\0\x20free[1623057074211]$GPRMC,081" + b"a tail")
+    (tmp_path / "clip.GPS").write_bytes(b"log")
+    _, result = prove(source, "mp4", tmp_path)
+    index = json.loads(index_path(result).read_text())
+    assert [block["path"] for block in index["blocks"]] == ["free", "trailer"]
+    assert (tmp_path / "clip_2x.GPS").read_bytes() == b"log"
