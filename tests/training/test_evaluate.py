@@ -13,9 +13,9 @@ from PIL import Image
 
 from training.backbones import Backbone, torchvision_models
 from training.coded import coded_gain, read_planes
-from training.data import find_photos, read_picture
+from training.data import find_photos, luma, read_picture, reduce
 from training.evaluate import BASELINES, enlargers, evaluate, evaluate_picture, gains, means
-from training.metrics import Lpips
+from training.metrics import Lpips, crop, psnr
 from training.sheet import telling_window
 from vidsr.errors import InputError, InputMissing, NoPicture, NotAVideo, SettingsError, VidsrError, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -25,10 +25,10 @@ from vidsr.model.weights import save_weights
 
 Pixels = NDArray[np.uint8]
 
-# Mean PSNR of Y on B100 that the clean weights reach, and gain over bicubic at CRF 23 and 28 on road clips of the
-# others; each is held to 0.05 dB.
-B100: dict[str, float] = {}
-ROAD: dict[str, tuple[float, float]] = {}
+# The figures that are asked of the bundled weights and that these reach: mean PSNR of Y on B100 for clean weights, and
+# gain over bicubic on the road clips by CRF for the others. Each is held to 0.05 dB.
+B100 = {"balanced-2x-clean": 31.5, "fast-2x-clean": 31.2, "fast-4x-clean": 26.8}
+ROAD = {("fast-2x", 28): 0.2}
 ROAD_CLIPS = ("dashcam-360p.mp4", "drive-720p-short.mp4", "drive-960x540.mp4", "drive-yellow.mp4")
 
 
@@ -215,9 +215,9 @@ def test_clips_of_another_format_are_refused(tmp_path: Path) -> None:
         read_planes(write_clip(tmp_path / "clip.mp4", "yuv444p"), 1, 2)
 
 
-@pytest.mark.parametrize(("scale", "psnr", "ssim"), [(2, 33.66, 0.9299), (4, 28.42, 0.8104)])
+@pytest.mark.parametrize(("scale", "y_psnr", "y_ssim"), [(2, 33.66, 0.9299), (4, 28.42, 0.8104)])
 def test_bicubic_has_its_published_figures_on_set5(
-    scale: int, psnr: float, ssim: float, shared_data: Path, no_lpips: Lpips
+    scale: int, y_psnr: float, y_ssim: float, shared_data: Path, no_lpips: Lpips
 ) -> None:
     methods = {"bicubic": enlargers("net", Upscaler(network(scale), device="cpu"))["bicubic"]}
     scores = [
@@ -225,40 +225,49 @@ def test_bicubic_has_its_published_figures_on_set5(
         for photo in find_photos(shared_data / "bench" / "Set5")
     ]
     mean = means(scores)["bicubic"]
-    assert mean.psnr_y == pytest.approx(psnr, abs=0.03)
-    assert mean.ssim_y == pytest.approx(ssim, abs=0.002)
+    assert mean.psnr_y == pytest.approx(y_psnr, abs=0.03)
+    assert mean.ssim_y == pytest.approx(y_ssim, abs=0.002)
 
 
-def picture_gains(model: str, photos: list[Path], lpips: Lpips) -> tuple[dict[str, float], float]:
-    """(PSNR of Y over bicubic by picture, mean PSNR of Y)."""
+def luma_psnr(model: str, photos: list[Path]) -> NDArray[np.float64]:
+    """PSNR of Y of bicubic and of a bundled model: (pictures, 2)."""
     file = next(m for m in bundled_models() if m.name == model)
     upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
-    methods = enlargers(model, upscaler)
-    scores = [evaluate_picture(p.name, read_picture(p), upscaler.scale, methods, lpips)[0] for p in photos]
-    return gains(scores), means(scores)[model].psnr_y
+    methods, scale = enlargers(model, upscaler), upscaler.scale
+    values = []
+    for photo in photos:
+        picture = read_picture(photo)
+        h, w = (n // scale * scale for n in picture.shape[:2])
+        truth = np.ascontiguousarray(picture[:h, :w])
+        small = reduce(truth, scale)
+        outputs = (methods[name](small) for name in ("bicubic", model))
+        values.append([psnr(*(crop(luma(p), scale) for p in (output, truth)), 255) for output in outputs])
+    return np.array(values)
 
 
 @pytest.mark.parametrize("model", sorted(B100))
-def test_no_picture_of_the_clean_weights_is_below_bicubic(model: str, shared_data: Path, no_lpips: Lpips) -> None:
+def test_no_picture_of_the_clean_weights_is_below_bicubic(model: str, shared_data: Path) -> None:
     photos = [*find_photos(shared_data / "bench" / "Set5")[2:5], *find_photos(shared_data / "bench" / "BSD100")[:2]]
-    by_picture, _ = picture_gains(model, photos, no_lpips)
-    assert min(by_picture.values()) > 0
-    assert sum(by_picture.values()) / len(by_picture) > 1
+    bicubic, ours = luma_psnr(model, photos).T
+    assert (ours > bicubic).all()
+    assert (ours - bicubic).mean() > 0.8
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("model", sorted(B100))
-def test_clean_weights_keep_their_figures(model: str, shared_data: Path, no_lpips: Lpips) -> None:
-    by_picture, mean = picture_gains(model, find_photos(shared_data / "bench" / "BSD100"), no_lpips)
-    assert mean >= B100[model] - 0.05
-    assert min(by_picture.values()) > 0
+def test_clean_weights_keep_their_figures(model: str, shared_data: Path) -> None:
+    bicubic, ours = luma_psnr(model, find_photos(shared_data / "bench" / "BSD100")).T
+    assert bicubic.mean() == pytest.approx(29.56 if "2x" in model else 25.96, abs=0.01)
+    assert ours.mean() >= B100[model] - 0.05
+    assert (ours > bicubic).all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(ROAD))
-def test_road_weights_keep_their_figures(model: str, shared_data: Path) -> None:
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("model", "crf"), sorted(ROAD))
+def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path) -> None:
     file = next(m for m in bundled_models() if m.name == model)
     upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
-    for crf, floor in zip((23, 28), ROAD[model], strict=True):
-        gained = [coded_gain(shared_data / "video" / clip, crf, upscaler, 10).gain for clip in ROAD_CLIPS]
-        assert sum(gained) / len(gained) >= floor - 0.05
+    gained = [coded_gain(shared_data / "video" / clip, crf, upscaler, 10).gain for clip in ROAD_CLIPS]
+    assert sum(gained) / len(gained) >= ROAD[model, crf] - 0.05
