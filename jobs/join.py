@@ -20,7 +20,7 @@ from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
 from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
-from vidsr.graph.stages import TRIES
+from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
 
@@ -99,7 +99,7 @@ def _note(output: Place, recording: Recording) -> dict[str, Any]:
 
 
 _OPTIONS: dict[str, Any] = {
-    "max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": 0, "scheduling_strategy": "SPREAD"
+    "max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": TASK_CPUS, "scheduling_strategy": "SPREAD"
 }  # fmt: skip
 _describe: Any = ray.remote(**_OPTIONS)(describe_clip)
 _join: Any = ray.remote(**_OPTIONS)(join_recording)

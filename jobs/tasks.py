@@ -19,7 +19,7 @@ from vidsr.graph.plan import Segment, run_key
 from vidsr.graph.run import Silent, VideoPlan, open_ledger
 from vidsr.graph.run import finish as join_and_verify
 from vidsr.graph.run import prepare as prepare_plan
-from vidsr.graph.stages import TRIES
+from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.compare import thumbnail_pair
 from vidsr.settings import UpscaleSettings
 
@@ -139,6 +139,6 @@ def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
     return names
 
 
-_RETRIES: dict[str, Any] = {"max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": 0}
+_RETRIES: dict[str, Any] = {"max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": TASK_CPUS}
 prepare: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(prepare_video)
 finish: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(finish_video)

@@ -90,7 +90,7 @@ class ClusterSettings:
         address: a Ray cluster's address; None starts a Ray on this machine for this run.
         actors: how many upscalers; None is one per GPU, or one per machine without GPUs.
         gpus_per_actor: share of a GPU for each.
-        encoder_cpus: CPUs that each segment's encoder reserves; 0 lets them share the machine with the upscalers.
+        encoder_cpus: CPUs that each segment's encoder reserves where upscalers have GPUs; else it shares theirs.
     """
 
     address: str | None = None

@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine, in a process of its own that ends them all when it ends.
 
-`python -m tests.jobs.cluster_host NODES` prints the address; then each line on stdin is a command: `kill`.
+`python -m tests.jobs.cluster_host NODES` prints the address; then each line on stdin is a command: `kill` or `add`.
 """
 
 import logging
@@ -17,22 +17,25 @@ from ray.cluster_utils import Cluster
 STORE = 100 << 20
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     logging.disable(logging.WARNING)
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [
-        cluster.add_node(num_cpus=1, object_store_memory=STORE, node_ip_address="127.0.0.1", wait=False)
-        for _ in range(int(sys.argv[1]))
-    ]
+    node = {"num_cpus": 1, "object_store_memory": STORE, "node_ip_address": "127.0.0.1"}
+    nodes = [cluster.add_node(wait=False, **node) for _ in range(int(sys.argv[1]))]
     cluster.wait_for_nodes()
-    sys.stdout.write(f"{cluster.address}\n")
-    sys.stdout.flush()
+    say(cluster.address)
     for line in sys.stdin:
         if line.strip() == "kill":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
-            sys.stdout.write("killed\n")
-            sys.stdout.flush()
+        if line.strip() == "add":
+            nodes.append(cluster.add_node(**node))
+        say("done")
     cluster.shutdown()
 
 

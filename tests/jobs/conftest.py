@@ -25,10 +25,17 @@ class RunningCluster:
 
     def kill_node(self) -> None:
         """End one node's processes at once, as a power cut would."""
+        self._say("kill")
+
+    def add_node(self) -> None:
+        """Bring another node."""
+        self._say("add")
+
+    def _say(self, command: str) -> None:
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("kill\n")
+        self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline().strip() == "killed"
+        assert self.process.stdout.readline().strip() == "done"
 
 
 def start_cluster(nodes: int) -> RunningCluster:
@@ -48,8 +55,8 @@ def stop_cluster(cluster: RunningCluster) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(s3: S3Server) -> Iterator[RunningCluster]:
-    """A head without CPUs and three nodes, which know the S3 server."""
-    running = start_cluster(3)
+    """A head without CPUs and two nodes, which know the S3 server."""
+    running = start_cluster(2)
     yield running
     stop_cluster(running)
 

@@ -41,7 +41,7 @@ def start(folder: Path | str, output: Path | str, model: Path, *words: object) -
 
 def end(process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
     """Wait for the end and return the report."""
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     report: dict[str, Any] = json.loads(out)
     return report

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 from jobs.storage import open_place
 from tests.jobs import runs
-from tests.jobs.conftest import RunningCluster, S3Server, start_cluster, stop_cluster
+from tests.jobs.conftest import RunningCluster, S3Server
+from tests.media.clips import Clip, make_clip
 from vidsr.errors import SomeFailed
+from vidsr.media.probe import probe
+
+pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
+
+
+def wait_for(ready: Callable[[], bool], job: subprocess.Popen[str], seconds: float = 500) -> None:
+    limit = time.monotonic() + seconds
+    while not ready():
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def finished_segments(output: Path) -> int:
     return len(list(output.rglob(".*.vidsr/*.mkv")))
 
 
-def test_a_broken_video_and_a_lost_node(tmp_path: Path, nearest: Path) -> None:
-    """Eight clips, one of them broken, on three nodes of which one is lost on the way: seven are done, exactly."""
+def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
+    """Eight clips, one of them broken, on two nodes of which one is lost on the way: seven are done, exactly."""
     card, out = runs.make_card(tmp_path / "card", 7, frames=30), tmp_path / "out"
     (card / "broken.mp4").write_bytes((card / "day0" / "clip00.mp4").read_bytes()[:700])
-    cluster = start_cluster(3)
-    try:
-        job = runs.start(card, out, nearest, "--address", cluster.address)
-        wait_for(lambda: finished_segments(out) > 0, job)
-        cluster.kill_node()
-        report = runs.end(job, SomeFailed.exit_code)
-    finally:
-        stop_cluster(cluster)
+    job = runs.start(card, out, nearest, "--address", cluster.address)
+    wait_for(lambda: finished_segments(out) > 0, job)
+    cluster.kill_node()
+    report = runs.end(job, SomeFailed.exit_code)
+    cluster.add_node()
     assert (report["videos"], report["done"], report["failed"]) == (8, 7, 1)
     assert list(report["failures"]) == [str(card / "broken.mp4")]
     found = runs.records(out)
@@ -36,14 +50,6 @@ def test_a_broken_video_and_a_lost_node(tmp_path: Path, nearest: Path) -> None:
             runs.assert_is_enlarged(card / name, out / Path(name).with_suffix(".mkv"))
             assert all((out / thumbnail).exists() for thumbnail in record.thumbnails)
     assert not list(out.rglob(".*.vidsr")) and not list((out / ".vidsr" / "leases").rglob("*.json"))
-
-
-def wait_for(ready: object, job: object, seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while not ready():  # type: ignore[operator]
-        assert job.poll() is None, job.communicate()  # type: ignore[attr-defined]
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_a_killed_job_goes_on_and_a_third_run_has_nothing_to_do(
@@ -114,3 +120,22 @@ def test_one_machine_needs_no_cluster(tmp_path: Path, nearest: Path) -> None:
     assert (foreign / "day0" / "clip00.mkv").read_text() == "mine"
     changed = runs.start(card, tmp_path / "out", nearest, "--crf", 3)
     assert changed.wait(60) == 2 and "--overwrite" in changed.communicate()[1]
+
+
+def test_loop_recordings_are_joined(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
+    card, out = tmp_path / "card", tmp_path / "out"
+    card.mkdir()
+    shape = Clip(width=64, height=48, frames=25, options={"g": "12"}, sound=("aac",))
+    for name in ("NO20260101-120000-000001F", "NO20260101-120003-000002F", "NO20260101-120000-000001B"):
+        make_clip(card / f"{name}.mp4", shape)
+    words = ("--address", cluster.address, "--actors", 1, "--join")
+    report = runs.end(runs.start(card, out, nearest, *words))
+    assert report["joined"] == ["NO20260101-120000-000001F_joined.mkv"]
+    joined = out / report["joined"][0]
+    pair = [runs.luma(out / f"NO20260101-12000{n}-00000{k}F.mkv") for n, k in ((0, 1), (3, 2))]
+    assert np.array_equal(runs.luma(joined), np.concatenate(pair))
+    table = probe(joined).table
+    assert float(table.time(25) - table.time(0)) == pytest.approx(3, abs=0.002), "two seconds are missing between them"
+    before = joined.stat().st_mtime_ns
+    assert runs.end(runs.start(card, out, nearest, *words))["joined"] == report["joined"]
+    assert joined.stat().st_mtime_ns == before, "done once"

@@ -15,7 +15,7 @@ from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
 from vidsr.errors import ClusterError, SegmentFailed, VidsrError
-from vidsr.graph.stages import TRIES, SegmentJob, encode
+from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
@@ -91,8 +91,8 @@ class Session:
 
     @property
     def encoder_cpus(self) -> float:
-        """CPUs that each segment's encoder reserves."""
-        return self._cluster.encoder_cpus
+        """CPUs that each segment's encoder reserves. Beside upscalers on CPUs it shares theirs."""
+        return max(self._cluster.encoder_cpus, TASK_CPUS) if self.upscalers.on_gpus else TASK_CPUS
 
     def wants_gpu(self, device: str) -> bool:
         """Whether upscalers run on GPUs. Starts Ray."""

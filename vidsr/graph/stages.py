@@ -28,6 +28,9 @@ TRIES = 3
 # x264 and x265 code the same frames differently with another number of threads; fixed, every machine agrees.
 ENCODER_THREADS = 4
 DECODER_THREADS = 2
+# What tasks reserve that share a machine with the upscalers: so little that there is always room, and yet something,
+# so that a head node without CPUs gets none of them.
+TASK_CPUS = 0.01
 # Bytes of large frames that one batch may have.
 BATCH_BYTES = 16 << 20
 

@@ -77,6 +77,11 @@ class Upscalers:
         """How many work."""
         return sum(member.alive for member in self._members)
 
+    @property
+    def on_gpus(self) -> bool:
+        """Whether they compute on GPUs."""
+        return wants_gpu(self._spec.device, self._cluster)
+
     def look(self) -> None:
         """See what became of each, and follow the cluster; at most every LOOK_SECONDS."""
         now = time.monotonic()
@@ -117,7 +122,7 @@ class Upscalers:
     def _wanted(self) -> int:
         if self._cluster.actors is not None:
             return self._cluster.actors
-        if wants_gpu(self._spec.device, self._cluster):
+        if self.on_gpus:
             return max(int(cluster_gpus() / self._cluster.gpus_per_actor), 1)
         return max(len(_machines()), 1)
 
@@ -126,16 +131,16 @@ class Upscalers:
         if missing <= 0:
             return
         spec = self._spec
-        use_gpu = wants_gpu(spec.device, self._cluster)
+        use_gpu = self.on_gpus
         threads = None
         if use_gpu:
             options: dict[str, Any] = {"num_gpus": self._cluster.gpus_per_actor, "num_cpus": 1}
         else:
             machines = _machines() or [1.0]
-            # Decoders and encoders are not counted, so an upscaler may have all cores of its machine.
+            # Decoders and encoders reserve next to nothing, so an upscaler may use all cores of its machine.
             share = min(min(machines), min(machines) * len(machines) / self._wanted())
             threads = max(int(share), 1)
-            options = {"num_cpus": threads if share >= 1 else share, "scheduling_strategy": "SPREAD"}
+            options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
         device = spec.device if use_gpu else "cpu"
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
         now = time.monotonic()
