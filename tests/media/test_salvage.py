@@ -115,8 +115,10 @@ def test_gaps_are_filled_only_when_asked_to(tmp_path: Path) -> None:
     for index in range(1, 60):
         assert (frames[index] == frames[index - 1]).all() == (index in repeated)
     upscale(info.path, tmp_path / "result.mp4", info=filled)
-    assert verify(info.path, tmp_path / "result.mp4", scale=2, filled=True).ok
-    assert not verify(info.path, tmp_path / "result.mp4", scale=2).ok
+    proof = verify(info.path, tmp_path / "result.mp4", scale=2)
+    assert proof.ok, [c for c in proof.checks if not c.ok]
+    assert "repeat the one before" in next(c.detail for c in proof.checks if c.name == "frames")
+    assert not verify(info.path, tmp_path / "result.mp4", scale=2, filled=False).ok
 
 
 def test_damaged_sound_is_told_beside_lost_frames(tmp_path: Path) -> None:

@@ -390,7 +390,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         beside += _write_gpx(plan, progress)
     report = replace(report, beside=beside)
     progress.stage("verifying")
-    proof = verify(info.path, joined, first=span.first, stop=span.stop, beside=result)
+    proof = verify(info.path, joined, first=span.first, stop=span.stop, beside=result, filled=bool(info.shows))
     if not proof.ok:
         for path in report.beside:
             path.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ def verify(
     first: int = 0,
     stop: int | None = None,
     beside: Path | None = None,
-    filled: bool = False,
+    filled: bool | None = None,
 ) -> VerifyReport:
     """Hold a result against its source.
 
@@ -69,18 +69,25 @@ def verify(
         scale: how many times larger the picture must be; None takes whatever factor it has, if it keeps the shape.
         first, stop: the frames of the source that the result shows; all by default.
         beside: the name under which files beside the result were written, where it is not the result's yet.
-        filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does.
+        filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does; None looks at the number
+            of frames.
 
     Raises:
         InputError: one of the files cannot be read at all.
     """
     source, result = Path(source), Path(result)
     info, made = probe(source), probe(result)
-    report = _verify(fill_gaps(info) if filled else info, made, scale, first, stop, beside or result)
+    report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result)
     if report is None:  # the source's packets promise frames that its decoder does not give
         info = probe(source, decode=True)
-        report = _verify(fill_gaps(info) if filled else info, made, scale, first, stop, beside or result)
+        report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result)
     return report or VerifyReport((Check("frames", False, "the source cannot be decoded twice in the same way"),))
+
+
+def _expected(info: VideoInfo, made: VideoInfo, filled: bool | None) -> VideoInfo:
+    """The source with its gaps filled, if they were filled in the result."""
+    full = fill_gaps(info)
+    return full if filled or (filled is None and len(made.table) == len(full.table)) else info
 
 
 def _verify(
@@ -238,6 +245,8 @@ class _Walk:
         """What was found."""
         expected = self._stop - self._first
         found = f"{self._count}" if self._count == expected else f"{self._count} instead of {expected}"
+        repeated = expected - len(set(self._info.shows[self._first : self._stop]))
+        found += f", {repeated} of them repeat the one before" if self._info.shows and repeated else ""
         yield Check("frames", self._count == expected, found)
         moved = f", all streams {float(self._shift) * 1000:+.3f} ms" if self._shift else ""
         yield Check("times", not self._times, _few(self._times) or f"{expected} exact{moved}")
