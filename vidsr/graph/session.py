@@ -20,6 +20,8 @@ from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
+SEGMENTS_PER_GPU = 4
+UPSCALERS_PER_SEGMENT = 8
 # A process of ours died, not its node: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 
@@ -86,8 +88,12 @@ class Session:
 
     @property
     def parallel_segments(self) -> int:
-        """How many segments to keep in flight: one more than upscalers, so that none waits for an encoder's end."""
-        return len(self.upscalers.handles) + 1
+        """How many segments to keep in flight: one more than upscalers, so that none waits for an encoder's end.
+
+        A GPU is faster than an encoder on a few cores, so it gets several.
+        """
+        count = len(self.upscalers.handles)
+        return SEGMENTS_PER_GPU * count if self.upscalers.on_gpus else count + 1
 
     @property
     def encoder_cpus(self) -> float:
@@ -160,6 +166,7 @@ class SegmentPool:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._running: dict[Any, _Flight] = {}
+        self._submitted = 0
 
     def __len__(self) -> int:
         return len(self._running)
@@ -171,7 +178,7 @@ class SegmentPool:
 
     def submit(self, job: SegmentJob) -> None:
         """Start a segment."""
-        upscalers = self._session.upscalers.handles
+        upscalers = self._some_upscalers()
         task = encode.options(
             num_cpus=self._session.encoder_cpus,
             num_returns="streaming",
@@ -179,6 +186,15 @@ class SegmentPool:
             scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
         )
         self._running[task.remote(job, upscalers)] = _Flight(job, upscalers)
+
+    def _some_upscalers(self) -> Sequence[Any]:
+        """All upscalers; of very many, other ones for each segment, as its batches in flight grow with their number."""
+        handles = self._session.upscalers.handles
+        if len(handles) <= UPSCALERS_PER_SEGMENT:
+            return handles
+        begin = self._submitted * UPSCALERS_PER_SEGMENT % len(handles)
+        self._submitted += 1
+        return [*handles[begin:], *handles[:begin]][:UPSCALERS_PER_SEGMENT]
 
     def wait(self, seconds: float) -> list[Event]:
         """The news that arrive within some seconds; at once when there are some."""

@@ -51,6 +51,9 @@ class Upscalers:
     Without a number in the settings there is one for each GPU, or one for each machine of a cluster without GPUs, and
     `look` follows the cluster. With a number there are so many; those without a place yet tell Ray's autoscaler what
     is missing.
+
+    Attributes:
+        on_gpus: whether they compute on GPUs.
     """
 
     def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
@@ -62,6 +65,7 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
+        self.on_gpus = wants_gpu(spec.device, cluster)
         if spec.device.startswith("cuda") and not cluster_gpus() and not (cluster.address and cluster.actors):
             raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
         self._grow()
@@ -76,11 +80,6 @@ class Upscalers:
     def alive(self) -> int:
         """How many work."""
         return sum(member.alive for member in self._members)
-
-    @property
-    def on_gpus(self) -> bool:
-        """Whether they compute on GPUs."""
-        return wants_gpu(self._spec.device, self._cluster)
 
     def look(self) -> None:
         """See what became of each, and follow the cluster; at most every LOOK_SECONDS."""
