@@ -282,6 +282,22 @@ def sign_evidence(result: Path, certificates: Path, key: Path, algorithm: str) -
 
 
 @main.command()
+@click.argument("model")
+@click.option("--scale", type=click.Choice(("2", "4")), default="2", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export(model: str, scale: str, output: Path, overwrite: bool) -> None:
+    """Write MODEL, a bundled one or a weights file, as ONNX for other programs."""
+    from vidsr.model.export import export_onnx
+    from vidsr.model.registry import find_model
+    from vidsr.paths import check_result
+
+    found = find_model(model, int(scale))
+    check_result(found.path, output, overwrite)
+    export_onnx(found, output)
+
+
+@main.command()
 @JSON
 def models(as_json: bool) -> None:
     """List the bundled models."""

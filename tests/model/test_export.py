@@ -1,0 +1,68 @@
+"""ONNX files compute what torch computes, at any size."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from vidsr.cli import main
+from vidsr.errors import DeviceError, OutputExists, WrongScale
+from vidsr.model import export
+from vidsr.model.export import export_onnx
+from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.registry import describe
+from vidsr.model.weights import load_weights, save_weights
+
+CONFIGS = {
+    "luma": GeneratorConfig(2, 2, 8, "luma", body="plain", branches=True, kernel=3),
+    "rgb": GeneratorConfig(4, 1, 8, "rgb", tail="srgan", norm="batch"),
+}
+
+
+def model(folder: Path, config: GeneratorConfig) -> Path:
+    torch.manual_seed(4)
+    generator = Generator(config)
+    for parameter in generator.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    save_weights(folder / "model.safetensors", generator, {})
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
+    weights = model(tmp_path, CONFIGS[name])
+    export_onnx(describe(weights), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    generator = load_weights(weights)
+    for n, h, w in ((1, 20, 31), (3, 33, 16)):
+        x = torch.rand(n, generator.config.planes, h, w)
+        with torch.inference_mode():
+            expected = generator(x).numpy()
+        (result,) = session.run(["enlarged"], {"picture": x.numpy()})
+        np.testing.assert_allclose(result, expected, atol=1e-4, rtol=1e-4)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = model(tmp_path, CONFIGS["luma"])
+    monkeypatch.setattr(export, "_NEEDED", ("onnx", "a_package_that_is_not_there"))
+    with pytest.raises(DeviceError, match="a_package_that_is_not_there"):
+        export_onnx(describe(weights), tmp_path / "model.onnx")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    weights = model(tmp_path, CONFIGS["luma"])
+    command = ["export", str(weights), "-o", str(tmp_path / "out" / "model.onnx")]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    loaded = onnx.load(tmp_path / "out" / "model.onnx")
+    onnx.checker.check_model(loaded)
+    said = {entry.key: entry.value for entry in loaded.metadata_props}
+    assert (said["model"], said["sha256"]) == ("model", describe(weights).sha256)
+    assert '"scale": 2' in said["config"]
+    assert CliRunner().invoke(main, command).exit_code == OutputExists.exit_code
+    assert CliRunner().invoke(main, [*command, "--scale", "4"]).exit_code == WrongScale.exit_code

@@ -1,0 +1,65 @@
+"""A model as ONNX, for other programs: players, TensorRT, browsers, phones."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidsr.errors import DeviceError
+from vidsr.model.generator import Generator, fold
+from vidsr.model.registry import ModelFile
+from vidsr.model.weights import load_weights
+
+OPSET = 18
+_NEEDED = ("onnx", "onnxscript")
+
+
+def export_onnx(model: ModelFile, path: Path) -> None:
+    """Write a model as one ONNX file, by rename.
+
+    The network has one input, `picture` (N, planes, H, W), and one output, `enlarged`
+    (N, planes, H * scale, W * scale), both float32, nominally in [0, 1], the output not clamped; N, H and W are
+    free. One plane is luma, three are RGB. The metadata holds the configuration and what the weights were.
+
+    Raises:
+        DeviceError: the packages for ONNX are not installed.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DeviceError(f"{' and '.join(missing)} are needed to export; run `pip install vidsr[onnx]`")
+    generator = fold(load_weights(model.path)).requires_grad_(False)
+    network = _convert(generator)
+    network.metadata_props.update(
+        {"model": model.name, "sha256": model.sha256, "config": json.dumps(asdict(model.config))}
+    )
+    part = path.with_name(f"{path.name}.part")
+    _save(network, part)
+    part.replace(path)
+
+
+def _convert(generator: Generator) -> Any:
+    sizes = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("height", min=8), 3: torch.export.Dim("width", min=8)}
+    program = torch.onnx.export(
+        generator,
+        (torch.zeros(2, generator.config.planes, 24, 32),),
+        input_names=["picture"],
+        output_names=["enlarged"],
+        dynamic_shapes={"x": sizes},
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    return program.model
+
+
+def _save(network: Any, path: Path) -> None:
+    import onnx_ir
+
+    with path.open("wb") as file:
+        file.write(onnx_ir.to_proto(network).SerializeToString())
