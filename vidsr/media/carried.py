@@ -81,7 +81,9 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
         match = _best_match(stream, left)
         if match is None or _packets_fault(stream, match, timing):
             if record.holds_stream(stream.index):
-                yield Check(name, True, f"{_named(stream)}: beside the result, {len(stream.times)} packets")
+                within = left.pop(match.index).times if match and set(match.digests) & set(stream.digests) else ()
+                found = f"all {len(stream.times)} packets beside the result, {len(within)} in it"
+                yield Check(name, True, f"{_named(stream)}: {found}")
                 continue
             if match is None:
                 yield Check(name, False, f"{_named(stream)}: missing")

@@ -24,7 +24,7 @@ class MuxReport:
         carried: what is in the result, as short phrases.
         beside: files written beside the result.
         not_carried: what the result's container cannot take, as sentences.
-        left: the streams among it.
+        left: the streams among it, those with refused packets too.
     """
 
     carried: tuple[str, ...] = ()
@@ -140,7 +140,8 @@ class Outlets:
     def report(self) -> MuxReport:
         """What was carried and what was not."""
         damaged = (f"{count} damaged packets of {self._label(index)}" for index, count in self._damaged.items())
-        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged), tuple(self._left))
+        left = (*self._left, *(self._info.streams[index] for index in self._damaged))
+        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged), left)
 
     def _label(self, index: int) -> str:
         return self._info.streams[index].label

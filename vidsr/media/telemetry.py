@@ -171,9 +171,11 @@ def _lost_stream_tags(
     places: dict[str, list[Any]] = {}
     for stream in new.streams:
         places.setdefault("picture" if stream.index == pictures[1] else stream.type, []).append(stream)
+    kinds = {s.index: "picture" if s.index == pictures[0] else s.type for s in old.streams}
     for stream in old.streams:
-        kind = "picture" if stream.index == pictures[0] else stream.type
-        if stream.index in refused or not places.get(kind):
+        kind = kinds[stream.index]
+        complete = len(places.get(kind, ())) == sum(k == kind for i, k in kinds.items() if i >= stream.index)
+        if not places.get(kind) or (stream.index in refused and not complete):
             continue
         other = places[kind].pop(0)
         tags = lost_tags(stream.metadata, other.metadata)
