@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def run_on_workers(count: int, folder: Path, work: Callable[[Group, torch.device
         work: told which worker it is in, and its device.
         gpus: give each worker a GPU; else they compute on CPUs.
 
+    The processes run on the cluster at RAY_ADDRESS, or on this machine where that is not set.
+
     Raises:
         ClusterError: Ray cannot start them, or one failed.
     """
@@ -37,7 +40,7 @@ def run_on_workers(count: int, folder: Path, work: Callable[[Group, torch.device
     started = not ray.is_initialized()
     try:
         if started:
-            ray.init(log_to_driver=False, include_dashboard=False)
+            ray.init(os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False)
         trainer = TorchTrainer(
             loop,
             train_loop_config={},

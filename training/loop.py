@@ -88,7 +88,7 @@ def starting_generator(preset: Preset) -> Generator:
         given = _network(preset.start, preset.generator.scale).state_dict()
         own = generator.state_dict()
         fitting = {k: given[k] for k, v in own.items() if k in given and given[k].shape == v.shape}
-        if not any(k.startswith("body.") for k in fitting):
+        if not any(k.startswith("body.") and v.dim() == 4 for k, v in fitting.items()):
             raise RunError(f"start={preset.start} has no body that fits this generator; leave it out")
         generator.load_state_dict(own | fitting)
     return generator

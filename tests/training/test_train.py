@@ -164,11 +164,19 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     assert all(bool(torch.isfinite(v).all()) for v in tensors(tmp_path / "content.safetensors").values())
 
 
-def test_a_diverging_run_stops(photos: Path, tmp_path: Path) -> None:
-    wild = replace(small(200), clip=0.0, ema=0.0, validate_every=5)
-    wild = override(wild, ["warmup=30", "stages.0.rate=3"])
-    with pytest.raises(RunError, match=r"diverged|not finite|loss is"):
-        fit(wild, photos, tmp_path)
+def test_a_diverging_run_stops(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Trainer.update
+
+    def drift(self: Trainer, part: float) -> Tensor:
+        loss = real(self, part)
+        if self.step == 20:  # the average would forget it soon
+            with torch.no_grad():
+                self.average.tail[0].bias.fill_(0.2)
+        return loss
+
+    monkeypatch.setattr(Trainer, "update", drift)
+    with pytest.raises(RunError, match="diverged"):
+        fit(small(30, stages=small().stages[:1]), photos, tmp_path)
 
 
 @contextmanager
@@ -217,7 +225,12 @@ def _gradient(folder: Path, photos: Path, wanted: Preset, group: Group, device: 
         torch.save([p.grad for p in trainer.generator.parameters()], folder / f"gradient-{group.size}.pt")
 
 
-def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its processes wait behind everything else
     wanted = replace(small(2), batch=6, clip=0.0, stages=(Stage("content", 1.0, 1e-3, {"l1": 1.0, "ssim": 0.5}),))
     _gradient(tmp_path, photos, wanted, Group(), CPU)
     run_on_workers(2, tmp_path, lambda group, device: _gradient(tmp_path, photos, wanted, group, device), gpus=False)
