@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+from tests.jobs import schemas
+from vidsr.cli import picture_settings, upscale
+
+DEPLOY = Path(str(files("jobs"))) / "deploy"
+SCHEMAS = {"rayjob.yaml": schemas.RAY_JOB, "raycluster.yaml": schemas.RAY_CLUSTER}
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text())
+
+
+def cluster_spec(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = load(name)["spec"]
+    return dict(spec.get("rayClusterSpec", spec))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_manifests_have_the_fields_of_the_crds(name: str) -> None:
+    jsonschema.validate(load(name), SCHEMAS[name])
+
+
+@pytest.mark.parametrize("wrong", ["backofLimit", "authOptions"])
+def test_the_schema_sees_what_is_wrong(wrong: str) -> None:
+    manifest = load("rayjob.yaml")
+    if wrong == "authOptions":
+        del manifest["spec"]["rayClusterSpec"]["authOptions"]
+    else:
+        manifest["spec"][wrong] = 3
+    with pytest.raises(jsonschema.ValidationError, match=wrong):
+        jsonschema.validate(manifest, schemas.RAY_JOB)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_groups_grow_from_nothing(name: str) -> None:
+    spec = cluster_spec(name)
+    assert spec["rayVersion"] == ray.__version__
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0", "the head only schedules"
+    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+    assert set(groups) == {"gpu", "encoders"}
+    for group in groups.values():
+        assert group["minReplicas"] == 0 < group["maxReplicas"]
+    limits = {n: g["template"]["spec"]["containers"][0]["resources"]["limits"] for n, g in groups.items()}
+    assert limits["gpu"]["nvidia.com/gpu"] == "1" and "nvidia.com/gpu" not in limits["encoders"]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_mounts_have_their_volumes(name: str) -> None:
+    for group in cluster_spec(name)["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for c in pod["containers"] for mount in c["volumeMounts"]} == volumes
+
+
+def test_the_jobs_command_is_one() -> None:
+    manifest = load("rayjob.yaml")
+    shell, option, script = shlex.split(manifest["spec"]["entrypoint"])
+    assert (shell, option) == ("bash", "-c")
+    command, ignored = script.split(" || ")
+    words = shlex.split(command)
+    assert words[:2] == ["vidsr", "upscale"] and ignored == "test $? -eq 64"
+    with upscale.make_context("vidsr upscale", words[2:]) as context:
+        picture_settings(dict(context.params))
+        gpus = next(g for g in cluster_spec("rayjob.yaml")["workerGroupSpecs"] if g["groupName"] == "gpu")
+        assert context.params["actors"] <= gpus["maxReplicas"]
+
+
+def commands() -> Iterator[str]:
+    for path in DEPLOY.iterdir():
+        for line in path.read_text().splitlines():
+            if not line.lstrip().startswith("#"):
+                yield line
+
+
+def test_no_port_runs_anyones_code() -> None:
+    """Whatever starts a head has token authentication, and listens on loopback unless Kubernetes keeps it inside."""
+    text = "\n".join(commands())
+    assert not re.search(r"dashboard-host[=: ]+[\"']?0\.0\.0\.0", text)
+    assert not re.search(r"LoadBalancer|NodePort|hostNetwork|enableIngress", text)
+    up = load("ray-up.yaml")
+    for command in (*up["head_start_ray_commands"], *up["worker_start_ray_commands"]):
+        assert "ray start" not in command or command.startswith("RAY_AUTH_MODE=token ")
+    assert "--dashboard-host=127.0.0.1" in up["head_start_ray_commands"][1]
+    assert up["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert all("--env=RAY_AUTH_MODE=token" in up["docker"][key] for key in ("run_options", "worker_run_options"))
+
+
+def test_the_cluster_file_is_one_for_ray() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    up = load("ray-up.yaml")
+    jsonschema.validate(up, schema)
+    assert up["head_node_type"] in up["available_node_types"]
+    assert sum(kind["max_workers"] for kind in up["available_node_types"].values()) <= up["max_workers"]
+
+
+def test_the_image() -> None:
+    lines = [line.strip() for line in (DEPLOY / "Dockerfile").read_text().splitlines()]
+    assert lines[2].startswith("FROM nvidia/cuda:")
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users and users[-1] not in ("0", "root")
+    root = DEPLOY.parents[1]
+    sources = [word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]]
+    assert {"vidsr", "jobs", "training"} <= set(sources)
+    missing = [source for source in sources if source != "README.md" and not (root / source).exists()]
+    assert not missing
