@@ -211,7 +211,7 @@ def test_the_command_takes_clips(tmp_path: Path) -> None:
 
 
 def test_clips_of_another_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="yuv444p.*8-bit 4:2:0"):
+    with pytest.raises(InputError, match=r"yuv444p.*8-bit 4:2:0"):
         read_planes(write_clip(tmp_path / "clip.mp4", "yuv444p"), 1, 2)
 
 
