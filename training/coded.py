@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training import footage
 from training.data import Pixels
 from training.degrade import code
+from training.footage import Planes
 from training.metrics import crop, psnr
-from vidsr.errors import InputError, InputMissing, NotAVideo, UnsupportedSize
+from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler
 
-Planes = tuple[Pixels, Pixels, Pixels]
 _BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=1)
 
 
@@ -50,45 +51,27 @@ def read_planes(clip: Path, count: int, scale: int) -> list[Planes]:
 
     Raises:
         InputMissing: no such file.
-        NotAVideo: nothing in it can be decoded.
-        InputError: the frames are not 8-bit 4:2:0.
+        NotAVideo: nothing in it can be decoded, or it is not 8-bit 4:2:0.
+        UnsupportedSize: nothing is left of the frames, or there are none.
     """
-    import av  # only here: a machine that evaluates pictures needs no PyAV
-
-    if not clip.is_file():
-        raise InputMissing(f"{clip}: no such clip")
-    frames: list[Planes] = []
-    try:
-        with av.open(clip) as container:
-            for frame in container.decode(video=0):
-                if frame.format.name not in ("yuv420p", "yuvj420p"):
-                    raise InputError(f"{clip} is {frame.format.name}; give a clip of 8-bit 4:2:0")
-                frames.append(_cut(_split(frame.to_ndarray(), frame.height, frame.width), 4 * scale))
-                if len(frames) == count:
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        raise NotAVideo(f"{clip} holds no video that can be decoded ({error}); give another clip") from error
+    frames = [footage.crop(planes, 4 * scale) for planes in footage.read_planes(clip, 0, count)]
     if not frames or frames[0][0].size == 0:
         raise UnsupportedSize(f"{clip} has no frames of at least {4 * scale}x{4 * scale} pixels; give another clip")
     return frames
 
 
-def _split(stacked: Pixels, height: int, width: int) -> Planes:
-    """The planes of one (H * 3 / 2, W) array, as PyAV lays out yuv420p."""
-    flat, chroma = stacked.reshape(-1), (height // 2, width // 2)
-    size = height * width
+def _stack(planes: Planes) -> Pixels:
+    """The planes as one (H * 3 / 2, W) array, as PyAV lays out yuv420p."""
+    height, width = planes[0].shape
+    return np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
+
+
+def _split(stacked: Pixels) -> Planes:
+    """The inverse of `_stack`."""
+    height, width = stacked.shape[0] * 2 // 3, stacked.shape[1]
+    flat, chroma, size = stacked.reshape(-1), (height // 2, width // 2), height * width
     u, v = flat[size : size + size // 4], flat[size + size // 4 : size + size // 2]
     return stacked[:height], u.reshape(chroma), v.reshape(chroma)
-
-
-def _cut(planes: Planes, step: int) -> Planes:
-    h, w = (n // step * step for n in planes[0].shape)
-    y, u, v = planes
-    return y[:h, :w], u[: h // 2, : w // 2], v[: h // 2, : w // 2]
-
-
-def _resize(plane: Pixels, height: int, width: int, kernel: Image.Resampling) -> Pixels:
-    return np.asarray(Image.fromarray(plane).resize((width, height), kernel))
 
 
 def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipScore:
@@ -103,10 +86,8 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     scale = upscaler.scale
     truth = read_planes(clip, frames, scale)
     height, width = truth[0][0].shape
-    small = [[_resize(p, p.shape[0] // scale, p.shape[1] // scale, Image.Resampling.BICUBIC) for p in t] for t in truth]
-    stacked = [np.concatenate([p.reshape(-1) for p in s]).reshape(height * 3 // (2 * scale), -1) for s in small]
-    decoded = code(stacked, "libx264", {"crf": str(crf), "preset": "medium"})
-    coded = [_split(d, height // scale, width // scale) for d in decoded]
+    small = [_stack(footage.resize(planes, width // scale, height // scale)) for planes in truth]
+    coded = [_split(d) for d in code(small, "libx264", {"crf": str(crf), "preset": "medium"})]
     batch = FrameBatch(
         planes=tuple(np.stack([c[k] for c in coded]) for k in range(3)),
         layout=PixelLayout(),
@@ -116,7 +97,8 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     ours = upscaler.upscale(batch).planes[0]
     values = []
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):
-        others = (_resize(low, height, width, k) for k in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS))
+        kernels = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+        others = (np.asarray(Image.fromarray(low).resize((width, height), k)) for k in kernels)
         values.append([psnr(crop(p, scale), crop(y, scale), 255) for p in (*others, large)])
     bicubic, lanczos, model = np.array(values).T
     return ClipScore(

@@ -92,12 +92,12 @@ def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterato
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise InputMissing(f"{path} does not exist; check the name")
+        raise InputMissing(f"{path}: no such clip; check the name")
 
 
 def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
     if frame.format.name not in ("yuv420p", "yuvj420p"):
-        raise NotAVideo(f"{path} is {frame.format.name}; measuring wants 8-bit 4:2:0, so convert it first")
+        raise NotAVideo(f"{path} is {frame.format.name}; give a clip of 8-bit 4:2:0")
     y, u, v = (
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
         for plane in frame.planes
