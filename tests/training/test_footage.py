@@ -80,5 +80,5 @@ def test_files_that_are_no_video_are_named(tmp_path: Path) -> None:
         list(read_planes(tmp_path / "text.mp4"))
     with pytest.raises(NotAVideo, match=r"text\.mp4"):
         frame_rate(tmp_path / "text.mp4")
-    with pytest.raises(InputMissing, match="nothing.mp4: no such clip"):
+    with pytest.raises(InputMissing, match=r"nothing\.mp4: no such clip"):
         list(read_planes(tmp_path / "nothing.mp4"))
