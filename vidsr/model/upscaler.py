@@ -33,6 +33,8 @@ from vidsr.model.weights import load_interpolated
 
 # Sources whose last frames are remembered: segments of some videos that take turns.
 SOURCES = 4
+# Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
+_LUMA_BLACK, _LUMA_SPAN = 16 / 255, 219 / 255
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 
 
@@ -85,6 +87,8 @@ class Upscaler:
         self.scale = self.config.scale
         self._generator = fold(generator).requires_grad_(False)
         self._backend: Backend = make_backend(self._generator, self.device, backend)
+        if threads and self._backend.streams > 1:
+            torch.set_num_threads(1)  # what is left to torch is little, and its threads wait for each other spinning
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
@@ -145,7 +149,7 @@ class Upscaler:
             rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
             return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
         black, white = luma_range(colour, layout.depth)
-        luma = self._enlarge((to_tensor(batch.planes[0], self.device) - black) / white, source)
+        luma = self._enlarge_luma((to_tensor(batch.planes[0], self.device) - black) / white, source)
         width, height = size or (batch.width * self.scale, batch.height * self.scale)
         planes: list[Plane] = [to_plane(_resized(luma, size) * white + black, layout.depth)]
         for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
@@ -165,7 +169,7 @@ class Upscaler:
             large = self._enlarge(rgb, source)
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-            large = self._enlarge(luma, source) + bicubic_upscale(rgb - luma, self.scale)
+            large = self._enlarge_luma(luma, source) + bicubic_upscale(rgb - luma, self.scale)
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = codes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return result
@@ -177,6 +181,10 @@ class Upscaler:
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
         return large.convert("L") if image.mode in ("L", "1") else large
+
+    def _enlarge_luma(self, y: Tensor, source: Hashable) -> Tensor:
+        """`_enlarge` for luma from 0 (black) to 1 (white), which the network sees as limited-range codes over 255."""
+        return (self._enlarge(_LUMA_BLACK + _LUMA_SPAN * y, source) - _LUMA_BLACK) / _LUMA_SPAN
 
     def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
         """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
