@@ -106,7 +106,7 @@ class Session:
         return wants_gpu(device, self._cluster)
 
     def work(self) -> list[dict[str, Any]]:
-        """What each upscaler says of its backend and of the tiles it computed and reused."""
+        """What each upscaler says of its backend and of the input pixels it computed and reused."""
         return list(ray.get([u.describe.remote() for u in self.upscalers.handles]))
 
     def _release(self) -> None:
@@ -118,6 +118,8 @@ class Session:
 def _init_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Upscalers share their cores with encoders; threads that wait spinning would take the cores from them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address:

@@ -8,7 +8,7 @@ anyone, so memory is flat for a video of any length.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +103,12 @@ class LoadedUpscaler:
 
         self._upscaler: Upscaler = Upscaler(model, device, scale, backend, threads, fidelity)
 
-    def upscale(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
-        """Enlarge a batch."""
-        return self._upscaler.upscale(batch, size)
+    def upscale(self, batch: FrameBatch, size: tuple[int, int] | None, source: Hashable) -> FrameBatch:
+        """Enlarge a batch; `source` names what its frames follow each other in."""
+        return self._upscaler.upscale(batch, size, source)
 
     def describe(self) -> dict[str, Any]:
-        """What computes, and how many tiles were computed and reused since the start."""
+        """What computes, and how many input pixels were computed and reused since the start."""
         work = self._upscaler.work
         return {"backend": self._upscaler.backend, "computed": work.computed, "reused": work.reused}
 
@@ -149,7 +149,7 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
         pending: deque[Any] = deque()
         for number, batch in enumerate(frames):
             upscaler = upscalers[(job.segment.number + number) % len(upscalers)]
-            pending.append(upscaler.upscale.remote(batch, job.size))
+            pending.append(upscaler.upscale.remote(batch, job.size, (job.info.path, job.segment.number)))
             del batch
             if len(pending) > window:
                 yield _write(encoder, pending)
