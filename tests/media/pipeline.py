@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from vidsr.errors import DamagedVideo
 from vidsr.frames import FrameBatch
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
@@ -18,8 +19,15 @@ SETTINGS = EncodeSettings(crf=12, preset="ultrafast")
 
 def upscale(source: Path, result: Path, scale: int = 2, segments: int = 2, settings: EncodeSettings | None = None,
             info: VideoInfo | None = None) -> MuxReport:  # fmt: skip
-    """Makes `result` of all frames of `source`, in so many segments."""
+    """Makes `result` of all frames of `source`, in so many segments; once more if it turns out to be damaged."""
     info = info or probe(source)
+    try:
+        return _upscale(info, result, scale, segments, settings or _settings_for(info))
+    except DamagedVideo:
+        return _upscale(probe(source, decode=True), result, scale, segments, settings or _settings_for(info))
+
+
+def _upscale(info: VideoInfo, result: Path, scale: int, segments: int, settings: EncodeSettings) -> MuxReport:
     count = len(info.table)
     keys = [i for i in range(count) if info.table.key[i]]
     wanted = {round(count * k / segments) for k in range(segments)}
@@ -29,9 +37,9 @@ def upscale(source: Path, result: Path, scale: int = 2, segments: int = 2, setti
     paths = []
     for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
         paths.append(folder / f"{number:03}.mkv")
-        write_segment(paths[-1], info, first, stop, scale, settings or _settings_for(info))
+        write_segment(paths[-1], info, first, stop, scale, settings)
     report = mux(info, paths, result, 0, count)
-    carry_beside(source, result, report.left, made=result)
+    carry_beside(info.path, result, report.left, made=result)
     return report
 
 

@@ -61,7 +61,8 @@ def decode_range(
 
     Raises:
         ValueError: the range is not within the table, or batch_frames < 1.
-        DamagedVideo: a frame of the table cannot be decoded; `probe(path, decode=True)` leaves such frames out.
+        DamagedVideo: a frame of the table cannot be decoded, or only with errors. After `probe(path, decode=True)`
+            there are no such frames in the table, and those with errors are given.
         NotAVideo: the picture changes its size or format in mid-stream.
     """
     if not 0 <= first < stop <= len(info.table) or batch_frames < 1:
@@ -130,7 +131,7 @@ def _sought(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Nu
     except _SeekFailed as due:
         index = due.frame
         raise DamagedVideo(
-            f"{info.path}: frame {index} at {float(info.table.time(index)):.3f} s cannot be decoded; "
+            f"{info.path}: frame {index} at {float(info.table.time(index)):.3f} s cannot be decoded whole; "
             "the file is damaged there, salvage it"
         ) from None
 
@@ -149,7 +150,7 @@ def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, thread
                 index = wanted.get(frame.pts) if frame.pts is not None else None
                 if index is None:
                     continue
-                if index != due:
+                if index != due or frame.is_corrupt:  # what hides an error differs with where decoding began
                     raise _SeekFailed(due)
                 yield index, frame
                 due += 1
@@ -173,13 +174,9 @@ def _packets_from(
     stream.codec_context.reorder_depth = info.reorder_depth  # flushing forgets it, and with it frames
     started = False
     for packet in demux(container, stream):
-        if not started:
-            if not _is_key(info, packet):
-                continue
-            if packet.pts is not None and packet.pts > table.pts[key]:
-                raise _SeekFailed(key)
-            started = True
-        yield packet
+        started = started or _is_key(info, packet)
+        if started:
+            yield packet
     if not started:
         raise _SeekFailed(key)
 

@@ -203,6 +203,8 @@ class _Walk:
         source.decoding = not self._part
         for _ in itertools.chain(ours, given):
             pass
+        if source.concealed and not info.sequential:
+            return False  # what hides an error differs with threads and with where decoding begins
         return self._part or given.count == (info.shows[-1] + 1 if info.shows else len(info.table))
 
     def _wanted(self, source: Inventory) -> tuple[_Counted, int]:
