@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
     "bt601_full_range.mp4", "h264_10bits.mp4", "h265_10bits.mp4", "juscar-data-track.ts", "nasa_13013_rotated.mp4",
     "no-initial-keyframe.ts", "odd-size-vp9.mp4", "subtitles-ssa.mkv", "test_non_zero_start.mp4",
@@ -78,3 +80,14 @@ def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
     index = json.loads(index_path(result).read_text())
     assert [block["path"] for block in index["blocks"]] == ["free", "trailer"]
     assert (tmp_path / "clip_2x.GPS").read_bytes() == b"log"
+
+
+def test_every_row_of_the_page_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:tests/)?test_\w+\.py)::(test_\w+)`", page)
+    assert len(names) > 30
+    for file, name in names:
+        path = ROOT / file if file.startswith("tests/") else ROOT / "tests" / "media" / file
+        assert f"def {name}(" in path.read_text(encoding="utf-8"), f"{file}::{name}"
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| what")]
+    assert all("::test_" in row for row in rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import pytest
 
 from tests.media.clips import Clip, make_clip
 from tests.media.enlarge import enlarge
+from tests.media.pipeline import SETTINGS, upscale
 from vidsr.media import gps
 from vidsr.media.beside import Record, bin_path, index_path
+from vidsr.media.decode import decode_range
+from vidsr.media.encode import SegmentEncoder
 from vidsr.media.private import private_data
 from vidsr.media.probe import probe
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import verify
+from vidsr.settings import EncodeSettings
 
 
 def box(kind: bytes, content: bytes) -> bytes:
@@ -237,3 +242,51 @@ def test_real_files_without_private_data(shared_data: Path) -> None:
         assert private_data(shared_data / "video" / name) == []
     (block,) = private_data(shared_data / "video" / "dashcam-360p.mp4")
     assert block.path == "uuid"
+
+
+def with_user_data(path: Path) -> Path:
+    """A clip whose frames carry messages, as Tesla's do."""
+    info = probe(make_clip(path.with_name("plain.mp4"), Clip(frames=10, options={"bf": "2", "preset": "veryfast"})))
+    with SegmentEncoder(path, info, info.width, info.height, SETTINGS, 1) as encoder:
+        for batch in decode_range(info, 0, info.frames, 4):
+            messages = tuple((bytes(range(16)) + b"speed %d" % i,) * (i % 3) for i in batch.index)
+            encoder.write(replace(batch, side_data=messages))
+        encoder.close()
+    return path
+
+
+def test_user_data_that_the_codec_cannot_carry(tmp_path: Path) -> None:
+    source = with_user_data(tmp_path / "source.mkv")
+    upscale(source, tmp_path / "kept.mkv")
+    kept = {check.name: check for check in verify(source, tmp_path / "kept.mkv").checks}
+    assert kept["user data of frames"].detail == "9 messages kept"
+    assert not index_path(tmp_path / "kept.mkv").exists()
+    result = tmp_path / "result.mkv"
+    upscale(source, result, settings=EncodeSettings(codec="libsvtav1", preset="12"))
+    proof = {check.name: check for check in verify(source, result).checks}
+    assert all(check.ok for check in proof.values()), proof
+    assert proof["user data of frames"].detail == "9 messages beside the result"
+    bin_path(result).write_bytes(bin_path(result).read_bytes().replace(b"speed 4", b"speed 5"))
+    assert [check.name for check in verify(source, result).checks if not check.ok] == ["user data of frames"]
+
+
+def test_lost_user_data_is_found(tmp_path: Path) -> None:
+    source = with_user_data(tmp_path / "source.mkv")
+    result = enlarge(source, tmp_path / "result.mkv")
+    carry_beside(source, result, made=result)
+    assert [check.name for check in verify(source, result).checks if not check.ok] == ["user data of frames"]
+
+
+def test_stream_with_a_damaged_packet(tmp_path: Path) -> None:
+    """The muxer refuses one packet of AAC whose header is broken; the others stay in the result."""
+    source = make_clip(tmp_path / "source.ts", Clip(frames=30, sound=("aac",)))
+    content = bytearray(source.read_bytes())
+    starts = [at for at in range(len(content) - 1) if content[at] == 0xFF and content[at + 1] == 0xF1]
+    content[starts[20]] = 0x7F
+    source.write_bytes(content)
+    result = tmp_path / "result.mkv"
+    report = upscale(source, result)
+    assert any("damaged" in sentence for sentence in report.not_carried), report
+    proof = {check.name: check for check in verify(source, result).checks}
+    assert all(check.ok for check in proof.values()), proof
+    assert "beside the result" in proof["audio 1"].detail

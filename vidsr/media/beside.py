@@ -7,6 +7,7 @@ The index RESULT.telemetry.json says where each piece of the .bin file comes fro
                the .bin file, sha256
     streams    streams that the result's container refuses: as above, and `packets`, one list each of
                pts, dts, duration (ticks of time_base, or null), offset and length in the .bin file
+    user_data  messages of frames that the result's codec cannot carry: [pts, offset and length in the .bin file]
     tags       container tags that the result does not have
     stream_tags  the same per stream: number in the source, then key and value
     chapters   start and end in seconds, and title
@@ -109,6 +110,16 @@ class Record:
         """Whether a tag of the container (or of a stream) is in the index."""
         tags = self.index.get("tags", {}) if stream is None else self.index.get("stream_tags", {}).get(str(stream), {})
         return bool(tags.get(key) == value)
+
+    def user_data(self) -> Iterator[bytes]:
+        """The messages of frames in the .bin file, in the order of frames."""
+        entries = self.index.get("user_data", ())
+        if not entries or self.content is None or not self.content.is_file():
+            return
+        with self.content.open("rb") as file:
+            for _, offset, length in entries:
+                file.seek(offset)
+                yield file.read(length)
 
     @property
     def chapters(self) -> int:

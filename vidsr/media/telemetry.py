@@ -14,13 +14,16 @@ from av.container import InputContainer
 from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, index_path
 from vidsr.media.carried import lost_tags, side_files
-from vidsr.media.container import demux, find_video, open_input
+from vidsr.media.container import decode_in_order, demux, find_video, open_input
+from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames
 from vidsr.media.inventory import data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 
 __all__ = ["carry_beside", "private_data"]
+
+USER_DATA_CODECS = ("h264", "hevc")
 
 
 def carry_beside(
@@ -50,6 +53,8 @@ def carry_beside(
         writer = _BinWriter(bin_path(result))
         writer.add_private(source)
         writer.add_streams(source, [stream for stream in refused if stream.kind != "attachment"])
+        if made and _loses_user_data(source, made):
+            writer.add_user_data(source)
         index.update(writer.finish())
         if not index and not copies:
             index_path(result).unlink(missing_ok=True)
@@ -100,6 +105,7 @@ class _BinWriter:
         self._file = self._part.open("wb")
         self._blocks: list[dict[str, Any]] = []
         self._streams: list[dict[str, Any]] = []
+        self._user_data: list[list[int | None]] = []
 
     def add_private(self, source: Path) -> None:
         """Copies the source's private data."""
@@ -127,6 +133,15 @@ class _BinWriter:
             described |= {"time_base": str(info.time_base), "tags": dict(info.tags)}
             self._streams.append({**described, **self._account(offset, digest.hexdigest()), "packets": packets})
 
+    def add_user_data(self, source: Path) -> None:
+        """Copies the user data messages of every frame, which only H.264 and HEVC carry."""
+        with open_input(source) as container:
+            index = find_video(container, source).index
+        for frame, _ in decode_in_order(source, index):
+            for message in user_data_of(frame):
+                self._user_data.append([frame.pts, self._file.tell(), len(message)])
+                self._file.write(message)
+
     def _account(self, offset: int, sha256: str) -> dict[str, Any]:
         return {"offset": offset, "length": self._file.tell() - offset, "sha256": sha256}
 
@@ -139,7 +154,17 @@ class _BinWriter:
             self._path.unlink(missing_ok=True)
             return {"streams": self._streams} if self._streams else {}
         self._part.replace(self._path)
-        return {"bytes": size, "blocks": self._blocks, "streams": self._streams}
+        found = {"bytes": size, "blocks": self._blocks, "streams": self._streams}
+        return {**found, "user_data": self._user_data} if self._user_data else found
+
+
+def _loses_user_data(source: Path, made: Path) -> bool:
+    """Whether frames may carry user data in the source and cannot in the result."""
+    codecs = []
+    for path in (source, made):
+        with open_input(path) as container:
+            codecs.append(find_video(container, path).codec_context.codec.canonical_name)
+    return codecs[0] in USER_DATA_CODECS and codecs[1] not in USER_DATA_CODECS
 
 
 def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) -> dict[str, Any]:
