@@ -204,11 +204,24 @@ def test_a_part_from_the_beginning_keeps_its_times(tmp_path: Path) -> None:
     assert first[0] == first[1]
 
 
-def test_a_part_of_uneven_frames_ends_when_its_last_frame_does(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "clip.mp4", Clip(times=VFR, options={"bf": "2"}))
-    info, target, _ = enlarge(path, tmp_path, first=2, stop=9)
-    made = probe(target)
-    assert made.duration == info.table.time(9) - info.table.time(2)
+@pytest.mark.parametrize(("first", "stop"), [(0, len(VFR)), (2, 9)])
+def test_uneven_frames_end_when_the_last_one_does(tmp_path: Path, first: int, stop: int) -> None:
+    """With B-frames the last packet is not the last frame, and MP4 knows packets only."""
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(times=VFR)))
+    middle = (first + stop) // 2
+    segments = encode_doubled(info, tmp_path, [first, middle, stop], EncodeSettings("libx264", preset="medium"))
+    mux(info, segments, tmp_path / "result.mp4", first, stop)
+    made = probe(tmp_path / "result.mp4")
+    assert made.reorder_depth > 0
+    assert made.duration == info.table.time(stop) - info.table.time(first)
+
+
+def test_a_start_between_milliseconds(tmp_path: Path) -> None:
+    clip = Clip(rate=Fraction(30), start=Fraction(2, 30), sound=("aac",))
+    path = make_clip(tmp_path / "clip.mp4", replace(clip, muxer={"movie_timescale": "240000"}))
+    _, target, _ = enlarge(path, tmp_path)
+    assert look(target).times == look(path).times
+    assert look(target).times[0] == Fraction(2, 30)
 
 
 def test_more_than_one_cut_and_b_frames_give_the_frames_in_order(tmp_path: Path) -> None:
