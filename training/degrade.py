@@ -46,6 +46,8 @@ class Degradation:
         speed: pan, large pixels per frame at most.
         turning: probability that the path also zooms and rotates, with sub-pixel poses.
         mild: probability that nothing but reduction and coding happens.
+        recorded: probability that a mild clip is first what a camera records of it, softened and coded; the decoded
+            frames are then the target, as they are where footage that exists is reduced.
         motion_blur, lens_blur, low_light, noise, sharpening: probabilities of each step in the other clips.
         crf: constant rate factors of x264; x265's are 4 higher.
         h265: probability of x265.
@@ -56,7 +58,8 @@ class Degradation:
     largest: tuple[int, int] = (320, 448)
     speed: float = 12.0
     turning: float = 0.3
-    mild: float = 0.75
+    mild: float = 0.8
+    recorded: float = 0.6
     motion_blur: float = 0.3
     lens_blur: float = 0.4
     low_light: float = 0.25
@@ -245,16 +248,47 @@ def degrade_clip(
     turning = random.random() < degradation.turning
     poses = camera_path(random, (photo.height, photo.width), frame, degradation.frames, degradation.speed, turning)
     large = [render(photo, pose, frame) for pose in poses]
-    if random.random() < degradation.mild:
+    if random.random() >= degradation.mild:
+        large, small = _camera(photo, poses, large, scale, degradation, random)
+        targets, planes = [_luma(f) for f in large], [to_yuv420(f) for f in small]
+    elif random.random() < degradation.recorded:
+        recorded = record(large, random)
+        targets, planes = [f[: frame[0]] for f in recorded], reduce_planes(recorded, scale, "bicubic")
+    else:
         kernel = str(random.choice(list(KERNELS), p=[0.7, 0.15, 0.05, 0.1]))
         size = (frame[1] // scale, frame[0] // scale)
         small = [np.asarray(Image.fromarray(f).resize(size, KERNELS[kernel])) for f in large]
-    else:
-        large, small = _camera(photo, poses, large, scale, degradation, random)
-    coded = code([to_yuv420(f) for f in small], *draw_codec(random, degradation))
-    h = small[0].shape[0]
-    kept = random.choice(len(poses), degradation.keep, replace=False)
-    return [(coded[k][None, :h], np.rint(luma(large[k], "bt709")).astype(np.uint8)[None]) for k in sorted(kept)]
+        targets, planes = [_luma(f) for f in large], [to_yuv420(f) for f in small]
+    coded = code(planes, *draw_codec(random, degradation))
+    kept = sorted(random.choice(len(poses), degradation.keep, replace=False))
+    return [(coded[k][None, : frame[0] // scale], np.ascontiguousarray(targets[k][None])) for k in kept]
+
+
+def _luma(frame: Pixels) -> Pixels:
+    return np.asarray(np.rint(luma(frame, "bt709")), dtype=np.uint8)
+
+
+def record(frames: Sequence[Pixels], random: np.random.Generator) -> list[Pixels]:
+    """What a camera makes of clean frames: softened by its lens, coded well. (H * 3 / 2, W) planes, decoded."""
+    sigma = random.uniform(0.2, 0.9)
+    soft = [blur(np.asarray(f / 255, dtype=np.float32), (sigma, sigma)) for f in frames]
+    planes = [to_yuv420(np.asarray(np.rint(f * 255).clip(0, 255), dtype=np.uint8)) for f in soft]
+    return code(planes, "libx264", {"crf": str(int(random.integers(16, 26))), "preset": "veryfast"})
+
+
+def reduce_planes(frames: Sequence[Pixels], scale: int, kernel: str) -> list[Pixels]:
+    """(H * 3 / 2, W) yuv420p arrays, each plane reduced by one of Pillow's kernels."""
+    reduced = []
+    for frame in frames:
+        h, w = frame.shape[0] * 2 // 3, frame.shape[1]
+        chroma = frame[h:].reshape(2, h // 2, w // 2)
+        planes = [
+            np.asarray(Image.fromarray(p).resize((p.shape[1] // scale, p.shape[0] // scale), KERNELS[kernel]))
+            for p in (frame[:h], *chroma)
+        ]
+        flat = np.concatenate([p.reshape(-1) for p in planes])
+        reduced.append(flat.reshape(h // scale * 3 // 2, w // scale))
+    return reduced
 
 
 def _camera(

@@ -206,3 +206,34 @@ def test_the_command_writes_a_sheet_or_a_bank(tmp_path: Path) -> None:
     assert CliRunner().invoke(degrade.main, ["--data", photos]).exit_code == 2
     nothing = CliRunner().invoke(degrade.main, ["--data", str(tmp_path / "no"), "--bank", str(tmp_path / "c")])
     assert nothing.exit_code == 11 and "not a folder" in nothing.output
+
+
+def test_planes_are_reduced_one_by_one() -> None:
+    frame = degrade.to_yuv420(picture(7, 64, 96))
+    (small,) = degrade.reduce_planes([frame], 2, "bicubic")
+    assert small.shape == (48, 48)
+    y = Image.fromarray(frame[:64]).resize((48, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(small[:32], np.asarray(y))
+    flat = frame[64:].reshape(-1)
+    for k in range(2):
+        plane = flat[k * 32 * 48 :][: 32 * 48].reshape(32, 48)
+        expected = np.asarray(Image.fromarray(plane).resize((24, 16), Image.Resampling.BICUBIC))
+        assert np.array_equal(small[32:].reshape(-1)[k * 384 :][:384], expected.reshape(-1))
+
+
+def test_a_recording_is_softer_than_the_scene_and_in_place() -> None:
+    photo = Image.fromarray(picture(8))
+    frames = [degrade.render(photo, Pose(160 + 4 * k, 144), (128, 192)) for k in range(4)]
+    recorded = degrade.record(frames, np.random.default_rng(1))
+    for scene, seen in zip(frames, recorded, strict=True):
+        clean = degrade.luma(scene, "bt709")
+        assert seen.shape == (192, 192)
+        assert 0.2 < np.abs(seen[:128] - clean).mean() < 12
+        assert np.abs(np.diff(seen[:128].astype(float))).mean() < np.abs(np.diff(clean)).mean()
+
+
+def test_recorded_clips_are_reductions_of_their_targets() -> None:
+    make = Degradation(mild=1, recorded=1, crf=(1, 2), h265=0, frames=3, keep=1)
+    ((low, high),) = degrade.degrade_clip(Image.fromarray(picture(9)), 2, make, np.random.default_rng(2))
+    reduced = np.asarray(Image.fromarray(high[0]).resize(low.shape[:0:-1], Image.Resampling.BICUBIC))
+    assert np.abs(reduced.astype(int) - low[0]).mean() < 1
