@@ -39,13 +39,15 @@ class Check:
 class Timing:
     """Where the picture begins in both files, in seconds, and which part of the source the result shows.
 
-    `start` and `end` are None unless the result shows a part only.
+    `start` and `end` are None unless the result shows a part only; `damaged` says that the source's packets cannot
+    be trusted.
     """
 
     source: Fraction
     result: Fraction
     start: Fraction | None = None
     end: Fraction | None = None
+    damaged: bool = False
 
 
 def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -116,6 +118,8 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
     if timing.start is None:
         if match.digests == stream.digests:
             return None
+        if timing.damaged and _position(match, stream) is not None:
+            return None  # alone, a stream of a damaged file can be read further than beside the picture
         if len(match.digests) != len(stream.digests):
             return f"{len(match.digests)} packets instead of {len(stream.digests)}"
         changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
@@ -128,12 +132,12 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
     return _coverage_fault(stream, first, first + len(match.digests), timing)
 
 
-def _position(stream: Contents, match: Contents) -> int | None:
-    """Where the part's packets lie among the source's."""
-    if not match.digests:
+def _position(whole: Contents, part: Contents) -> int | None:
+    """Where the packets of one stream lie among those of the other, as a run without gaps."""
+    if not part.digests:
         return 0
-    for first in range(len(stream.digests) - len(match.digests) + 1):
-        if stream.digests[first : first + len(match.digests)] == match.digests:
+    for first in range(len(whole.digests) - len(part.digests) + 1):
+        if whole.digests[first : first + len(part.digests)] == part.digests:
             return first
     return None
 
@@ -148,19 +152,30 @@ def _coverage_fault(stream: Contents, first: int, stop: int, timing: Timing) -> 
 
 
 def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
-    """Whether a packet's distance from the picture's beginning changed by more than the result can express."""
-    if stream.borderless:
-        pairs = list(zip(stream.times[:1], match.times[:1], strict=False)) if timing.start is None else []
-    else:
-        first = 0 if timing.start is None else _position(stream, match) or 0
-        pairs = list(zip(stream.times[first : first + len(match.times)], match.times, strict=True))
-    for number, (ours, theirs) in enumerate((b, a) for a, b in pairs):
-        if NO_TIME in (ours, theirs):
+    """Whether a packet's distance from the picture's beginning changed by more than the result can express.
+
+    Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
+    """
+    latest = NO_TIME
+    for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
+        backwards = stream.kind != "video" and theirs <= latest
+        latest = max(latest, theirs)
+        if backwards or NO_TIME in (ours, theirs):
             continue
         moved = ours * match.time_base - timing.result - (theirs * stream.time_base - timing.source)
         if abs(moved) >= match.time_base:
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
     return None
+
+
+def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterator[tuple[int, int]]:
+    """(time in the source, time in the result) of each packet that both have."""
+    if stream.borderless:
+        yield from zip(stream.times[:1], match.times[:1], strict=False) if timing.start is None else ()
+    elif len(stream.times) >= len(match.times):
+        yield from zip(stream.times[_position(stream, match) or 0 :], match.times, strict=False)
+    else:
+        yield from zip(stream.times, match.times[_position(match, stream) or 0 :], strict=False)
 
 
 def _description_fault(stream: Contents, match: Contents, record: Record) -> str | None:

@@ -26,6 +26,18 @@ AnyPacket: TypeAlias = "Packet[Any]"
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
+# Decoders of this family hide errors without saying so, and how they do depends on the number of threads.
+SILENT_CODECS = {
+    "mpeg1video", "mpeg2video", "mpeg4", "mjpeg", "h261", "h263", "h263p", "flv1", "msmpeg4v1", "msmpeg4v2",
+    "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20",
+}  # fmt: skip
+
+
+def decoder_threads(codec: str, threads: int) -> int:
+    """How many threads may decode a codec, so that a damaged stream gives the same frames each time."""
+    return 1 if codec in SILENT_CODECS else threads
+
+
 def open_input(path: Path) -> InputContainer:
     """Open a media file for reading.
 

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import DamagedVideo, NotAVideo
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import is_banner
-from vidsr.media.container import VideoPacket, decode_in_order, decode_packet, demux, open_input
+from vidsr.media.container import VideoPacket, decode_in_order, decode_packet, decoder_threads, demux, open_input
 from vidsr.media.pixels import SourceFormat, copy_planes, empty_planes, source_format, to_planar
 from vidsr.media.probe import VideoInfo
 from vidsr.media.salvage import as_shown
@@ -144,7 +144,7 @@ def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, thread
     with open_input(info.path) as container:
         stream = container.streams[info.stream_index]
         stream.codec_context.thread_type = ThreadType.AUTO
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = decoder_threads(info.codec, threads)
         for packet in itertools.chain(_packets_from(info, container, stream, key), [None]):
             for frame in decode_packet(stream, packet):
                 index = wanted.get(frame.pts) if frame.pts is not None else None

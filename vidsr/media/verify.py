@@ -23,6 +23,7 @@ from vidsr.media.carried import (
     check_tags,
     lost_tags,
 )
+from vidsr.media.container import decoder_threads
 from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
@@ -117,7 +118,7 @@ def _verify(
 
 
 def _open(info: VideoInfo) -> Inventory:
-    return Inventory(info.path, info.stream_index, threads=1 if info.sequential else 0)
+    return Inventory(info.path, info.stream_index, threads=1 if info.sequential else decoder_threads(info.codec, 0))
 
 
 def _check_size(info: VideoInfo, made: VideoInfo, scale: int | None) -> Check:
@@ -142,7 +143,9 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
     ):
         yield _same(f"colour {name}", theirs, ours)
     yield _same("HDR metadata", info.hdr, made.hdr)
-    yield _same("sample aspect", info.sample_aspect, made.sample_aspect)
+    # containers and codecs keep it as a ratio of 16 or 32 bit numbers
+    close = abs(info.sample_aspect - made.sample_aspect) < info.sample_aspect / 10_000
+    yield _same("sample aspect", info.sample_aspect, info.sample_aspect if close else made.sample_aspect)
     if info.display_matrix is not None and record.holds_tag("rotation", str(info.rotation), info.stream_index):
         yield Check("rotation", True, f"{info.rotation} degrees, beside the result")
     else:
@@ -176,7 +179,7 @@ class _Walk:
         self._digest = hashlib.sha256()
         self._shift = Fraction(0)
         start = made.table.time(0)
-        self.timing = Timing(info.table.time(first), start)
+        self.timing = Timing(info.table.time(first), start, damaged=bool(info.sequential))
         if part:
             self.timing = replace(self.timing, start=info.table.time(first), end=info.table.time(stop))
 
@@ -275,11 +278,14 @@ class _Walk:
             yield self._check_user_data(record)
 
     def _check_end(self) -> Check:
-        """When the last frame ends; containers of frames without durations cannot say it."""
+        """When the last frame ends; some containers cannot say it, and of a damaged source it is a guess."""
         ours, theirs = self._made.table, self._info.table
         off = ours.time(len(ours)) - self._shift - theirs.time(len(theirs))
-        silent = any(name in self._made.container for name in ("mpegts", "avi"))
-        ok = silent or abs(off) <= max(ours.time_base, theirs.time_base)
+        ok = (
+            "mpegts" in self._made.container
+            or bool(self._info.sequential)
+            or abs(off) <= max(ours.time_base, theirs.time_base)
+        )
         return Check("end", ok, "same" if ok else f"the last frame ends {float(off) * 1000:+.3f} ms off")
 
 
