@@ -36,6 +36,8 @@ def test_a_steady_result_has_no_error_and_a_flickering_one_has() -> None:
     after = moved(before, 2)
     motion = Motion.between(before, after)
     steady = motion.warping_error(before, after)
+    unmoved = motion.warping_error(after, after)  # stands still while the truth moves
+    assert steady < 0.2 * unmoved
     brighter = np.clip(after.astype(int) + 12, 0, 255).astype(np.uint8)
     assert motion.warping_error(before, brighter) > steady + 0.5 * (12 / 255) ** 2
     assert motion.flow_error(before, after) < 0.02
