@@ -38,7 +38,7 @@ $(BIN)/python:
 $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing vidsr into .venv; the first time takes some minutes"
 	@$(PIP) torch
-	@$(PIP) -e .
+	@$(PIP) -e ".[openvino]"
 	@touch $@
 
 $(TEST): pyproject.toml constraints.txt $(BASE)
