@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -70,6 +70,7 @@ class Video:
     flying: int = 0
     computed: int = 0
     begun: dict[int, float] = field(default_factory=dict)
+    shown: Counter[int] = field(default_factory=Counter)
     failure: Failure | None = None
     tried: int = 0
 
@@ -185,6 +186,7 @@ class Schedule:
     def _prepare(self, video: Video) -> None:
         video.tried += 1
         video.failure, video.prepared, video.waiting, video.computed = None, None, 0, 0
+        video.shown.clear()
         record = video.record
         video.record = replace(
             record, state="running", attempts=record.attempts + 1, started=time.time(), finished=None,
@@ -240,7 +242,7 @@ class Schedule:
 
     def _listen(self) -> None:
         """Wait a moment for news of segments and tasks, and act on them."""
-        if self._pool:
+        if self._loaded is not None and (self._pool or not self._tasks):
             for event in self._pool.wait(TICK):
                 self._heed(event)
         if self._tasks:
@@ -250,11 +252,14 @@ class Schedule:
 
     def _heed(self, event: Event) -> None:
         video = next(v for v in self._open.values() if v.prepared and v.prepared.plan.info.path == event.job.info.path)
-        if event.frames:
-            video.computed += event.frames
-            self.computed_frames += event.frames
-            self._view.advance(event.frames)
-            self._metrics.frames(event.frames)
+        segment = event.job.segment
+        fresh = min(event.frames, segment.frames - video.shown[segment.number])  # one that begins again counts once
+        video.shown[segment.number] += fresh
+        self._view.advance(fresh)
+        if event.finished:
+            video.computed += segment.frames
+            self.computed_frames += segment.frames
+            self._metrics.frames(segment.frames)
         if event.error is not None:
             video.failure = video.failure or explain(event.error, event.crashed)
         if event.finished or event.error is not None:

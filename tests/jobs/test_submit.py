@@ -97,7 +97,8 @@ def test_a_folder_from_submit_to_report(head: Head, tmp_path: Path, nearest: Pat
     page = head.vidsr("jobs", "report", out).stdout.strip()
     assert "clip01" in Path(page).read_text()
     scraped = urllib.request.urlopen(head.metrics, timeout=10).read().decode()
-    assert "vidsr_frames" in scraped and "vidsr_stage_seconds" in scraped
+    for name in ("frames_total", "videos_total", "stage_seconds_bucket", "segments_in_flight", "waiting_segments"):
+        assert f"ray_vidsr_{name}" in scraped
 
 
 def test_the_exit_code_of_a_job_comes_back(head: Head, tmp_path: Path, nearest: Path) -> None:

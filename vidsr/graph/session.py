@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,7 +177,8 @@ class SegmentPool:
     @property
     def has_room(self) -> bool:
         """Whether another segment should be submitted now."""
-        return len(self._running) < self._session.parallel_segments
+        self._session.upscalers.look()
+        return bool(self._session.upscalers.handles) and len(self._running) < self._session.parallel_segments
 
     def submit(self, job: SegmentJob) -> None:
         """Start a segment."""
@@ -201,6 +203,9 @@ class SegmentPool:
     def wait(self, seconds: float) -> list[Event]:
         """The news that arrive within some seconds; at once when there are some."""
         self._call_back()
+        if not self._running:
+            time.sleep(seconds)  # the upscalers are starting
+            return []
         ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds, fetch_local=False)
         return [event for event in map(self._advance, ready) if event is not None]
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import ray
 from ray._private import state
+from ray.exceptions import RayError
 
-from vidsr.errors import DeviceError
+from vidsr import errors
+from vidsr.errors import DeviceError, VidsrError
 from vidsr.graph.stages import TRIES, UpscalerActor
 from vidsr.settings import ClusterSettings
 
 LOOK_SECONDS = 2.0
+START_SECONDS = 0.1
 # An actor that is away for so long does not come back by itself: its node is lost.
 LOST_SECONDS = 15.0
 
@@ -41,7 +44,7 @@ class UpscalerSpec:
 @dataclass
 class _Member:
     handle: Any
-    alive: bool = False
+    state: str = "PENDING"
     changed: float = 0.0
 
 
@@ -72,26 +75,32 @@ class Upscalers:
 
     @property
     def handles(self) -> Sequence[Any]:
-        """Those that work; before the first does, all that were started."""
-        working = [member.handle for member in self._members if member.alive]
-        return working or [member.handle for member in self._members]
+        """Those that work; none while all are starting.
+
+        Raises:
+            VidsrError: none can start; of the class and message with which the first ended.
+        """
+        if self._members and all(member.state == "DEAD" for member in self._members):
+            raise _reason(self._members[0].handle)
+        return [member.handle for member in self._members if member.state == "ALIVE"]
 
     @property
     def alive(self) -> int:
         """How many work."""
-        return sum(member.alive for member in self._members)
+        return sum(member.state == "ALIVE" for member in self._members)
 
     def look(self) -> None:
-        """See what became of each, and follow the cluster; at most every LOOK_SECONDS."""
+        """See what became of each, and follow the cluster; not more often than needed."""
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._looked < (LOOK_SECONDS if self.alive else START_SECONDS):
             return
         self._looked = now
         states = {actor: found["State"] for actor, found in state.actors().items()}
         for member in self._members:
-            alive = states.get(identity(member.handle)) == "ALIVE"
-            if alive != member.alive:
-                member.alive, member.changed = alive, now
+            found = states.get(identity(member.handle), "PENDING")
+            if (found == "ALIVE") != (member.state == "ALIVE"):
+                member.changed = now
+            member.state = found
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
@@ -103,7 +112,7 @@ class Upscalers:
         known = {identity(member.handle): member for member in self._members}
         away = [known.get(actor) for actor in wanted]
         return self.alive > 0 and any(
-            member is None or (not member.alive and now - member.changed > LOST_SECONDS) for member in away
+            member is None or (member.state != "ALIVE" and now - member.changed > LOST_SECONDS) for member in away
         )
 
     def close(self) -> None:
@@ -114,7 +123,9 @@ class Upscalers:
 
     def _shrink(self, now: float) -> None:
         surplus = len(self._members) - self._wanted()
-        for member in [m for m in self._members if not m.alive and now - m.changed > LOST_SECONDS][: max(surplus, 0)]:
+        for member in [m for m in self._members if m.state != "ALIVE" and now - m.changed > LOST_SECONDS][
+            : max(surplus, 0)
+        ]:
             ray.kill(member.handle)
             self._members.remove(member)
 
@@ -146,6 +157,19 @@ class Upscalers:
         for _ in range(missing):
             handle = make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity)
             self._members.append(_Member(handle, changed=now))
+
+
+def _reason(handle: Any) -> VidsrError:
+    """The error with which an actor's creation ended; Ray tells it as text alone."""
+    try:
+        ray.get(handle.describe.remote())
+    except RayError as error:
+        kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        known = getattr(errors, kind.rpartition(".")[2], None)
+        if isinstance(known, type) and issubclass(known, VidsrError):
+            return known(message)
+        return DeviceError(f"no upscaler can start ({kind}: {message}); see `vidsr doctor`")
+    return DeviceError("the upscalers ended; run the same command to go on")
 
 
 def identity(handle: Any) -> str:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vidsr.errors import DeviceError, UnknownModel
+from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.settings import ClusterSettings
+
+pytestmark = pytest.mark.timeout(900)  # a busy machine starts Ray's processes slowly
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session(ClusterSettings(actors=2)) as running:
+        yield running
+
+
+def test_what_keeps_upscalers_from_starting_is_said(session: Session, tmp_path: Path) -> None:
+    session.load(UpscalerSpec(str(tmp_path / "gone.safetensors"), 2, "cpu", "torch"))
+    pool = SegmentPool(session)
+    with pytest.raises(UnknownModel, match=r"gone\.safetensors"):  # noqa: PT012  (it takes a while until it is known)
+        while not pool.has_room:
+            pool.wait(0.1)
+
+
+def test_a_gpu_that_is_nowhere(session: Session, nearest: Path) -> None:
+    session.load(UpscalerSpec(str(nearest), 2, "cuda", "torch"))
+    with pytest.raises(DeviceError, match="vidsr doctor"):
+        _ = session.upscalers
+
+
+def test_so_many_as_asked_for(session: Session, nearest: Path) -> None:
+    session.load(UpscalerSpec(str(nearest), 2, "cpu", "torch"))
+    pool = SegmentPool(session)
+    assert not pool.has_room, "none has started yet"
+    while session.upscalers.alive < 2:
+        pool.wait(0.1)
+        session.upscalers.look()
+    assert pool.has_room
+    assert [work["computed"] for work in session.work()] == [0, 0]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jobs.records import VideoRecord
+from jobs.view import Figures, LineFolderView, TableFolderView
+
+GOOD = VideoRecord("in/a.mp4", "out/a.mp4", "done", frames=30, source_bytes=100)
+BAD = VideoRecord(
+    "in/b.mp4", "out/b.mp4", "failed", source_bytes=100, error_class="NotAVideo", error_message="no [x] it"
+)
+
+
+@pytest.mark.parametrize("kind", [LineFolderView, TableFolderView])
+def test_what_is_shown(kind: type[LineFolderView]) -> None:
+    text = io.StringIO()
+    live = kind is TableFolderView
+    view = kind(Console(file=text, width=120, highlight=False, force_terminal=live))
+    view.begin(5, 1, 400)
+    view.advance(30)
+    view.now(["c.mp4", "d.mp4"], 2)
+    view.end_video(GOOD)
+    view.end_video(BAD)
+    view.stop()
+    shown = text.getvalue()
+    for words in (
+        "5 videos, 1 of them done before",
+        "out/a.mp4: done, 30 frames",
+        "in/b.mp4: failed, NotAVideo: no [x] it",
+    ):
+        assert words in shown
+    if kind is TableFolderView:
+        assert "c.mp4" in shown and "3/5" in shown
+
+
+def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = Figures()
+    assert figures.left == "–"
+    figures.videos, figures.earlier, figures.total_bytes, figures.ended_bytes, figures.frames = 9, 2, 400, 100, 60
+    figures.ended.update(["done", "failed", "quarantined"])
+    monkeypatch.setattr("jobs.view.time.monotonic", lambda: figures.began + 20)
+    assert figures.row() == {"videos": "5/9", "failed": "2", "frames": "60", "fps": "3.00", "left": "0:01:00"}
