@@ -37,7 +37,8 @@ class VideoRecord:
         error_message: the last error in one line, "" without one.
         started: when the last attempt began, in seconds since 1970 UTC; None before the first.
         finished: when the last attempt ended, in seconds since 1970 UTC; None before that.
-        key: fingerprint of the input (size, time and a sample of its content), by which a replaced one is seen.
+        key: fingerprint of the input (size, time and a sample of its content) and of the settings, by which a replaced
+            input and other settings are seen.
         crashes: workers that died while they had this video.
         thumbnails: JPEG files of one frame, source then result, for the report; empty where there are none.
     """
@@ -86,9 +87,7 @@ class VideoRecord:
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingsError(f"not a video's record ({error}); delete it and run the job again") from error
         if record.state not in STATES:
-            raise SettingsError(
-                f"a video's record has no state {record.state!r}; use one of {', '.join(STATES)}"
-            )
+            raise SettingsError(f"a video's record has no state {record.state!r}; use one of {', '.join(STATES)}")
         return replace(record, thumbnails=tuple(record.thumbnails))
 
 
