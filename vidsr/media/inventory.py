@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import decode_packet, demux, open_input
+from vidsr.media.container import decode_in_order, decode_packet, decoder_threads, demux, open_input
 
 NO_TIME = -(2**63)
 _SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
@@ -81,25 +81,28 @@ def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
 
 
 class Inventory:
-    """Reads one file once: iterate over `frames()`, then `others` is complete.
+    """Reads one file: iterate over `frames()`, then `others` is complete.
 
     Args:
         path: the file.
         stream_index: which stream is the picture.
-        threads: of the decoder; 0 lets it choose. More than one makes chance decide what a damaged stream gives.
+        damaged: read the picture apart from the other streams and on one thread, as the frame table of a damaged
+            source is made: with more threads, or in one go, other frames may come out.
 
     Raises:
         InputError: as `open_input` says.
     """
 
-    def __init__(self, path: Path, stream_index: int, threads: int = 0) -> None:
+    def __init__(self, path: Path, stream_index: int, damaged: bool = False) -> None:
+        self._path, self._apart = path, damaged
         self._container = open_input(path)
         self._picture = self._container.streams.video[0]
         for stream in self._container.streams.video:
             if stream.index == stream_index:
                 self._picture = stream
         self._picture.codec_context.thread_type = "AUTO"
-        self._picture.codec_context.thread_count = threads
+        context = self._picture.codec_context
+        context.thread_count = decoder_threads(context.codec.canonical_name, 0)
         self.tags = dict(self._container.metadata)
         self.chapters = tuple(_chapter(c) for c in self._container.chapters())
         self.attachments = tuple(
@@ -121,16 +124,31 @@ class Inventory:
 
         Once `decoding` is set to False the rest of the file is read, and no more frames are given.
         """
+        if self._apart:
+            yield from self._frames_apart()
+            return
         for packet in demux(self._container, *self._container.streams):
             if packet.stream_index != self._picture.index:
-                if packet.stream_index in self.others:
-                    self.others[packet.stream_index].add(packet)
+                self._take(packet)
                 continue
             if begin is not None and packet.pts != begin:
                 continue
             begin = None
             yield from self._decoded(packet)
         yield from self._decoded(None)
+
+    def _frames_apart(self) -> Iterator[VideoFrame]:
+        for frame, _ in decode_in_order(self._path, self._picture.index):
+            if not self.decoding:
+                break
+            self.concealed += frame.is_corrupt
+            yield frame
+        for packet in demux(self._container, *(s for s in self._container.streams if s.index in self.others)):
+            self._take(packet)
+
+    def _take(self, packet: Packet[Any]) -> None:
+        if packet.stream_index in self.others:
+            self.others[packet.stream_index].add(packet)
 
     def _decoded(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
         for frame in decode_packet(self._picture, packet) if self.decoding else ():

@@ -23,7 +23,6 @@ from vidsr.media.carried import (
     check_tags,
     lost_tags,
 )
-from vidsr.media.container import decoder_threads
 from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
@@ -118,7 +117,7 @@ def _verify(
 
 
 def _open(info: VideoInfo) -> Inventory:
-    return Inventory(info.path, info.stream_index, threads=1 if info.sequential else decoder_threads(info.codec, 0))
+    return Inventory(info.path, info.stream_index, damaged=bool(info.sequential))
 
 
 def _check_size(info: VideoInfo, made: VideoInfo, scale: int | None) -> Check:
