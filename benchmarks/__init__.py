@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: how fast vidsr and its peers are on this machine, in one table."""

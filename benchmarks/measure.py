@@ -1,0 +1,225 @@
+"""What is measured: rows of the table, each the median of repeated runs in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import clips
+from benchmarks.peers import PeerMissing, make_peer
+from benchmarks.process import Usage, watch
+from benchmarks.quality import gain
+from vidsr.model.registry import TIERS, bundled_models
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FIRST_FRAME = ": upscaling"  # what `vidsr upscale` says when its first frames are written
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: what was measured.
+        lines: height of the input.
+        scale: 2 or 4; 1 where nothing is enlarged.
+        frames: of the clip.
+        fps: frames a second of the stage itself, or of the whole command with its start.
+        cpu: CPU seconds a frame, of the stage itself or of all processes of the command.
+        busy: share of all cores that was used.
+        peak_mb: most memory of all processes at one time, MiB.
+        first: seconds until the first frame was written, or None.
+        after: frames a second after the first ones were written, or None.
+        gain: PSNR of luma over the bicubic, dB, of roads coded at CRF 23, or None.
+        spread: fastest run over slowest run.
+        processes: CPU seconds of the command by the name of the process, of its first run.
+    """
+
+    name: str
+    lines: int
+    scale: int
+    frames: int
+    fps: float
+    cpu: float
+    busy: float
+    peak_mb: int
+    first: float | None = None
+    after: float | None = None
+    gain: float | None = None
+    spread: float = 1.0
+    processes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The row's name in the JSON."""
+        return f"{self.name} {self.lines}p {self.scale}x"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure.
+
+    Attributes:
+        folder: for clips and results.
+        repeats: of each row.
+        lines: heights of the input.
+        scales: 2, 4 or both.
+        seconds: CPU seconds that one run of a row should take, about.
+        most_frames: of one clip.
+        only: parts of names; empty is everything.
+        say: told what comes, and what is left out and why.
+    """
+
+    folder: Path
+    repeats: int
+    lines: tuple[int, ...]
+    scales: tuple[int, ...]
+    seconds: float
+    most_frames: int
+    only: tuple[str, ...]
+    say: Callable[[str], None]
+
+    def wants(self, name: str) -> bool:
+        """Whether a row is asked for."""
+        return not self.only or any(part in name for part in self.only)
+
+
+def table_rows(plan: Plan) -> Iterator[Row]:
+    """Stages, commands and peers, for each size and scale."""
+    models = {model.name: model for model in bundled_models()}
+    for lines in plan.lines:
+        for scale in plan.scales:
+            pixels = lines * lines * 16 // 9
+            tiers = [tier for tier in reversed(TIERS) if f"{tier}-{scale}x" in models]
+            writing = pixels * scale**2 * 5e-8  # CPU seconds of encoding a frame, about
+            macs = {tier: models[f"{tier}-{scale}x"].config.macs_per_pixel * pixels for tier in tiers}
+            yield from _stage_rows(plan, lines, scale, writing)
+            for tier in tiers:
+                yield from _tier_rows(plan, lines, scale, tier, macs[tier] / 60e9 + writing)
+            yield from _peer_rows(plan, lines, scale, tiers, macs, writing)
+
+
+def _stage_rows(plan: Plan, lines: int, scale: int, writing: float) -> Iterator[Row]:
+    if plan.wants("decode") and scale == plan.scales[0]:
+        yield _work_row(plan, "decode", lines, 1, "-", 0.005)
+    if plan.wants("encode"):
+        yield _work_row(plan, "encode", lines, scale, "-", writing)
+    if plan.wants("lanczos"):
+        yield _work_row(plan, "lanczos", lines, scale, "-", writing, _gain(plan, "lanczos", scale, ""))
+
+
+def _tier_rows(plan: Plan, lines: int, scale: int, tier: str, cost: float) -> Iterator[Row]:
+    quality = _gain(plan, "vidsr", scale, tier) if plan.wants(f"vidsr {tier}") else None
+    if plan.wants(f"model {tier}"):
+        yield _work_row(plan, "model", lines, scale, tier, cost)
+    if plan.wants(f"vidsr {tier}"):
+        frames = _frames(plan, cost)
+        source = clips.driving(plan.folder, lines, frames)
+        yield command_row(plan, f"vidsr {tier}", source, lines, scale, tier, frames, quality)
+
+
+def _peer_rows(
+    plan: Plan, lines: int, scale: int, tiers: Sequence[str], macs: dict[str, int], writing: float
+) -> Iterator[Row]:
+    kinds = {f"plain:{tier}": macs[tier] / 15e9 for tier in tiers}
+    kinds |= {"fsrcnn": lines**2 * 2e-6, "realesr": lines**2 * 5e-5}
+    for kind, cost in kinds.items():
+        name, _, tier = kind.partition(":")
+        label = f"plain loop {tier}" if tier else name
+        if not plan.wants(label):
+            continue
+        try:
+            make_peer(name, scale, tier)
+        except PeerMissing as missing:
+            plan.say(f"{label} is left out: {missing}")
+            continue
+        yield _work_row(plan, "peer", lines, scale, kind, cost + writing, _gain(plan, name, scale, tier), label)
+
+
+def _gain(plan: Plan, kind: str, scale: int, model: str) -> float | None:
+    """The gain in decibels; measured with few frames where the run is short."""
+    return gain(kind, scale, model, frames=6 if plan.repeats > 1 else 1)
+
+
+def _frames(plan: Plan, cost: float) -> int:
+    return max(2 * BATCH, min(plan.most_frames, int(plan.seconds / max(cost, 1e-3))) // BATCH * BATCH)
+
+
+def _work_row(
+    plan: Plan, kind: str, lines: int, scale: int, model: str, cost: float, gain: float | None = None, label: str = ""
+) -> Row:
+    frames = _frames(plan, cost)
+    source = clips.driving(plan.folder, lines, frames)
+    name = label or (kind if model == "-" else f"{kind} {model}")
+    plan.say(f"{name} {lines}p {scale}x, {frames} frames")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.work",
+        kind,
+        str(source),
+        str(plan.folder / "out.mp4"),
+        str(scale),
+        model,
+    ]
+    runs = [watch(command, REPOSITORY) for _ in range(plan.repeats)]
+    said = [json.loads(run.stdout.splitlines()[-1]) for run in runs]
+    fps = [s["frames"] / s["seconds"] for s in said]
+    cpu = [s["cpu_seconds"] / s["frames"] for s in said]
+    busy = [s["cpu_seconds"] / s["seconds"] / (os.cpu_count() or 1) for s in said]
+    return Row(name, lines, scale, frames, statistics.median(fps), statistics.median(cpu), statistics.median(busy),
+               _peak(runs), gain=gain, spread=max(fps) / min(fps))  # fmt: skip
+
+
+def command_row(
+    plan: Plan, name: str, source: Path, lines: int, scale: int, model: str, frames: int, gain: float | None = None
+) -> Row:
+    """`vidsr upscale` as a user starts it."""
+    plan.say(f"{name} {lines}p {scale}x, {frames} frames")
+    result = plan.folder / "whole.mp4"
+    command = [sys.executable, "-m", "vidsr", "upscale", str(source), "-o", str(result), "--overwrite",
+               "--scale", str(scale), "--model", model, "--codec", "libx264", "--json"]  # fmt: skip
+    runs = [watch(command, REPOSITORY, FIRST_FRAME) for _ in range(plan.repeats)]
+    fps = [frames / run.seconds for run in runs]
+    first = [run.first_seconds for run in runs if run.first_seconds is not None]
+    after = [(frames - BATCH) / (run.seconds - run.first_seconds) for run in runs if run.first_seconds is not None]
+    busy = [run.cpu_seconds / run.seconds / (os.cpu_count() or 1) for run in runs]
+    return Row(name, lines, scale, frames, statistics.median(fps),
+               statistics.median(run.cpu_seconds / frames for run in runs), statistics.median(busy), _peak(runs),
+               statistics.median(first) if first else None, statistics.median(after) if after else None,
+               gain, max(fps) / min(fps), {name: round(cpu, 2) for name, cpu in runs[0].by_process.items()})  # fmt: skip
+
+
+def _peak(runs: Sequence[Usage]) -> int:
+    return int(statistics.median(run.peak_bytes for run in runs)) >> 20
+
+
+def special_rows(plan: Plan, long_seconds: int, short_seconds: int) -> Iterator[Row]:
+    """The parked clip, and a long video against a short one."""
+    if plan.wants("parked"):
+        frames = plan.most_frames
+        for name, make in (("parked", clips.parked), ("driving", clips.driving)):
+            yield command_row(plan, name, make(plan.folder, plan.lines[0], frames), plan.lines[0], 2, "auto", frames)
+    if plan.wants("memory"):
+        for seconds in (short_seconds, long_seconds):
+            source = clips.endless(plan.folder, seconds)
+            yield command_row(plan, f"memory {seconds} s", source, 90, 2, "fast", seconds * 25)
+
+
+def start_seconds(plan: Plan) -> dict[str, float]:
+    """Seconds of `vidsr --help`, and of importing torch and av and starting a bare Ray."""
+    bare = ("import torch, av, ray, logging; ray.init(address='local', include_dashboard=False, "
+            "logging_level=logging.ERROR, log_to_driver=False)")  # fmt: skip
+    commands = {"help": [sys.executable, "-m", "vidsr", "--help"], "bare": [sys.executable, "-c", bare]}
+    times = {}
+    for name, command in commands.items():
+        if plan.wants("start"):
+            plan.say(f"start: {name}")
+            times[name] = statistics.median(watch(command, REPOSITORY).seconds for _ in range(plan.repeats))
+    return times

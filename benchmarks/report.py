@@ -1,0 +1,103 @@
+"""The table, the goals, the JSON that is kept, and what became slower since."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.machine import slug
+from benchmarks.measure import Row
+
+RESULTS = Path(__file__).parent / "results"
+REGRESSION = 0.10
+COLUMNS = ("fps", "CPU s/frame", "busy", "MiB", "first s", "fps after", "dB", "spread")
+
+
+def as_table(rows: Sequence[Row]) -> Table:
+    """The rows for people."""
+    table = Table("", *COLUMNS, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            row.key, f"{row.fps:.2f}", f"{row.cpu:.3f}", f"{row.busy:.0%}", str(row.peak_mb), _number(row.first, ".1f"),
+            _number(row.after, ".2f"), _number(row.gain, "+.2f"), f"{row.spread:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float, str]]:
+    """(figure, value, goal) of all that these rows tell."""
+    by_key = {row.key: row for row in rows}
+    found: list[tuple[str, float, str]] = []
+    for tier, least in (("fast", 8.0), ("balanced", 1.5)):
+        whole, plain = by_key.get(f"vidsr {tier} 540p 2x"), by_key.get(f"plain loop {tier} 540p 2x")
+        parts = [by_key.get(f"{part} 540p {scale}x") for part, scale in
+                 (("decode", 1), (f"model {tier}", 2), ("encode", 2))]  # fmt: skip
+        if whole and whole.after:
+            found.append((f"{tier}, 540p 2x, frames/s", whole.after, f">= {least}"))
+            if all(parts):
+                ideal = sum(part.cpu for part in parts if part) / (os.cpu_count() or 1)
+                found.append((f"{tier}, 540p 2x, wall over the stages' CPU time", 1 / whole.after / ideal, "<= 1.10"))
+            if plain:
+                found.append((f"{tier}, 540p 2x, against the plain loop", whole.after / plain.fps, ">= 2.5"))
+    names = {row.name: row for row in rows}
+    parked, driving = names.get("parked"), names.get("driving")
+    if parked and driving and parked.after and driving.after:
+        found.append(("parked against driving", parked.after / driving.after, ">= 5"))
+    memory = [row for row in rows if row.name.startswith("memory")]
+    if len(memory) == 2:
+        found.append(("memory, long against short", memory[1].peak_mb / memory[0].peak_mb, "<= 1.05"))
+    if "help" in start:
+        found.append(("vidsr --help, s", start["help"], "< 0.3"))
+    firsts = [row.first for row in rows if row.name == "vidsr fast" and row.first]
+    if "bare" in start and firsts:
+        found.append(("first frame over a bare start", min(firsts) / start["bare"], "< 1.5"))
+    return found
+
+
+def goals_table(found: Sequence[tuple[str, float, str]]) -> Table:
+    """The goals for people."""
+    table = Table("figure", "here", "goal", "", box=None, pad_edge=False)
+    for name, value, goal in found:
+        table.add_row(name, f"{value:.2f}", goal, "reached" if reached(value, goal) else "not reached")
+    return table
+
+
+def reached(value: float, goal: str) -> bool:
+    """Whether a value is what a goal such as ">= 8.0" asks for."""
+    relation, limit = goal.split()
+    return value >= float(limit) if relation.startswith(">") else value <= float(limit)
+
+
+def keep(rows: Sequence[Row], start: dict[str, float], machine: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write the result under the machine's and the commit's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{slug(machine['machine'])}-{machine['commit']}.json"
+    value = {**machine, "rows": {row.key: asdict(row) for row in rows}, "start": start}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.replace(path)
+    return path
+
+
+def slower(rows: Sequence[Row], machine: dict[str, Any], folder: Path = RESULTS) -> list[str]:
+    """What became slower by more than a tenth since the newest kept result of this machine."""
+    kept = sorted(folder.glob(f"{slug(machine['machine'])}-*.json"), key=lambda path: path.stat().st_mtime)
+    if not kept:
+        return []
+    old = json.loads(kept[-1].read_text())
+    return [
+        f"{row.key}: {row.fps:.2f} fps, {row.fps / before['fps'] - 1:.0%} since {old['commit']} "
+        f"(load then {old['load'][0]}, now {machine['load'][0]})"
+        for row in rows
+        if (before := old["rows"].get(row.key)) and row.fps < before["fps"] * (1 - REGRESSION)
+    ]

@@ -1,0 +1,146 @@
+"""One stage or one peer in a process of its own: `python -m benchmarks.work KIND SOURCE RESULT SCALE MODEL`.
+
+Prints JSON: frames, seconds that the stage itself took, and its CPU seconds. Starting and what feeds the stage are
+not counted, except for peers, which are whole loops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import click
+
+from vidsr.frames import FrameBatch
+from vidsr.media.decode import decode_range
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.settings import EncodeSettings
+
+BATCH = 4
+CRF = "17"  # of `vidsr upscale` for H.264, so that every row writes alike
+
+
+class Clock:
+    """Wall and CPU time of the parts between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu = 0.0
+
+    def start(self) -> None:
+        """Begin a part."""
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """End it."""
+        self.seconds += time.perf_counter() - self._wall
+        self.cpu += time.process_time() - self._cpu
+
+
+def _batches(info: VideoInfo) -> Iterator[FrameBatch]:
+    return decode_range(info, 0, len(info.table), BATCH)
+
+
+def decode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Decode all frames."""
+    clock, info = Clock(), probe(source)
+    clock.start()
+    frames = sum(len(batch) for batch in _batches(info))
+    clock.stop()
+    return frames, clock
+
+
+def compute(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Enlarge all frames but those of the first batch, which warms up."""
+    from vidsr.model.upscaler import Upscaler
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    clock, upscaler, frames = Clock(), Upscaler(model, "auto", scale, threads=threads), 0
+    for number, batch in enumerate(_batches(probe(source))):
+        if number:
+            clock.start()
+        upscaler.upscale(batch)
+        if number:
+            clock.stop()
+            frames += len(batch)
+    return frames, clock
+
+
+def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Encode all frames, enlarged by the bicubic, as `vidsr upscale` does."""
+    import torch
+
+    from vidsr.graph.stages import ENCODER_THREADS
+    from vidsr.media.encode import SegmentEncoder
+    from vidsr.model.resample import bicubic_upscale
+
+    def enlarge(plane: Any) -> Any:
+        return (
+            bicubic_upscale(torch.from_numpy(plane)[:, None].float(), scale)[:, 0].round().clamp(0, 255).byte().numpy()
+        )
+
+    clock, info = Clock(), probe(source)
+    size = (info.width * scale, info.height * scale)
+    with SegmentEncoder(result.with_suffix(".mkv"), info, *size, EncodeSettings("libx264"), ENCODER_THREADS) as encoder:
+        for batch in _batches(info):
+            large = batch.with_planes(tuple(enlarge(plane) for plane in batch.planes))
+            clock.start()
+            encoder.write(large)
+            clock.stop()
+        clock.start()
+        frames = encoder.close()
+        clock.stop()
+    return frames, clock
+
+
+def lanczos(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Decode, resize with swscale, encode."""
+    return _loop(source, result, lambda frame: frame.reformat(
+        frame.width * scale, frame.height * scale, format="yuv420p", interpolation="LANCZOS"))  # fmt: skip
+
+
+def peer(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Read, infer, write, one frame at a time, as the usual script does; `model` is KIND or KIND:MODEL."""
+    from benchmarks.peers import make_peer
+
+    kind, _, weights = model.partition(":")
+    enlarge = make_peer(kind, scale, weights)
+    return _loop(source, result, lambda frame: av.VideoFrame.from_ndarray(
+        enlarge(frame.to_ndarray(format="rgb24")), format="rgb24"))  # fmt: skip
+
+
+def _loop(source: Path, result: Path, change: Any) -> tuple[int, Clock]:
+    clock, frames, stream = Clock(), 0, None
+    clock.start()
+    with av.open(str(source)) as reader, av.open(str(result), "w") as writer:
+        for frame in reader.decode(video=0):
+            large = change(frame)
+            if stream is None:
+                stream = writer.add_stream("libx264", rate=25, options={"crf": CRF})
+                stream.width, stream.height, stream.pix_fmt = large.width, large.height, "yuv420p"
+            large.pts, large.time_base = frames, 1 / stream.codec_context.framerate
+            frames += 1
+            writer.mux(stream.encode(large))
+        if stream is not None:
+            writer.mux(stream.encode(None))
+    clock.stop()
+    return frames, clock
+
+
+WORK = {"decode": decode, "model": compute, "encode": encode, "lanczos": lanczos, "peer": peer}
+
+
+def main(arguments: list[str]) -> None:
+    """Do one piece of work and print what it took."""
+    kind, source, result, scale, model = arguments
+    frames, clock = WORK[kind](Path(source), Path(result), int(scale), model)
+    click.echo(json.dumps({"frames": frames, "seconds": clock.seconds, "cpu_seconds": clock.cpu}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
