@@ -157,16 +157,16 @@ class Leases:
             return True
 
     def _generations(self, name: str) -> dict[int, str]:
-        stem = f"{FOLDER}/{_key(name)}"
+        stem = f"{FOLDER}/{_key(name)}."
         found = {}
-        for entry in self._place.files(stem):
-            number = entry.name[len(stem) + 1 :].split(".")[0]
-            if number.isdecimal() and entry.name.endswith(".json"):
+        for entry in self._place.files(FOLDER):  # only of videos that are in work, so there are few
+            number, _, suffix = entry.name[len(stem) :].partition(".")
+            if entry.name.startswith(stem) and number.isdecimal() and suffix == "json":
                 found[int(number)] = entry.name
         return found
 
     def _file(self, name: str, generation: int) -> str:
-        return f"{FOLDER}/{_key(name)}/{generation}.json"
+        return f"{FOLDER}/{_key(name)}.{generation}.json"
 
 
 def _key(name: str) -> str:
