@@ -14,7 +14,7 @@ from tests.media.pipeline import upscale
 from vidsr.errors import InputEmpty, InputError, NotAVideo
 from vidsr.media.decode import decode_range
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.media.recover import lacks_index, recover
+from vidsr.media.recover import lacks_index, probe_or_recover, recover
 from vidsr.media.salvage import assess, fill_gaps
 from vidsr.media.verify import verify
 
@@ -161,7 +161,7 @@ def test_index_is_missing_and_the_stream_repeats_its_parameters(tmp_path: Path, 
     shutil.copy(whole, tmp_path / "elsewhere.bak")
     damaged = without_index(whole)
     assert lacks_index(damaged)
-    recovery = recover(damaged, tmp_path / "recovered.ts")
+    recovery = recover(damaged, tmp_path / ".recovered.mp4")
     assert recovery.frames == 60
     assert "30.000 frames per second" in recovery.sentences[1]
     shutil.move(tmp_path / "elsewhere.bak", tmp_path / "sound.mov")
@@ -172,6 +172,7 @@ def test_index_is_missing_and_the_stream_repeats_its_parameters(tmp_path: Path, 
 
 def _assert_same_pictures(info: VideoInfo, original: VideoInfo) -> None:
     assert not info.sequential
+    assert info.table.pts[0] == 0
     pairs = zip(decode_range(info, 0, 60, 60), decode_range(original, 0, 60, 60), strict=True)
     for ours, theirs in pairs:
         assert all((a == b).all() for a, b in zip(ours.planes, theirs.planes, strict=True))
@@ -181,21 +182,37 @@ def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> 
     neighbour = make_clip(tmp_path / "0001.mp4", FILMED)
     make_clip(tmp_path / "0003.mp4", replace(FILMED, width=320, height=192, frames=20))
     damaged = without_index(Path(shutil.copy(neighbour, tmp_path / "0002.mp4")))
-    recovery = recover(damaged, tmp_path / "recovered.ts")
+    recovery = recover(damaged, tmp_path / ".recovered.mp4")
     assert recovery.frames == 60
     assert "0001.mp4" in recovery.sentences[0]
     assert "25.000 frames per second" in recovery.sentences[1]
     _assert_same_pictures(probe(recovery.path), probe(neighbour))
     neighbour.unlink()
     with pytest.raises(NotAVideo, match="index is missing"):
-        recover(damaged, tmp_path / "again.ts")
-    assert not (tmp_path / "again.ts").exists()
+        recover(damaged, tmp_path / ".again.mp4")
+    assert not (tmp_path / ".again.mp4").exists()
+
+
+def test_probe_or_recover(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "0001.mp4", FILMED)
+    target = tmp_path / ".recovered.mp4"
+    info, said = probe_or_recover(whole, target)
+    assert (info.path, said, target.exists()) == (whole, (), False)
+    damaged = without_index(Path(shutil.copy(whole, tmp_path / "0002.mp4")))
+    info, said = probe_or_recover(damaged, target)
+    assert (info.path, info.frames, len(said)) == (target, 60, 3)
+    written = target.stat().st_mtime_ns
+    assert probe_or_recover(damaged, target) == (info, said)
+    assert target.stat().st_mtime_ns == written
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(NotAVideo):
+        probe_or_recover(tmp_path / "text.mp4", tmp_path / "no.mp4")
 
 
 def test_real_dashcam_without_its_index(shared_data: Path, tmp_path: Path) -> None:
     shutil.copy(shared_data / "video" / "thinkware-1080p-gps.mp4", tmp_path / "good.mp4")
     damaged = cut(without_index(Path(shutil.copy(tmp_path / "good.mp4", tmp_path / "bad.mp4"))), 0.5)
-    recovery = recover(damaged, tmp_path / "recovered.ts")
+    recovery = recover(damaged, tmp_path / ".recovered.mp4")
     assert 25 <= recovery.frames <= 35
     assert probe(recovery.path).frames == recovery.frames
 
@@ -210,7 +227,7 @@ def test_hopeless_file(tmp_path: Path, content: bytes) -> None:
         probe(path)
     assert str(path) in caught.value.message
     with pytest.raises(NotAVideo):
-        recover(path, tmp_path / "recovered.ts")
+        recover(path, tmp_path / ".recovered.mp4")
 
 
 def test_empty_file(tmp_path: Path) -> None:

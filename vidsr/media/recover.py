@@ -23,7 +23,8 @@ from av.packet import Packet
 from vidsr.errors import NotAVideo
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
-from vidsr.media.container import find_video, open_input
+from vidsr.media.container import demux, find_video, open_input
+from vidsr.media.probe import VideoInfo, probe
 
 START_CODE = b"\0\0\0\1"
 FALLBACK_RATE = Fraction(30)
@@ -78,7 +79,7 @@ def lacks_index(path: Path) -> bool:
 
 
 def recover(path: Path, target: Path) -> Recovery:
-    """Finds the frames of an MP4 or MOV file without its index and writes them as MPEG-TS.
+    """Finds the frames of an MP4 or MOV file without its index and writes them as MP4.
 
     Args:
         path: the damaged file.
@@ -105,6 +106,28 @@ def recover(path: Path, target: Path) -> Recovery:
     )
 
 
+def probe_or_recover(source: Path, target: Path, decode: bool = False) -> tuple[VideoInfo, tuple[str, ...]]:
+    """The source as `probe` reads it, and nothing more to say; or, without its index, what was recovered of it.
+
+    Args:
+        source: the file.
+        target: where to write recovered frames; a file of an earlier run is used again.
+        decode: as `probe` takes it.
+
+    Raises:
+        InputError: as `probe` and `recover` say.
+    """
+    try:
+        return probe(source, decode), ()
+    except NotAVideo:
+        if not lacks_index(source):
+            raise
+    notes = target.with_name(f"{target.name}.txt")
+    if not (target.exists() and notes.exists() and target.stat().st_mtime > source.stat().st_mtime):
+        notes.write_text("\n".join(recover(source, target).sentences), encoding="utf-8")
+    return probe(target, decode), tuple(notes.read_text(encoding="utf-8").splitlines())
+
+
 def _sentences(order: dict[int, int], model: _Model) -> tuple[str, ...]:
     return (
         f"the file's index is missing; {len(order)} frames were found without it, decoded by {model.origin}",
@@ -123,9 +146,14 @@ def _models(path: Path, content: mmap.mmap, media: list[Box]) -> Iterator[_Model
     yield from neighbours
 
 
+def _alike(each: Path, path: Path) -> bool:
+    """Whether a file may be of the same camera; hidden ones are our own."""
+    return each == path or (each.suffix.lower() == path.suffix.lower() and not each.name.startswith("."))
+
+
 def _neighbours(path: Path) -> Iterator[_Model]:
     """Sound videos of the same kind in the same folder, those with the nearest names first."""
-    names = sorted(each for each in path.parent.iterdir() if each.suffix.lower() == path.suffix.lower())
+    names = sorted(each for each in path.parent.iterdir() if _alike(each, path))
     place = names.index(path) if path in names else 0
     nearest = sorted(range(len(names)), key=lambda i: abs(i - place))
     for each in [names[i] for i in nearest if names[i] != path][:MOST_NEIGHBOURS]:
@@ -245,17 +273,30 @@ def _presentation_order(samples: list[list[Unit]], content: mmap.mmap, model: _M
 
 
 def _write(target: Path, content: mmap.mmap, samples: list[list[Unit]], order: dict[int, int], model: _Model) -> None:
-    """Writes the decodable samples at a constant rate."""
+    """Writes the decodable samples at a constant rate; by way of MPEG-TS, which takes them as they are."""
     decoded = sorted(order)
-    delay = max(place - order[number] for place, number in enumerate(decoded))
-    part = target.with_name(target.name + ".part")
-    with av.open(str(part), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
-        stream = out.add_mux_stream("hevc" if model.hevc else "h264", rate=model.rate)
-        for place, number in enumerate(decoded):
-            packet = _packet(content, samples[number], b"" if place else model.parameter_sets)
-            packet.stream = stream
-            packet.time_base = 1 / model.rate
-            packet.pts, packet.dts, packet.duration = order[number] + max(delay, 0), place, 1
-            packet.is_keyframe = place == 0
-            out.mux(packet)
-    part.replace(target)
+    delay = max(0, *(place - order[number] for place, number in enumerate(decoded)))
+    stream_file = target.with_name(f"{target.name}.stream.part")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with av.open(str(stream_file), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
+            stream = out.add_mux_stream("hevc" if model.hevc else "h264", rate=model.rate)
+            for place, number in enumerate(decoded):
+                packet = _packet(content, samples[number], b"" if place else model.parameter_sets)
+                packet.stream = stream
+                packet.time_base = 1 / model.rate
+                packet.pts, packet.dts, packet.duration = order[number] + delay, place, 1
+                packet.is_keyframe = place == 0
+                out.mux(packet)
+        with open_input(stream_file) as container, av.open(str(part), "w", format="mp4") as out:
+            source = find_video(container, stream_file)
+            copy = out.add_stream_from_template(source, opaque=True)
+            shift = round(delay / model.rate / (source.time_base or 1))
+            for coded in demux(container, source):
+                coded.stream = copy
+                coded.pts, coded.dts = (None if t is None else t - shift for t in (coded.pts, coded.dts))
+                out.mux(coded)
+        part.replace(target)
+    finally:
+        stream_file.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
