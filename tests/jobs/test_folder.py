@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jobs.storage import open_place
 from tests.jobs import runs
 from tests.jobs.conftest import RunningCluster, S3Server
-from tests.media.clips import Clip, make_clip
 from vidsr.errors import SomeFailed
-from vidsr.media.probe import probe
 
 pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
 
@@ -52,11 +49,8 @@ def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path,
     assert not list(out.rglob(".*.vidsr")) and not list((out / ".vidsr" / "leases").rglob("*.json"))
 
 
-def test_a_killed_job_goes_on_and_a_third_run_has_nothing_to_do(
-    cluster: RunningCluster, tmp_path: Path, nearest: Path
-) -> None:
+def test_a_killed_job_goes_on(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
     card, out = runs.make_card(tmp_path / "card", 2, frames=72), tmp_path / "out"
-    (card / "broken.mp4").write_text("no video")
     job = runs.start(card, out, nearest, "--address", cluster.address)
     wait_for(lambda: finished_segments(out) >= 3, job)
     job.kill()
@@ -64,16 +58,11 @@ def test_a_killed_job_goes_on_and_a_third_run_has_nothing_to_do(
     time.sleep(2)  # the cluster ends what the job had begun
     kept = sum(12 for note in out.rglob(".*.vidsr/0*.json"))
     assert kept >= 24
-    report = runs.end(runs.start(card, out, nearest, "--address", cluster.address), SomeFailed.exit_code)
+    report = runs.end(runs.start(card, out, nearest, "--address", cluster.address))
     assert report["computed_frames"] == 72 + 73 - kept
     assert report["done"] == 2
-    again = runs.end(runs.start(card, out, nearest, "--address", cluster.address), SomeFailed.exit_code)
-    assert (again["earlier"], again["failed"], again["computed_frames"]) == (2, 1, 0)
-    (card / "broken.mp4").unlink()
-    runs.make_card(card, 1, frames=20)  # clip00 is another video now
-    report = runs.end(runs.start(card, out, nearest, "--address", cluster.address, "--retry-failed"))
-    assert (report["videos"], report["earlier"], report["computed_frames"]) == (2, 1, 20)
-    runs.assert_is_enlarged(card / "day0" / "clip00.mp4", out / "day0" / "clip00.mkv")
+    for name in ("day0/clip00", "day1/clip01"):
+        runs.assert_is_enlarged(card / f"{name}.mp4", out / f"{name}.mkv")
 
 
 def test_two_jobs_on_one_output_share_the_work(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
@@ -105,37 +94,3 @@ def test_from_and_to_an_object_store_that_fails_sometimes(
         runs.assert_is_enlarged(path, tmp_path / name)
         assert f"out/{name}.vidsr.json" in names
     assert not [name for name in names if "/segments/" in name or "/leases/" in name]
-    assert runs.end(runs.start(f"{bucket}/card", f"{bucket}/out", nearest, *words))["earlier"] == 3
-
-
-def test_one_machine_needs_no_cluster(tmp_path: Path, nearest: Path) -> None:
-    card = runs.make_card(tmp_path / "card", 2, frames=12)
-    report = runs.end(runs.start(card, tmp_path / "out", nearest))
-    assert report["done"] == 2
-    foreign = tmp_path / "other"
-    (foreign / "day0").mkdir(parents=True)
-    (foreign / "day0" / "clip00.mkv").write_text("mine")
-    report = runs.end(runs.start(card, foreign, nearest), SomeFailed.exit_code)
-    assert "OutputExists" in str(report["failures"])
-    assert (foreign / "day0" / "clip00.mkv").read_text() == "mine"
-    changed = runs.start(card, tmp_path / "out", nearest, "--crf", 3)
-    assert changed.wait(60) == 2 and "--overwrite" in changed.communicate()[1]
-
-
-def test_loop_recordings_are_joined(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
-    card, out = tmp_path / "card", tmp_path / "out"
-    card.mkdir()
-    shape = Clip(width=64, height=48, frames=25, options={"g": "12"}, sound=("aac",))
-    for name in ("NO20260101-120000-000001F", "NO20260101-120003-000002F", "NO20260101-120000-000001B"):
-        make_clip(card / f"{name}.mp4", shape)
-    words = ("--address", cluster.address, "--actors", 1, "--join")
-    report = runs.end(runs.start(card, out, nearest, *words))
-    assert report["joined"] == ["NO20260101-120000-000001F_joined.mkv"]
-    joined = out / report["joined"][0]
-    pair = [runs.luma(out / f"NO20260101-12000{n}-00000{k}F.mkv") for n, k in ((0, 1), (3, 2))]
-    assert np.array_equal(runs.luma(joined), np.concatenate(pair))
-    table = probe(joined).table
-    assert float(table.time(25) - table.time(0)) == pytest.approx(3, abs=0.002), "two seconds are missing between them"
-    before = joined.stat().st_mtime_ns
-    assert runs.end(runs.start(card, out, nearest, *words))["joined"] == report["joined"]
-    assert joined.stat().st_mtime_ns == before, "done once"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 from rich.console import Console
@@ -22,9 +23,11 @@ from jobs.tasks import Prepared, prepare_video
 from jobs.travel import Travel
 from jobs.view import LineFolderView
 from tests.jobs import runs
-from vidsr.errors import Interrupted
+from tests.media.clips import Clip, make_clip
+from vidsr.errors import Interrupted, SettingsError
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES
+from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
@@ -54,11 +57,12 @@ class Watch(LineFolderView):
             self._stop_event.set()
 
 
-def run(card: Path, model: Path, session: Session, after: int = 10**6, **options: Any) -> JobSummary:
+def run(
+    card: Path, model: Path, session: Session, after: int = 10**6, crf: int | None = None, **options: Any
+) -> JobSummary:
     stop = threading.Event()
-    settings = UpscaleSettings(
-        model=str(model), device="cpu", encode=EncodeSettings(codec="ffv1", container="mkv"), segment_seconds=0.4
-    )
+    encode = EncodeSettings(codec="ffv1", container="mkv", crf=crf)
+    settings = UpscaleSettings(model=str(model), device="cpu", encode=encode, segment_seconds=0.4)
     cache = NodeCache(card.parent / "cache", 1 << 30)
     return run_folder(card, None, settings, session, FolderOptions(cache=cache, **options), Watch(stop, after), stop)
 
@@ -123,3 +127,38 @@ def test_room_on_disk_bounds_what_is_begun(
     run_folder(card, None, settings, session, FolderOptions(), Counting(stop, 10**6), stop)
     assert most == 1
     assert {r.state for r in runs.records(tmp_path / "card_2x").values()} == {"done"}
+
+
+def test_what_others_made_and_what_other_settings_made(session: Session, tmp_path: Path, nearest: Path) -> None:
+    card, out = runs.make_card(tmp_path / "card", 2, frames=12), tmp_path / "card_2x"
+    (out / "day0").mkdir(parents=True)
+    (out / "day0" / "clip00.mkv").write_text("mine")
+    (card / "broken.mp4").write_text("no video")
+    summary = run(card, nearest, session)
+    assert (summary.done, summary.failed) == (1, 2)
+    assert "OutputExists" in summary.failures[str(card / "day0" / "clip00.mp4")]
+    assert run(card, nearest, session, retry_failed=True).failed == 2
+    assert (out / "day0" / "clip00.mkv").read_text() == "mine"
+    with pytest.raises(SettingsError, match="--overwrite"):
+        run(card, nearest, session, crf=3)
+    (card / "broken.mp4").write_bytes((card / "day1" / "clip01.mp4").read_bytes())
+    summary = run(card, nearest, session, overwrite=True, retry_failed=True)
+    assert (summary.done, summary.earlier, summary.computed_frames) == (3, 1, 12 + 13)
+
+
+def test_loop_recordings_are_joined(session: Session, tmp_path: Path, nearest: Path) -> None:
+    card, out = tmp_path / "card", tmp_path / "card_2x"
+    card.mkdir()
+    shape = Clip(width=64, height=48, frames=25, options={"g": "12"}, sound=("aac",))
+    for name in ("NO20260101-120000-000001F", "NO20260101-120003-000002F", "NO20260101-120000-000001B"):
+        make_clip(card / f"{name}.mp4", shape)
+    summary = run(card, nearest, session, join=True)
+    assert summary.joined == ["NO20260101-120000-000001F_joined.mkv"]
+    joined = out / summary.joined[0]
+    pair = [runs.luma(out / f"NO20260101-12000{n}-00000{k}F.mkv") for n, k in ((0, 1), (3, 2))]
+    assert np.array_equal(runs.luma(joined), np.concatenate(pair))
+    table = probe(joined).table
+    assert float(table.time(25) - table.time(0)) == pytest.approx(3, abs=0.002), "two seconds are missing between them"
+    before = joined.stat().st_mtime_ns
+    assert run(card, nearest, session, join=True).joined == summary.joined
+    assert joined.stat().st_mtime_ns == before, "done once"
