@@ -1,9 +1,10 @@
 """Coded training pairs: photographs become short moving clips, pass a camera's optics, sensor and processing, are
 reduced, and are coded with real x264 or x265; the decoded luma is the input and the clean frame's luma the target.
 
-Milder than Real-ESRGAN's second-order degradation: most clips are only reduced and coded ("mild"), the rest pass the
-whole chain. Whole clips are coded once into a bank of pairs, which `python -m training.degrade --bank FILE` writes and
-a background process renews during training. Every clip depends on (seed, number) alone.
+Milder than Real-ESRGAN's second-order degradation: most clips are only reduced and coded ("mild"), most of those
+after having been recorded, so that the target is itself footage; the rest pass the whole chain. Whole clips are coded
+once into a bank of pairs, which `python -m training.degrade --bank FILE` writes and a background process renews during
+training. Every clip depends on (seed, number) alone.
 """
 
 from __future__ import annotations
@@ -58,15 +59,15 @@ class Degradation:
     largest: tuple[int, int] = (320, 448)
     speed: float = 12.0
     turning: float = 0.3
-    mild: float = 0.8
-    recorded: float = 0.6
+    mild: float = 0.9
+    recorded: float = 0.7
     motion_blur: float = 0.3
     lens_blur: float = 0.4
     low_light: float = 0.25
     noise: float = 0.6
     sharpening: float = 0.4
-    crf: tuple[int, int] = (18, 32)
-    h265: float = 0.1
+    crf: tuple[int, int] = (20, 30)
+    h265: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ def draw_codec(random: np.random.Generator, degradation: Degradation) -> tuple[s
     crf = int(random.integers(degradation.crf[0], degradation.crf[1] + 1))
     preset = str(random.choice(["veryfast", "fast", "medium", "medium"]))
     if random.random() < degradation.h265:
-        quiet = "log-level=none:pools=none:frame-threads=1"
+        # Frames smaller than x265's coding tree units, 64 pixels by default, corrupt its heap.
+        quiet = "log-level=none:pools=none:frame-threads=1:ctu=32"
         return "libx265", {"crf": str(crf + 4), "preset": "veryfast", "x265-params": quiet}
     return "libx264", {"crf": str(crf), "preset": preset}
 

@@ -44,14 +44,14 @@ def test_any_field_is_overridden() -> None:
         "stages.0.rate": 1e-4,
         "stages.1.losses.frequency": 0.5,
         "stages.2.discriminator.kind": "vgg19",
-        "degradation.crf": [20, 30],
+        "degradation.crf": [21, 31],
         "start": "some file",
         "generator.branches": False,
     }
     made = override(preset("fast-2x"), [f"{k}={str(v).lower() if v is False else v}" for k, v in changes.items()])
     assert made.batch == 8 and made.generator.blocks == 4 and made.start == "some file"
     assert made.stages[0].rate == 1e-4 and made.stages[1].losses["frequency"] == 0.5
-    assert made.degradation.crf == (20, 30) and made.stages[2].discriminator.kind == "vgg19"
+    assert made.degradation.crf == (21, 31) and made.stages[2].discriminator.kind == "vgg19"
     expected = set(changes) - {"degradation.crf"} | {"degradation.crf.0", "degradation.crf.1"}
     assert set(differences(to_json(preset("fast-2x")), to_json(made))) == expected
 
