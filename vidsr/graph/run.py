@@ -28,7 +28,8 @@ from vidsr.media.encoders import check_encoder, choose_codec
 from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
-from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.probe import VideoInfo
+from vidsr.media.recover import probe_or_recover, remove_recovered
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import VerifyReport, verify
@@ -76,7 +77,8 @@ class VideoPlan:
     """A video that is ready to be computed.
 
     Attributes:
-        info: the source.
+        source: the file that was given.
+        info: the source as it is read: `source`, or what was recovered of it.
         result: the final name.
         settings: with scale, codec and model chosen.
         model: the weights.
@@ -89,6 +91,7 @@ class VideoPlan:
         disk_bytes: estimated room needed while working.
     """
 
+    source: Path
     info: VideoInfo
     result: Path
     settings: UpscaleSettings
@@ -153,7 +156,7 @@ class Outcome:
         """The outcome as `--json` prints it."""
         plan = self.plan
         return {
-            "source": str(plan.info.path),
+            "source": str(plan.source),
             "result": str(plan.result),
             "frames": plan.frames,
             "width": plan.width,
@@ -194,8 +197,11 @@ def prepare(
     if settings.gpx and importlib.util.find_spec("gpxpy") is None:
         raise SettingsError("--gpx needs gpxpy; run `pip install vidsr[gpx]`")
     check_result(source, default_result(source, out, settings), overwrite)
-    info = probe(source, decode)
+    stand_in = default_result(source, out, settings)
+    info, recovered = probe_or_recover(source, stand_in.with_name(f".{stand_in.name}.recovered.mp4"), decode)
     damage = assess(info)
+    if recovered:
+        damage = Damage(damage.gaps if damage else (), (*recovered, *(damage.sentences if damage else ())))
     if settings.fill_gaps:
         info = fill_gaps(info)
     scale, width, height = choose_size(info, settings)
@@ -216,7 +222,19 @@ def prepare(
     output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     plan = VideoPlan(
-        info, result, settings, model, width, height, span, segments, ledger, damage, output, 2 * output + (16 << 20)
+        source,
+        info,
+        result,
+        settings,
+        model,
+        width,
+        height,
+        span,
+        segments,
+        ledger,
+        damage,
+        output,
+        2 * output + (16 << 20),
     )
     _check_disk(plan)
     return plan
@@ -307,7 +325,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
     started = time.time()
     missing = open_ledger(plan, progress)
     frames = sum(segment.frames for segment in missing)
-    progress.begin(plan.info.path, plan.frames, plan.frames - frames)
+    progress.begin(plan.source, plan.frames, plan.frames - frames)
     if missing:
         progress.stage("starting")
         session.load(plan.upscaler)
@@ -400,7 +418,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
     salvaged = plan.damage.sentences if plan.damage else ()
     outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
     write_record(
-        info.path,
+        plan.source,
         result,
         model=model,
         settings=asdict(plan.settings),
@@ -411,5 +429,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         salvaged=outcome.salvaged,
     )
     plan.ledger.remove()
+    if info.path != plan.source:
+        remove_recovered(info.path)
     progress.stage("done")
     return outcome

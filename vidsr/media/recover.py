@@ -122,10 +122,20 @@ def probe_or_recover(source: Path, target: Path, decode: bool = False) -> tuple[
     except NotAVideo:
         if not lacks_index(source):
             raise
-    notes = target.with_name(f"{target.name}.txt")
+    notes = _notes(target)
     if not (target.exists() and notes.exists() and target.stat().st_mtime > source.stat().st_mtime):
         notes.write_text("\n".join(recover(source, target).sentences), encoding="utf-8")
     return probe(target, decode), tuple(notes.read_text(encoding="utf-8").splitlines())
+
+
+def _notes(target: Path) -> Path:
+    return target.with_name(f"{target.name}.txt")
+
+
+def remove_recovered(target: Path) -> None:
+    """Removes what `probe_or_recover` wrote, once it is not needed any more."""
+    target.unlink(missing_ok=True)
+    _notes(target).unlink(missing_ok=True)
 
 
 def _sentences(order: dict[int, int], model: _Model) -> tuple[str, ...]:
