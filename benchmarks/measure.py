@@ -193,7 +193,11 @@ def command_row(
     return Row(name, lines, scale, frames, statistics.median(fps),
                statistics.median(run.cpu_seconds / frames for run in runs), statistics.median(busy), _peak(runs),
                statistics.median(first) if first else None, statistics.median(after) if after else None,
-               gain, max(fps) / min(fps), {name: round(cpu, 2) for name, cpu in runs[0].by_process.items()})  # fmt: skip
+               gain, max(fps) / min(fps), _rounded(runs[0].by_process))  # fmt: skip
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in values.items()}
 
 
 def _peak(runs: Sequence[Usage]) -> int:

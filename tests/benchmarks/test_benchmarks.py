@@ -1,0 +1,97 @@
+"""The benchmark command runs, and its arithmetic is right."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.__main__ import main
+from benchmarks.clips import parked
+from benchmarks.measure import Row
+from benchmarks.peers import PeerMissing, make_peer
+from benchmarks.process import CommandFailed, watch
+from benchmarks.report import goals, keep, reached, slower
+from training.footage import read_planes
+
+MACHINE = {"machine": "A CPU, 2 cores", "commit": "abc", "load": [0.1, 0.1, 0.1]}
+
+
+def row(name: str, fps: float, lines: int = 540, scale: int = 2, **more: float | int) -> Row:
+    values = {"frames": 10, "cpu": 0.1, "busy": 1.0, "peak_mb": 100, **more}
+    return Row(name, lines, scale, fps=fps, **values)  # type: ignore[arg-type]
+
+
+def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "lanczos"])
+    assert result.exit_code == 0, result.output
+    assert "decode 96p 1x" in result.stdout and "lanczos 96p 2x" in result.stdout
+    kept = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert kept["rows"]["decode 96p 1x"]["fps"] > 0
+    assert {"machine", "versions", "commit", "load"} <= kept.keys()
+
+
+@pytest.mark.slow
+def test_every_row_of_a_quick_run(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--quick", "--results", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    kept = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert {"vidsr fast 96p 2x", "model fast 96p 2x", "plain loop fast 96p 2x", "parked 96p 2x"} <= kept["rows"].keys()
+    assert kept["rows"]["vidsr fast 96p 2x"]["first"] > 0
+
+
+def test_the_whole_tree_is_watched() -> None:
+    child = "import time\nwhile time.process_time() < 0.4: pass"
+    start = f"subprocess.run([sys.executable, '-c', {child!r}])"
+    parent = f"import subprocess, sys; print('said'); sys.stderr.write('begun\\n'); {start}"
+    usage = watch([sys.executable, "-c", parent], Path.cwd(), "begun")
+    assert usage.stdout == "said\n"
+    assert usage.first_seconds is not None and 0 < usage.first_seconds < usage.seconds
+    assert usage.cpu_seconds > 0.2 and usage.peak_bytes > 1 << 20
+    with pytest.raises(CommandFailed, match="exited with 3"):
+        watch([sys.executable, "-c", "raise SystemExit(3)"], Path.cwd())
+
+
+def test_a_regression_is_reported(tmp_path: Path) -> None:
+    keep([row("decode", 100.0), row("encode", 10.0)], {}, MACHINE, tmp_path)
+    now = [row("decode", 95.0), row("encode", 8.5), row("new", 1.0)]
+    (worse,) = slower(now, {**MACHINE, "commit": "def"}, tmp_path)
+    assert worse.startswith("encode 540p 2x: 8.50 fps, -15%")
+    assert slower(now, {**MACHINE, "machine": "another"}, tmp_path) == []
+
+
+def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    rows = [
+        row("decode", 100.0, scale=1, cpu=0.02), row("model fast", 10.0, cpu=0.1), row("encode", 20.0, cpu=0.08),
+        row("vidsr fast", 5.0, after=9.0, first=6.0), row("plain loop fast", 3.0),
+        row("parked", 4.0, after=12.0), row("driving", 1.0, after=2.0),
+        row("memory 30 s", 1.0, peak_mb=200), row("memory 600 s", 1.0, peak_mb=202),
+    ]  # fmt: skip
+    found = {name: value for name, value, _ in goals(rows, {"help": 0.2, "bare": 5.0})}
+    assert found == pytest.approx(
+        {
+            "fast, 540p 2x, frames/s": 9.0,
+            "fast, 540p 2x, wall over the stages' CPU time": (1 / 9) / 0.1,
+            "fast, 540p 2x, against the plain loop": 3.0,
+            "parked against driving": 6.0,
+            "memory, long against short": 1.01,
+            "vidsr --help, s": 0.2,
+            "first frame over a bare start": 1.2,
+        }
+    )
+    assert reached(9.0, ">= 8.0") and not reached(7.9, ">= 8.0") and reached(1.0, "<= 1.05")
+
+
+def test_in_a_parked_clip_only_the_clock_changes(tmp_path: Path) -> None:
+    frames = list(read_planes(parked(tmp_path, 96, 27)))
+    assert (frames[0][0] == frames[24][0]).all()
+    changed = frames[24][0] != frames[25][0]
+    assert 0 < changed.sum() < 0.05 * changed.size
+
+
+def test_a_peer_that_is_not_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PeerMissing, match="ncnn is not installed"):
+        make_peer("realesr", 2, "")
