@@ -21,6 +21,9 @@ import vidsr
 from vidsr.errors import ClusterError, Interrupted
 
 AGAIN_SECONDS = 2.0
+# What a head says that has just been started, and how long it may say so.
+STARTING = "No available agent"
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,23 @@ def submit(client: JobSubmissionClient, submission: Submission) -> str:
     Raises:
         ClusterError: the cluster refuses it.
     """
-    return str(
-        _ask(
-            client.submit_job,
-            entrypoint=submission.entrypoint,
-            runtime_env=submission.runtime_env,
-            entrypoint_num_cpus=0,  # it only schedules, and a head node may have no CPUs for work
-            metadata={"vidsr": vidsr.__version__},
-        )
+    limit = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return str(_submit(client, submission))
+        except ClusterError as error:
+            if STARTING not in str(error) or time.monotonic() > limit:
+                raise
+            time.sleep(AGAIN_SECONDS)
+
+
+def _submit(client: JobSubmissionClient, submission: Submission) -> Any:
+    return _ask(
+        client.submit_job,
+        entrypoint=submission.entrypoint,
+        runtime_env=submission.runtime_env,
+        entrypoint_num_cpus=0,  # it only schedules, and a head node may have no CPUs for work
+        metadata={"vidsr": vidsr.__version__},
     )
 
 
