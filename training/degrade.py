@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -209,16 +210,16 @@ def code(frames: Sequence[Pixels], codec: str, options: dict[str, str]) -> list[
 
     memory = io.BytesIO()
     with av.open(memory, "w", format="matroska") as out:
-        stream = out.add_stream(codec, rate=Fraction(25), options=options)
+        stream: Any = out.add_stream(codec, rate=Fraction(25), options=options)
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
         stream.codec_context.thread_count = 1
         for frame in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="yuv420p")))
         out.mux(stream.encode())
     memory.seek(0)
-    with av.open(memory) as back:
+    with av.open(memory, "r") as back:
         back.streams.video[0].thread_count = 1
-        return [frame.to_ndarray(format="yuv420p") for frame in back.decode(video=0)]
+        return [np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in back.decode(video=0)]
 
 
 def draw_codec(random: np.random.Generator, degradation: Degradation) -> tuple[str, dict[str, str]]:

@@ -115,6 +115,7 @@ def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame,
     """
     with open_input(path) as container:
         stream = container.streams[stream_index]
+        assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1
         rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
         for packet in itertools.chain(demux(container, stream), [None]):

@@ -143,6 +143,7 @@ def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, thread
     due = first
     with open_input(info.path) as container:
         stream = container.streams[info.stream_index]
+        assert isinstance(stream, VideoStream)
         stream.codec_context.thread_type = ThreadType.AUTO
         stream.codec_context.thread_count = decoder_threads(info.codec, threads)
         for packet in itertools.chain(_packets_from(info, container, stream, key), [None]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def open_clip(path: Path) -> Clip:
                 raise NoPicture(f"{path} has no picture; name a video")
             stream = container.streams.video[0]
             frame = next(container.decode(stream))
-            duration = stream.duration * stream.time_base if stream.duration else None
+            duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             return Clip(
                 path=path,
                 codec=stream.codec_context.name,
@@ -135,7 +136,7 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if start > 0:
-            container.seek(int((clip.begin + start) / stream.time_base), stream=stream)
+            container.seek(int((clip.begin + start) / Fraction(stream.time_base or 1)), stream=stream)
         shown: tuple[float, Any] | None = None
         for frame in container.decode(stream):
             if frame.time is None:

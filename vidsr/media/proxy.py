@@ -108,7 +108,7 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
     with av.open(str(clip.path)) as source, av.open(str(path), "w", format="mp4") as target:
         stream = source.streams.video[0]
         copied = target.add_stream_from_template(stream)
-        shift = round((clip.begin + first) / stream.time_base)
+        shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
         for packet in source.demux(stream):
             if packet.size == 0 or packet.dts is None or packet.pts is None:
                 continue
