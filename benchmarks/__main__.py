@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -39,7 +40,10 @@ def main(
     console.print(f"{machine['machine']}; {machine['system']}; {machine['commit']}; load {machine['load']}")
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(Path(folder), repeats, lines, scale, seconds, frames, only, lambda line: stderr.print(line))
-        rows: list[Row] = [*table_rows(plan), *special_rows(plan, *((4, 2) if quick else (600, 30)))]
+        rows: list[Row] = []
+        for row in itertools.chain(table_rows(plan), special_rows(plan, *((4, 2) if quick else (600, 30)))):
+            stderr.print(f"{row.key}: {row.fps:.2f} fps, {row.cpu:.3f} CPU s/frame")
+            rows.append(row)
         start = start_seconds(plan)
     console.print(as_table(rows))
     console.print(goals_table(goals(rows, start)))

@@ -106,8 +106,8 @@ class _Tree:
         for process in processes:
             try:
                 times, key = process.cpu_times(), (process.pid, process.create_time())
-                self.cpu[key] = float(times.user + times.system)
                 self._names[key] = _name(process)
+                self.cpu[key] = float(times.user + times.system)
                 if self._samples % MEMORY_EVERY == 0:
                     memory += int(process.memory_full_info().pss)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
