@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from jobs.storage import Entry, Place
 from vidsr.errors import InputMissing, NoVideos
 from vidsr.graph.plan import content_sample
+from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES
 from vidsr.settings import UpscaleSettings
 
@@ -90,14 +91,18 @@ def _below(inputs: Place, output: Place) -> str:
 
 def result_names(names: Iterable[str], settings: UpscaleSettings) -> dict[str, str]:
     """The result's name below the output root for each source: the same, with another suffix where `--container`
-    asks for one. Two sources that would share a name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
+    asks for one or the source's container cannot be written (AVI becomes Matroska). Two sources that would share a
+    name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
     container = settings.encode.container
-    names = list(names)
-    if container in ("auto", "same"):
-        return {name: name for name in names}
-    wanted = {name: str(PurePosixPath(name).with_suffix(f".{container}")) for name in names}
+    suffixes = {}
+    for name in names:
+        own = PurePosixPath(name).suffix
+        writable = own.lower().lstrip(".") in FORMATS
+        keep = container == "same" or (container == "auto" and writable)
+        suffixes[name] = own if keep else ".mkv" if container == "auto" else f".{container}"
+    wanted = {name: str(PurePosixPath(name).with_suffix(suffix)) for name, suffix in suffixes.items()}
     shared = Counter(wanted.values())
-    return {name: result if shared[result] == 1 else f"{name}.{container}" for name, result in wanted.items()}
+    return {name: result if shared[result] == 1 else f"{name}{suffixes[name]}" for name, result in wanted.items()}
 
 
 def fingerprint(inputs: Place, entry: Entry) -> str:
