@@ -40,8 +40,8 @@ class SleepingUpscaler:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def upscale(self, batch: FrameBatch, size: tuple[int, int] | None) -> FrameBatch:
-        """Enlarge a batch; `size` is not needed at this scale."""
+    def upscale(self, batch: FrameBatch, *words: Any) -> FrameBatch:
+        """Enlarge a batch; `words` are what a real one would also look at."""
         time.sleep(self._seconds * len(batch))
         return batch.with_planes(tuple(plane.repeat(2, 1).repeat(2, 2) for plane in batch.planes))
 
