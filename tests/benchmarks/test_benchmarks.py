@@ -24,7 +24,9 @@ def row(name: str, fps: float, lines: int = 540, scale: int = 2, **more: float |
 
 
 def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "lanczos"])
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(
+        main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "lanczos"]
+    )
     assert result.exit_code == 0, result.output
     assert "decode 96p 1x" in result.stdout and "lanczos 96p 2x" in result.stdout
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
@@ -34,7 +36,7 @@ def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_row_of_a_quick_run(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["--quick", "--results", str(tmp_path)])
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["--quick", "--results", str(tmp_path)])
     assert result.exit_code == 0, result.output
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert {"vidsr fast 96p 2x", "model fast 96p 2x", "plain loop fast 96p 2x", "parked 96p 2x"} <= kept["rows"].keys()

@@ -92,7 +92,8 @@ def test_a_killed_run_goes_on_where_it_stopped(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     started = psutil.Process(process.pid)
     wait_for_segment(tmp_path / ".killed.mp4.vidsr", process)
-    helpers = started.children(recursive=True)
+    # Ray's agents try to report their raylet's death first and leave a minute or two later.
+    helpers = [child for child in started.children(recursive=True) if not child.name().endswith("Agent")]
     process.send_signal(number)
     assert process.wait(60) != 0
     assert not killed.exists()
