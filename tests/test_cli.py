@@ -184,7 +184,7 @@ def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None
     report = json.loads(done.stdout)
     assert report["frames"] == 6
     assert report["width"] == 192
-    assert report["model_seconds"] > 0
+    assert report["model_frames_per_second"] > 0
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from vidsr.errors import SettingsError
@@ -9,6 +10,7 @@ from vidsr.errors import SettingsError
 SCALES = (2, 4)
 CONTAINERS = ("auto", "same", "mkv", "mp4", "mov")
 DEINTERLACE = ("auto", "off")
+BACKENDS = ("auto", "torch", "openvino")
 # Short enough that a killed run on a slow machine loses little; the cost of a cut is one key frame.
 SEGMENT_SECONDS = 3.0
 
@@ -73,6 +75,9 @@ class UpscaleSettings:
             raise SettingsError(f"--scale {self.scale} is not possible; use 2 or 4")
         if self.height is not None and not 16 <= self.height <= 16384:
             raise SettingsError(f"--height {self.height} is out of range; use 16 to 16384")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise SettingsError(f"no device {self.device!r}; use auto, cpu, cuda or cuda:N")
+        _one_of("--backend", self.backend, BACKENDS)
         if not 0 <= self.fidelity <= 1:
             raise SettingsError(f"--fidelity {self.fidelity} is out of range; use 0 (sharpest) to 1 (truest)")
         if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):

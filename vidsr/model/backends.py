@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vidsr.errors import DeviceError, SettingsError
 from vidsr.model.generator import Generator
+from vidsr.settings import BACKENDS
 
-BACKENDS = ("auto", "torch", "openvino")
 # torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
 _BF16_CHANNELS = 32
 
