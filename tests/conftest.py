@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser import Browser, find_chromium
 from tests.nearest import nearest_model
+from vidsr.media.encoders import calm_threads
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -37,3 +38,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened = Browser(*programs, tmp_path_factory.mktemp("chromium"))
     yield opened
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_priority() -> Iterator[None]:
+    """Processes that tests start must not inherit real-time priority from an AV1 encoder in this one."""
+    yield
+    calm_threads()

@@ -17,6 +17,8 @@ import numpy as np
 from av.codec import Codec
 from numpy.typing import NDArray
 
+from vidsr.media.encoders import calm_threads
+
 AUDIO_RATE = 48000
 MILLISECOND = Fraction(1, 1000)
 
@@ -188,6 +190,7 @@ def make_clip(path: Path, clip: Clip) -> Path:
         packets = [packet for source in sources for packet in source]
         for packet in sorted(packets, key=lambda p: (p.dts if p.dts is not None else 0) * p.time_base):
             container.mux(packet)
+    calm_threads()
     if clip.rotation:
         rotate(path, clip.rotation)
     return path

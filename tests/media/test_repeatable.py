@@ -1,8 +1,10 @@
 """Coding the same frames again gives the same bits: what makes a resumed run equal to an uninterrupted one."""
 
+import os
 from pathlib import Path
 
 import av
+import pytest
 
 from tests.media.clips import Clip, make_clip
 from vidsr.media.decode import decode_range
@@ -24,3 +26,15 @@ def test_the_same_frames_give_the_same_bits(tmp_path: Path) -> None:
         with av.open(str(tmp_path / f"{number}.mkv")) as container:
             coded.append([bytes(packet) for packet in container.demux(video=0)])
     assert all(each == coded[0] for each in coded)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling policies are Linux's")
+def test_av1_does_not_leave_real_time_priority(tmp_path: Path) -> None:
+    """As root, SVT-AV1 takes it for the caller's thread too, and child processes inherit it."""
+    info = probe(make_clip(tmp_path / "drive.mp4", Clip(frames=4)))
+    with SegmentEncoder(tmp_path / "av1.mkv", info, 96, 64, EncodeSettings("libsvtav1"), 2) as encoder:
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+        for batch in decode_range(info, 0, 4, 4):
+            encoder.write(batch)
+        encoder.close()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

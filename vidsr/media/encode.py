@@ -16,7 +16,7 @@ from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
-from vidsr.media.encoders import check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
+from vidsr.media.encoders import calm_threads, check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
@@ -89,6 +89,8 @@ class SegmentEncoder:
         context.color_trc = colour.transfer
         context.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE if colour.tagged_range else 0
         context.open(strict=False)
+        if self.codec == "libsvtav1":
+            calm_threads()
         return stream
 
     def write(self, batch: FrameBatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -260,6 +261,19 @@ def _pair(codec: str, values: tuple[Fraction, Fraction], unit: int) -> str:
     if codec == "libsvtav1":
         return ",".join(f"{float(value):.5f}" for value in values)
     return ",".join(str(round(value * unit)) for value in values)
+
+
+def calm_threads() -> None:
+    """Take real-time priority from this process's threads.
+
+    SVT-AV1, run as root, gives it to its own threads and to the caller's, from which every child process inherits it;
+    one that computes then starves the machine.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 def quieten() -> None:
