@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 
 from benchmarks.clips import SHARED
 from benchmarks.peers import make_peer
+from training import metrics
 from training.footage import Planes, PlaneWriter, crop, planes_to_rgb, read_planes, resize, rgb_to_planes
+from training.metrics import psnr
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler
 
@@ -22,7 +25,8 @@ BORDER = 8
 Luma = Callable[[Planes], np.ndarray]
 
 
-def gain(kind: str, scale: int, model: str, frames: int = 12) -> float | None:
+@cache
+def gain(kind: str, scale: int, model: str, frames: int) -> float | None:
     """Decibels over the bicubic, mean over clips; None where the clips are not here.
 
     Args:
@@ -37,13 +41,18 @@ def gain(kind: str, scale: int, model: str, frames: int = 12) -> float | None:
     paths = [SHARED / "video" / name for name in CLIPS]
     if not all(path.is_file() for path in paths):
         return None
-    enlarge, bicubic = _enlarger(kind, scale, model), _resampler(scale, Image.Resampling.BICUBIC)
-    gains = []
-    for path in paths:
-        truth = [crop(planes, 4 * scale) for planes in read_planes(path, 50, frames)]
-        small = _coded(truth, scale)
-        gains += [_psnr(enlarge(s), t[0]) - _psnr(bicubic(s), t[0]) for s, t in zip(small, truth, strict=True)]
-    return float(np.mean(gains))
+    enlarge = _enlarger(kind, scale, model)
+    return float(
+        np.mean([_psnr(enlarge(s), t) - plain for path in paths for t, s, plain in _tasks(path, scale, frames)])
+    )
+
+
+@cache
+def _tasks(path: Path, scale: int, frames: int) -> list[tuple[np.ndarray, Planes, float]]:
+    """The luma of each true frame, the coded small frame, and the bicubic's PSNR; the same for all that enlarge."""
+    bicubic = _resampler(scale, Image.Resampling.BICUBIC)
+    truth = [crop(planes, 4 * scale) for planes in read_planes(path, 50, frames)]
+    return [(t[0], s, _psnr(bicubic(s), t[0])) for t, s in zip(truth, _coded(truth, scale), strict=True)]
 
 
 def _coded(truth: list[Planes], scale: int) -> list[Planes]:
@@ -74,6 +83,4 @@ def _enlarger(kind: str, scale: int, model: str) -> Luma:
 
 
 def _psnr(luma: np.ndarray, truth: np.ndarray) -> float:
-    inner = (slice(BORDER, -BORDER),) * 2
-    error = luma[inner].astype(np.float64) - truth[inner]
-    return float(10 * np.log10(255**2 / np.mean(error**2)))
+    return psnr(metrics.crop(luma, BORDER), metrics.crop(truth, BORDER), 255)

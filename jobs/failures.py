@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
-from vidsr.errors import DamagedVideo, SegmentFailed, VidsrError
+from vidsr.errors import DamagedVideo, SegmentFailed, VidsrError, first_line
 from vidsr.graph.session import CRASHES, root_cause
 from vidsr.graph.stages import TRIES
 
@@ -39,8 +39,7 @@ def explain(error: BaseException, crashed: bool = False) -> Failure:
     """
     cause = root_cause(error)
     crashed = crashed or isinstance(cause, CRASHES)
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    message = cause.message if isinstance(cause, VidsrError) else lines[0]
+    message = cause.message if isinstance(cause, VidsrError) else first_line(cause)
     return Failure(
         kind=type(cause).__name__,
         message=message,

@@ -28,6 +28,7 @@ from vidsr.errors import ClusterError, Interrupted, OutputExists
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
+from vidsr.paths import size_label
 from vidsr.settings import UpscaleSettings
 
 
@@ -188,8 +189,7 @@ def places(folder: str | Path, output: str | Path | None, settings: UpscaleSetti
     """Where the videos are and where their results go."""
     inputs = open_place(folder)
     if output is None:
-        size = f"{settings.height}p" if settings.height else f"{settings.scale}x"
-        output = f"{inputs.url.rstrip('/')}_{size}"  # `card` becomes `card_2x` beside it
+        output = f"{inputs.url.rstrip('/')}_{size_label(settings)}"  # `card` becomes `card_2x` beside it
     return inputs, open_place(output)
 
 

@@ -20,7 +20,7 @@ from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
 from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
-from vidsr.graph.stages import TASK_CPUS, TRIES
+from jobs.tasks import ON_ANY_NODE
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
 
@@ -98,11 +98,8 @@ def _note(output: Place, recording: Recording) -> dict[str, Any]:
     return {"parts": parts}
 
 
-_OPTIONS: dict[str, Any] = {
-    "max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": TASK_CPUS, "scheduling_strategy": "SPREAD"
-}  # fmt: skip
-_describe: Any = ray.remote(**_OPTIONS)(describe_clip)
-_join: Any = ray.remote(**_OPTIONS)(join_recording)
+_describe: Any = ray.remote(**ON_ANY_NODE)(describe_clip)
+_join: Any = ray.remote(**ON_ANY_NODE)(join_recording)
 
 
 def join_results(results: Results, names: Iterable[str], view: View) -> tuple[list[str], dict[str, str]]:

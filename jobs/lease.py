@@ -93,14 +93,14 @@ class Leases:
 
     def acquire(self, name: str) -> bool:
         """Try to get the lease of a video; False if somebody else holds it."""
-        found = self._generations(name)
+        found = self._generations(name, self._files())
         latest = max(found, default=0)
         if latest and not self._is_over(found[latest]):
             return False
         mine = self._file(name, latest + 1)
         if not self._place.create(mine, self._content()):
             return False
-        after = self._generations(name)
+        after = self._generations(name, self._files())
         if max(after, default=0) != latest + 1:  # somebody was quicker, by two generations
             self._place.delete(mine)
             return False
@@ -127,8 +127,9 @@ class Leases:
         """Make all leases last again, and notice those that were taken over."""
         with self._lock:
             held = dict(self._held)
+        files = self._files()
         for name, file in held.items():
-            found = self._generations(name)
+            found = self._generations(name, files)
             if found and found[max(found)] != file:
                 with self._lock:
                     self._lost.add(name)
@@ -156,13 +157,19 @@ class Leases:
         except (KeyError, TypeError):
             return True
 
-    def _generations(self, name: str) -> dict[int, str]:
+    def _files(self) -> list[str]:
+        """All leases, of the videos that are in work; a large cluster has hundreds."""
+        return [entry.name for entry in self._place.files(FOLDER)]
+
+    @staticmethod
+    def _generations(name: str, files: list[str]) -> dict[int, str]:
+        """The leases of one video among some files, by generation."""
         stem = f"{FOLDER}/{_key(name)}."
         found = {}
-        for entry in self._place.files(FOLDER):  # only of videos that are in work, so there are few
-            number, _, suffix = entry.name[len(stem) :].partition(".")
-            if entry.name.startswith(stem) and number.isdecimal() and suffix == "json":
-                found[int(number)] = entry.name
+        for file in files:
+            number, _, suffix = file[len(stem) :].partition(".")
+            if file.startswith(stem) and number.isdecimal() and suffix == "json":
+                found[int(number)] = file
         return found
 
     def _file(self, name: str, generation: int) -> str:

@@ -69,6 +69,11 @@ class VideoRecord:
         """Whether there is a result."""
         return self.state in ("done", "salvaged")
 
+    @property
+    def reason(self) -> str:
+        """Why there is no result, in one line."""
+        return f"{self.error_class}: {self.error_message}" if self.error_class else self.error_message
+
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps(asdict(self), indent=1)

@@ -129,7 +129,6 @@ def _row(record: VideoRecord, root: str) -> list[Any]:
     """One video as a short list, in the order that the page's script expects."""
     took = (record.finished - record.started) if record.started and record.finished else None
     name = record.source.removeprefix(root).lstrip("/")
-    reason = f"{record.error_class}: {record.error_message}" if record.error_class else record.error_message
     return [
         name,
         record.state,
@@ -139,7 +138,7 @@ def _row(record: VideoRecord, root: str) -> list[Any]:
         record.result_bytes,
         None if took is None else round(took, 3),
         record.attempts,
-        "" if record.good else reason,
+        "" if record.good else record.reason,
     ]
 
 

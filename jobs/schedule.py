@@ -42,8 +42,8 @@ class View(Protocol):
     def advance(self, frames: int) -> None:
         """So many more frames are finished."""
 
-    def now(self, working: list[str], waiting: int) -> None:
-        """These videos are being worked on, and so many wait."""
+    def now(self, working: list[str]) -> None:
+        """These videos are being worked on."""
 
     def end_video(self, record: VideoRecord) -> None:
         """A video is final."""
@@ -141,7 +141,7 @@ class Schedule:
 
     def _show(self) -> None:
         waiting = len(self._queue) + len(self._elsewhere)
-        self._view.now([video.name for video in self._open.values()], waiting)
+        self._view.now([video.name for video in self._open.values()])
         self._metrics.queue(waiting, len(self._segments), len(self._pool))
 
     # Beginning

@@ -13,6 +13,7 @@ from jobs.find import STATE_FOLDER
 from jobs.records import VideoRecord
 from jobs.storage import Place, read_json
 from vidsr.errors import SettingsError
+from vidsr.graph.plan import changed_parts
 from vidsr.settings import UpscaleSettings
 
 RECORDS = f"{STATE_FOLDER}/videos"
@@ -60,7 +61,7 @@ class JobSummary:
         if record.final:
             setattr(self, record.state, getattr(self, record.state) + 1)
         if record.state in ("failed", "quarantined"):
-            self.failures[record.source] = f"{record.error_class}: {record.error_message}"
+            self.failures[record.source] = record.reason
 
     def as_json(self) -> dict[str, Any]:
         """The summary in JSON values."""
@@ -107,7 +108,7 @@ class JobState:
         """
         old = (read_json(self._output, SUMMARY) or {}).get("settings") or {}
         new = wanted(settings)
-        changed = ", ".join(name for name in new if old and old.get(name) != new[name])
+        changed = changed_parts(old, new) if old else ""
         if changed and not overwrite:
             raise SettingsError(
                 f"{self._output.url} holds results made with another {changed}; use the same settings, --overwrite to "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import jobs
 import vidsr
-from vidsr.errors import ClusterError, Interrupted
+from vidsr.errors import ClusterError, Interrupted, first_line
 
 AGAIN_SECONDS = 2.0
 # What a head says that has just been started, and how long it may say so.
@@ -164,13 +164,13 @@ def _ask(question: Callable[..., Any], *words: Any, **options: Any) -> Any:
     try:
         return question(*words, **options)
     except (RuntimeError, OSError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ClusterError(f"the cluster's Jobs API refuses: {lines[0]}; `vidsr jobs list` shows its jobs") from error
+        raise ClusterError(
+            f"the cluster's Jobs API refuses: {first_line(error)}; `vidsr jobs list` shows its jobs"
+        ) from error
 
 
 def _unreachable(address: str, error: BaseException) -> ClusterError:
-    lines: Sequence[str] = str(error).strip().splitlines() or [type(error).__name__]
     return ClusterError(
-        f"no Jobs API answers at {address} ({lines[0]}); check the address, the tunnel to port 8265, and with "
+        f"no Jobs API answers at {address} ({first_line(error)}); check the address, the tunnel to port 8265, and with "
         "RAY_AUTH_MODE=token the token in RAY_AUTH_TOKEN"
     )

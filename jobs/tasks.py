@@ -15,8 +15,8 @@ import ray
 
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
-from vidsr.graph.plan import Segment, run_key
-from vidsr.graph.run import Silent, VideoPlan, open_ledger
+from vidsr.graph.plan import Segment
+from vidsr.graph.run import Silent, VideoPlan, open_ledger, starting_over
 from vidsr.graph.run import finish as join_and_verify
 from vidsr.graph.run import prepare as prepare_plan
 from vidsr.graph.stages import TASK_CPUS, TRIES
@@ -96,10 +96,9 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
             progress = _Sentences()
             missing = open_ledger(plan, progress)
             return Prepared(plan, tuple(missing), tuple(progress.said), time.monotonic() - started)
-        key = run_key(plan.info, plan.settings, plan.model.sha256, plan.settings.backend)
-        missing, changed = travel.open_ledger(key, plan.segments)
-    said = f"{travel.result}: starting over, because {changed} changed since the earlier run"
-    return Prepared(plan, tuple(missing), (said,) if changed else (), time.monotonic() - started)
+        missing, changed = travel.open_ledger(plan.key, plan.segments)
+    said = (starting_over(travel.result, changed),) if changed else ()
+    return Prepared(plan, tuple(missing), said, time.monotonic() - started)
 
 
 def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -> Finished:
@@ -123,8 +122,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
         travel.publish()
     beside = [f"carried beside the result in {Path(path).name}" for path in outcome.mux.beside]
     notes = (*plan.info.notes, *outcome.mux.not_carried, *beside)
-    salvaged = outcome.salvaged or tuple(note for note in plan.info.notes if plan.info.missing)
-    return Finished(size, notes, salvaged, thumbnails, time.monotonic() - started)
+    return Finished(size, notes, outcome.salvaged, thumbnails, time.monotonic() - started)
 
 
 def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
@@ -139,6 +137,9 @@ def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
     return names
 
 
-_RETRIES: dict[str, Any] = {"max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": TASK_CPUS}
-prepare: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(prepare_video)
-finish: Any = ray.remote(**_RETRIES, scheduling_strategy="SPREAD")(finish_video)
+# Options of tasks that any node may do, once more where a store or a disk failed.
+ON_ANY_NODE: dict[str, Any] = {
+    "max_retries": TRIES - 1, "retry_exceptions": [OSError], "num_cpus": TASK_CPUS, "scheduling_strategy": "SPREAD"
+}  # fmt: skip
+prepare: Any = ray.remote(**ON_ANY_NODE)(prepare_video)
+finish: Any = ray.remote(**ON_ANY_NODE)(finish_video)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.cache import NodeCache
 from jobs.storage import Entry, Place, read_json
-from vidsr.graph.plan import Ledger, Segment
+from vidsr.graph.plan import Ledger, Segment, changed_parts
 
 SEGMENTS = ".vidsr/segments"
 
@@ -67,7 +67,7 @@ class Travel:
             The segments that are missing, and which part of the key changed if the run starts over.
         """
         old = read_json(self.output, f"{self._segments}/run.json")
-        changed = old is not None and ", ".join(name for name in key if old.get(name) != key[name])
+        changed = old is not None and changed_parts(old, key)
         if changed:
             self._remove_segments()
         self.output.write(f"{self._segments}/run.json", json.dumps(key).encode())
@@ -75,12 +75,10 @@ class Travel:
         return [s for s in segments if not self._is_finished(s, sizes)], changed or None
 
     def _is_finished(self, segment: Segment, sizes: dict[str, int]) -> bool:
-        path = Ledger(Path()).path(segment)
-        note = path.with_suffix(".json").name
-        if path.name not in sizes or note not in sizes:
+        note = str(Path(segment.file_name).with_suffix(".json"))
+        if segment.file_name not in sizes or note not in sizes:
             return False
-        found = read_json(self.output, f"{self._segments}/{note}")
-        return found == {"first": segment.first, "stop": segment.stop, "bytes": sizes[path.name]}
+        return read_json(self.output, f"{self._segments}/{note}") == segment.note(sizes[segment.file_name])
 
     def collect(self, ledger: Ledger, segments: tuple[Segment, ...]) -> None:
         """Bring all segments of an object store to this node."""

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.records import VideoRecord
+from vidsr.console import LINE_SECONDS, stderr
 
-LINE_SECONDS = 10.0
 LISTED = 6
 
 
@@ -21,7 +21,7 @@ class Figures:
     """What both views count. Time left comes from bytes of sources, since a video's frames are known late."""
 
     def __init__(self) -> None:
-        self.videos = self.earlier = self.waiting = self.frames = 0
+        self.videos = self.earlier = self.frames = 0
         self.total_bytes = self.ended_bytes = 0
         self.ended: Counter[str] = Counter()
         self.working: list[str] = []
@@ -79,9 +79,9 @@ class LineFolderView:
         """See View."""
         self._figures.frames += frames
 
-    def now(self, working: list[str], waiting: int) -> None:
+    def now(self, working: list[str]) -> None:
         """See View."""
-        self._figures.working, self._figures.waiting = working, waiting
+        self._figures.working = working
         if time.monotonic() - self._spoke >= LINE_SECONDS:
             self._spoke = time.monotonic()
             self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
@@ -93,7 +93,7 @@ class LineFolderView:
         if record.good:
             self.say(f"{record.result}: {record.state}, {record.frames} frames")
         else:
-            self.say(f"{record.source}: {record.state}, {record.error_class}: {record.error_message}")
+            self.say(f"{record.source}: {record.state}, {record.reason}")
 
     def say(self, sentence: str) -> None:
         """See View."""
@@ -119,9 +119,9 @@ class TableFolderView(LineFolderView):
         self._bar.update(self._task, total=videos, completed=earlier)
         self._live.start()
 
-    def now(self, working: list[str], waiting: int) -> None:
+    def now(self, working: list[str]) -> None:
         """See View."""
-        self._figures.working, self._figures.waiting = working, waiting
+        self._figures.working = working
 
     def end_video(self, record: VideoRecord) -> None:
         """See View."""
@@ -143,5 +143,4 @@ class TableFolderView(LineFolderView):
 
 def make_view() -> LineFolderView:
     """The view that fits stderr."""
-    console = Console(stderr=True, highlight=False)
-    return TableFolderView(console) if console.is_terminal else LineFolderView(console)
+    return TableFolderView(stderr) if stderr.is_terminal else LineFolderView(stderr)

@@ -46,7 +46,8 @@ def test_exit_codes_are_distinct() -> None:
     def below(kind: type[errors.VidsrError]) -> list[type[errors.VidsrError]]:
         return [kind, *(deeper for child in kind.__subclasses__() for deeper in below(child))]
 
-    codes = [kind.exit_code for kind in below(errors.VidsrError)]
+    # Ray makes subclasses of its own from errors that tasks raise.
+    codes = [kind.exit_code for kind in below(errors.VidsrError) if kind.__module__ == errors.__name__]
     assert len(codes) == len(set(codes))
     assert errors.SALVAGED not in codes
 

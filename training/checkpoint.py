@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 
 from vidsr.errors import DiskTooSmall, InputMissing, InputUnreadable
 
-log = logging.getLogger(__name__)
 NAME = "checkpoint.pt"
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data import Pairs, Pixels, find_photos, luma, read_photo
+from training.data import planes as generator_planes
 from vidsr.errors import InputUnreadable, NoPicture, VidsrError
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
@@ -253,7 +254,7 @@ def degrade_clip(
     large = [render(photo, pose, frame) for pose in poses]
     if random.random() >= degradation.mild:
         large, small = _camera(photo, poses, large, scale, degradation, random)
-        targets, planes = [_luma(f) for f in large], [to_yuv420(f) for f in small]
+        targets, planes = [generator_planes(f, "luma", "bt709")[0] for f in large], [to_yuv420(f) for f in small]
     elif random.random() < degradation.recorded:
         recorded = record(large, random)
         targets, planes = [f[: frame[0]] for f in recorded], reduce_planes(recorded, scale, "bicubic")
@@ -261,14 +262,10 @@ def degrade_clip(
         kernel = str(random.choice(list(KERNELS), p=[0.7, 0.15, 0.05, 0.1]))
         size = (frame[1] // scale, frame[0] // scale)
         small = [np.asarray(Image.fromarray(f).resize(size, KERNELS[kernel])) for f in large]
-        targets, planes = [_luma(f) for f in large], [to_yuv420(f) for f in small]
+        targets, planes = [generator_planes(f, "luma", "bt709")[0] for f in large], [to_yuv420(f) for f in small]
     coded = code(planes, *draw_codec(random, degradation))
     kept = sorted(random.choice(len(poses), degradation.keep, replace=False))
     return [(coded[k][None, : frame[0] // scale], np.ascontiguousarray(targets[k][None])) for k in kept]
-
-
-def _luma(frame: Pixels) -> Pixels:
-    return np.asarray(np.rint(luma(frame, "bt709")), dtype=np.uint8)
 
 
 def record(frames: Sequence[Pixels], random: np.random.Generator) -> list[Pixels]:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 from rich.table import Table
 
 from training.console import console, run
 from training.footage import planes_to_rgb, read_planes, resize
-from training.metrics import psnr
+from training.metrics import crop, psnr
 from training.pipeline import upscale_files
 from training.sheet import Tile, telling_window, window_around, write_sheet
 from training.synthetic_drive import DriveFiles, DriveSpec, read_labels, write_drive
@@ -39,9 +38,8 @@ def compare(files: DriveFiles, result: Path, scale: int) -> Comparison:
     values = []
     for truth, clip, large in zip(read_planes(files.truth), read_planes(files.clip), read_planes(result), strict=True):
         height, width = truth[0].shape
-        plain = Image.fromarray(clip[0]).resize((width, height), Image.Resampling.BICUBIC)
-        inside = (slice(scale, -scale), slice(scale, -scale))
-        values.append([psnr(np.asarray(p)[inside], truth[0][inside], 255) for p in (large[0], plain)])
+        plain = resize(clip, width, height)[0]
+        values.append([psnr(crop(p, scale), crop(truth[0], scale), 255) for p in (large[0], plain)])
     ours, bicubic = np.mean(values, axis=0)
     return Comparison(len(values), float(ours), float(bicubic))
 

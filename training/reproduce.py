@@ -231,7 +231,8 @@ def reproduce(
     photos = [centre(pixels) for _, pixels in read_photos(split.test)]
     masks = [centre(pixels) for _, pixels in read_photos(split.masks)] if split.masks else []
     train = link_photos(split.train, folder / "photographs")
-    runs = {}
+    runs: dict[str, Run] = {}
+    plain: dict[int, Figures] = {}
     with Progress(console=console) as bar:
         for _, name, _, _ in PAPER:
             wanted = override(preset(name), changes)
@@ -239,12 +240,13 @@ def reproduce(
             path = _train(wanted, train, folder / name, device, bar)
             scale = wanted.generator.scale
             upscaler = Upscaler(str(path), device=device, scale=scale, backend="torch")
-            bicubic = pillow(Image.Resampling.BICUBIC, scale)
+            if scale not in plain:
+                plain[scale] = measure(pillow(Image.Resampling.BICUBIC, scale), scale, photos, masks, lpips)
             runs[name] = Run(
                 preset=wanted,
                 steps=int(describe(path).training["steps"]),
                 figures=measure(upscaler.upscale, scale, photos, masks, lpips),
-                bicubic=measure(bicubic, scale, photos, masks, lpips),
+                bicubic=plain[scale],
             )
     return runs, split
 

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cache import NodeCache
-from jobs.dryrun import estimate_folder
 from jobs.find import Selection, read_list
 from jobs.folder import FolderOptions, default_cache, run_folder
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
-from vidsr.estimate import estimate
 from vidsr.graph.run import prepare, upscale_video
 from vidsr.graph.session import Session, sees_gpu
 from vidsr.paths import check_source, is_image
@@ -59,6 +57,8 @@ def upscale_inputs(
 
                 reports.append(upscale_image(source, out, settings, options.overwrite))
             elif dry_run:
+                from vidsr.estimate import estimate
+
                 plan = prepare(source, out, settings, options.overwrite, sees_gpu(settings.device))
                 reports.append(estimate(plan))
             else:
@@ -76,6 +76,8 @@ def _upscale_folder(
     stop: threading.Event,
 ) -> dict[str, Any]:
     if dry_run:
+        from jobs.dryrun import estimate_folder
+
         return estimate_folder(folder, out, settings, options)
     return run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
 

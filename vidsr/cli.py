@@ -132,7 +132,7 @@ FOLDER_OPTIONS = options(
 )  # fmt: skip
 
 
-@main.command()
+@main.command(context_settings=main.context_settings)  # `vidsr submit` parses with it outside the group
 @click.argument("inputs", nargs=-1, required=True, type=path_or_url)
 @click.option("-o", "--output", type=path_or_url, default=None,
               help="File or folder of the result.  [default: NAME_2x beside the source]")  # fmt: skip

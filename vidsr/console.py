@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-stderr = Console(stderr=True, highlight=False)
+# Names of files may hold what rich takes for markup.
+stderr = Console(stderr=True, highlight=False, markup=False)
 LINE_SECONDS = 10.0
 
 
@@ -18,7 +19,7 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),

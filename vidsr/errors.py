@@ -40,6 +40,12 @@ from __future__ import annotations
 SALVAGED = 3
 
 
+def first_line(error: BaseException | None) -> str:
+    """The first line of what an error says, or its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class VidsrError(Exception):
     """Base of the tree. `message` is one line that names the file and the remedy."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vidsr.errors import InputError, InputMissing, OutputUnwritable
+from vidsr.paths import write_whole
 
 FORMAT = 1
 PACKAGES = ("vidsr", "av", "numpy", "torch", "openvino", "ray")
@@ -296,9 +297,7 @@ def _iso(seconds: float) -> str:
 
 def _save(record: EvidenceRecord, result: Path) -> None:
     path = record_path(result)
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(record.to_json(), encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, record.to_json().encode())
     except OSError as error:
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); make its folder writable") from error

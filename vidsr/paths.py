@@ -22,9 +22,25 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
 
 
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file under another name and rename it, so that a file that is there is whole. Returns the path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    return part.replace(path)
+
+
 def is_image(path: Path) -> bool:
     """Whether a file is a picture by its name."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def size_label(settings: UpscaleSettings) -> str:
+    """What the names of results say of their size: "2x" or "1080p"."""
+    return f"{settings.height}p" if settings.height else f"{settings.scale}x"
 
 
 def default_result(source: Path, out: Path | None, settings: UpscaleSettings, suffix: str | None = None) -> Path:
@@ -32,8 +48,7 @@ def default_result(source: Path, out: Path | None, settings: UpscaleSettings, su
 
     `out` is a folder if it is one, or if it has no suffix. `suffix` replaces the source's.
     """
-    size = f"{settings.height}p" if settings.height else f"{settings.scale}x"
-    name = f"{source.stem}_{size}{suffix or source.suffix}"
+    name = f"{source.stem}_{size_label(settings)}{suffix or source.suffix}"
     if out is None:
         return source.with_name(name)
     return out / name if out.is_dir() or not out.suffix else out

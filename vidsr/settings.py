@@ -94,20 +94,16 @@ class ClusterSettings:
     Attributes:
         address: a Ray cluster's address; None starts a Ray on this machine for this run.
         actors: how many upscalers; None is one per GPU, or one per machine without GPUs.
-        gpus_per_actor: share of a GPU for each.
         encoder_cpus: CPUs that each segment's encoder reserves where upscalers have GPUs; else it shares theirs.
     """
 
     address: str | None = None
     actors: int | None = None
-    gpus_per_actor: float = 1.0
     encoder_cpus: float = 0.0
 
     def __post_init__(self) -> None:
         if self.actors is not None and not 1 <= self.actors <= 4096:
             raise SettingsError(f"--actors {self.actors} is out of range; use 1 to 4096")
-        if not 0 < self.gpus_per_actor <= 1:
-            raise SettingsError(f"--gpus-per-actor {self.gpus_per_actor} is out of range; use more than 0, at most 1")
         if not 0 <= self.encoder_cpus <= 64:
             raise SettingsError(f"{self.encoder_cpus} CPUs for an encoder are out of range; use 0 to 64")
 

@@ -58,7 +58,6 @@ def hold_against(source: Path, large: Path) -> list[str]:
     return wrong
 
 
-@pytest.mark.slow
 def test_every_kind_of_clip(nearest: Path, tmp_path: Path) -> None:
     card = tmp_path / "card"
     card.mkdir()

@@ -118,7 +118,7 @@ def test_room_on_disk_bounds_what_is_begun(
     most = 0
 
     class Counting(Watch):
-        def now(self, working: list[str], waiting: int) -> None:
+        def now(self, working: list[str]) -> None:
             nonlocal most
             most = max(most, len(working))
 

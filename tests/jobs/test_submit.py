@@ -44,7 +44,9 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    ports = {name: free_port() for name in ("port", "dashboard-port", "metrics-export-port")}
+    # Each port is asked for: a head that an earlier test killed leaves agents which hold Ray's default ones a while.
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
+    ports = {name: free_port() for name in names}
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",

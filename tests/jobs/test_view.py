@@ -21,7 +21,7 @@ def test_what_is_shown(kind: type[LineFolderView]) -> None:
     view = kind(Console(file=text, width=120, highlight=False, force_terminal=live))
     view.begin(5, 1, 400)
     view.advance(30)
-    view.now(["c.mp4", "d.mp4"], 2)
+    view.now(["c.mp4", "d.mp4"])
     view.end_video(GOOD)
     view.end_video(BAD)
     view.stop()

@@ -215,9 +215,6 @@ class _Painter:
 
     def _lights(self) -> None:
         if self._car.oncoming:
-            for s in (-1, 1):
-                inner, outer = sorted((s * 0.5, s * 0.85))
-
             self._face(-0.42, 0.52, 0.42, 0.66, (30, 32, 34))
             self._face(-0.42, 0.575, 0.42, 0.59, _CHROME)
             return

@@ -12,6 +12,7 @@ from typing import Any
 import vidsr
 from vidsr.errors import SettingsError
 from vidsr.media.probe import VideoInfo
+from vidsr.paths import write_whole
 from vidsr.settings import UpscaleSettings
 
 SAMPLE_BYTES = 1 << 16
@@ -30,6 +31,15 @@ class Segment:
         """How many frames it has."""
         return self.stop - self.first
 
+    @property
+    def file_name(self) -> str:
+        """The name of its file in a ledger; the note's has the suffix .json."""
+        return f"{self.number:06d}.mkv"
+
+    def note(self, size: int) -> dict[str, int]:
+        """What is noted of its file, of so many bytes, once that is whole."""
+        return {"first": self.first, "stop": self.stop, "bytes": size}
+
 
 @dataclass(frozen=True)
 class FrameRange:
@@ -46,7 +56,10 @@ def choose_range(info: VideoInfo, settings: UpscaleSettings) -> FrameRange:
         SettingsError: no frame lies there.
     """
     table = info.table
-    seconds = [float((pts - table.pts[0]) * table.time_base) for pts in table.pts]
+    if settings.start is None and settings.end is None:
+        return FrameRange(0, len(table))
+    ticks, per = table.time_base.numerator, table.time_base.denominator
+    seconds = [(pts - table.pts[0]) * ticks / per for pts in table.pts]
     first = next((k for k, t in enumerate(seconds) if t >= (settings.start or 0.0)), len(seconds))
     stop = len(seconds)
     if settings.end is not None:
@@ -65,9 +78,10 @@ def cut(info: VideoInfo, span: FrameRange, seconds: float) -> tuple[Segment, ...
     if info.sequential:
         return (Segment(0, span.first, span.stop),)
     table = info.table
+    ticks, per = table.time_base.numerator, table.time_base.denominator
     cuts = [span.first]
     for k in range(span.first + 1, span.stop):
-        elapsed = float((table.pts[k] - table.pts[cuts[-1]]) * table.time_base)
+        elapsed = (table.pts[k] - table.pts[cuts[-1]]) * ticks / per
         if (elapsed >= seconds and table.key[k]) or elapsed >= 2 * seconds:
             cuts.append(k)
     edges = [*cuts, span.stop]
@@ -134,7 +148,7 @@ class Ledger:
         changed = None
         if run.exists():
             old = json.loads(run.read_text())
-            changed = ", ".join(name for name in key if old.get(name) != key[name]) or None
+            changed = changed_parts(old, key) or None
         if changed:
             self.remove()
             self.folder.mkdir()
@@ -143,21 +157,19 @@ class Ledger:
 
     def path(self, segment: Segment) -> Path:
         """Where a segment's encoded frames are."""
-        return self.folder / f"{segment.number:06d}.mkv"
+        return self.folder / segment.file_name
 
     def is_finished(self, segment: Segment) -> bool:
         """Whether a segment was finished by an earlier run and its file is as it was left."""
         path, note = self.path(segment), self.path(segment).with_suffix(".json")
         if not path.exists() or not note.exists():
             return False
-        return bool(
-            json.loads(note.read_text()) == {"first": segment.first, "stop": segment.stop, "bytes": path.stat().st_size}
-        )
+        return bool(json.loads(note.read_text()) == segment.note(path.stat().st_size))
 
     def record(self, segment: Segment) -> None:
         """Note that a segment's file is whole."""
-        note = {"first": segment.first, "stop": segment.stop, "bytes": self.path(segment).stat().st_size}
-        _write_json(self.path(segment).with_suffix(".json"), note)
+        path = self.path(segment)
+        _write_json(path.with_suffix(".json"), segment.note(path.stat().st_size))
 
     def remove(self) -> None:
         """Remove the folder and everything that a ledger writes into it."""
@@ -166,7 +178,10 @@ class Ledger:
         self.folder.rmdir()
 
 
+def changed_parts(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The names of the parts of `new` that are not so in `old`, as a phrase; "" where all are."""
+    return ", ".join(name for name in new if old.get(name) != new[name])
+
+
 def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1))
-    part.replace(path)
+    write_whole(path, json.dumps(value, indent=1).encode())

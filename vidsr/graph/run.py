@@ -34,7 +34,7 @@ from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
-from vidsr.paths import check_result, check_source, default_result
+from vidsr.paths import check_result, check_source, default_result, write_whole
 from vidsr.settings import SCALES, UpscaleSettings
 
 LARGEST_SIDE = 16384
@@ -109,6 +109,11 @@ class VideoPlan:
     def frames(self) -> int:
         """Frames of the result."""
         return self.span.stop - self.span.first
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that the finished segments depend on."""
+        return run_key(self.info, self.settings, self.model.sha256, self.settings.backend)
 
     @property
     def upscaler(self) -> UpscalerSpec:
@@ -337,15 +342,19 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
 
 def open_ledger(plan: VideoPlan, progress: Progress) -> list[Segment]:
     """Open a plan's ledger and return the segments that it does not have."""
-    key = run_key(plan.info, plan.settings, plan.model.sha256, plan.settings.backend)
-    changed = plan.ledger.open(key)
+    changed = plan.ledger.open(plan.key)
     if changed:
-        progress.say(f"{plan.result.name}: starting over, because {changed} changed since the earlier run")
+        progress.say(starting_over(plan.result.name, changed))
     missing = [segment for segment in plan.segments if not plan.ledger.is_finished(segment)]
     if len(missing) < len(plan.segments):
         done = len(plan.segments) - len(missing)
         progress.say(f"{plan.result.name}: {done} of {len(plan.segments)} segments are finished, going on")
     return missing
+
+
+def starting_over(name: str, changed: str) -> str:
+    """The sentence about a result whose finished segments are of no use any more."""
+    return f"{name}: starting over, because {changed} changed since the earlier run"
 
 
 def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: threading.Event) -> None:
@@ -371,11 +380,7 @@ def _write_gpx(plan: VideoPlan, progress: Progress) -> tuple[Path, ...]:
     if track is None:
         progress.say(f"{plan.info.path.name}: no GPS track in it can be read as GPX")
         return ()
-    path = plan.result.with_name(f"{plan.result.name}.gpx")
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(track)
-    part.replace(path)
-    return (path,)
+    return (write_whole(plan.result.with_name(f"{plan.result.name}.gpx"), track.encode()),)
 
 
 def _filled(plan: VideoPlan) -> int:

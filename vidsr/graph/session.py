@@ -15,9 +15,9 @@ from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
-from vidsr.errors import ClusterError, SegmentFailed, VidsrError
+from vidsr.errors import ClusterError, SegmentFailed, VidsrError, first_line
 from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
-from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
+from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -57,7 +57,7 @@ class Session:
             _init_ray(self._cluster.address)
         except Exception as error:  # a start that times out on a busy machine raises a bare one
             where = f"the Ray cluster at {self._cluster.address}" if self._cluster.address else "a local Ray"
-            raise ClusterError(f"cannot reach {where}: {_first_line(error)}; see `vidsr doctor`") from error
+            raise ClusterError(f"cannot reach {where}: {first_line(error)}; see `vidsr doctor`") from error
         self._owns_ray = True
 
     def close(self) -> None:
@@ -153,10 +153,10 @@ class Event:
 
 @dataclass
 class _Flight:
-    """A segment's task, the upscalers it was given, and whether it was called back to get others."""
+    """A segment's task, the names of the upscalers it was given, and whether it was called back to get others."""
 
     job: SegmentJob
-    upscalers: Sequence[Any]
+    upscalers: frozenset[str]
     called_back: bool = False
 
 
@@ -189,7 +189,7 @@ class SegmentPool:
             retry_exceptions=[OSError, RayError],
             scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
         )
-        self._running[task.remote(job, upscalers)] = _Flight(job, upscalers)
+        self._running[task.remote(job, upscalers)] = _Flight(job, frozenset(map(identity, upscalers)))
 
     def _some_upscalers(self) -> Sequence[Any]:
         """All upscalers; of very many, other ones for each segment, as its batches in flight grow with their number."""
@@ -212,8 +212,10 @@ class SegmentPool:
     def _call_back(self) -> None:
         upscalers = self._session.upscalers
         upscalers.look()
+        if not upscalers.alive:
+            return  # there are no others to give
         for generator, flight in self._running.items():
-            if not flight.called_back and upscalers.lost(flight.upscalers):
+            if not flight.called_back and not flight.upscalers <= upscalers.usable:
                 flight.called_back = True
                 ray.cancel(generator)
 
@@ -246,13 +248,8 @@ def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
     segment = job.segment
     return SegmentFailed(
         f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times "
-        f"({type(cause).__name__}: {_first_line(cause)}); what is finished is kept, run the command again"
+        f"({type(cause).__name__}: {first_line(cause)}); what is finished is kept, run the command again"
     )
-
-
-def _first_line(error: BaseException | None) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def sees_gpu(device: str) -> bool:

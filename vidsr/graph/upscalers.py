@@ -57,6 +57,7 @@ class Upscalers:
 
     Attributes:
         on_gpus: whether they compute on GPUs.
+        usable: names in Ray's tables of those that work or were away for less than LOST_SECONDS, at the last look.
     """
 
     def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
@@ -72,6 +73,7 @@ class Upscalers:
         if spec.device.startswith("cuda") and not cluster_gpus() and not (cluster.address and cluster.actors):
             raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
         self._grow()
+        self.usable = self._usable(time.monotonic())
 
     @property
     def handles(self) -> Sequence[Any]:
@@ -104,15 +106,13 @@ class Upscalers:
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
+        self.usable = self._usable(now)
 
-    def lost(self, handles: Sequence[Any]) -> bool:
-        """Whether one of these has been away for LOST_SECONDS while others work."""
-        now = time.monotonic()
-        wanted = {identity(handle) for handle in handles}
-        known = {identity(member.handle): member for member in self._members}
-        away = [known.get(actor) for actor in wanted]
-        return self.alive > 0 and any(
-            member is None or (member.state != "ALIVE" and now - member.changed > LOST_SECONDS) for member in away
+    def _usable(self, now: float) -> frozenset[str]:
+        return frozenset(
+            identity(member.handle)
+            for member in self._members
+            if member.state == "ALIVE" or now - member.changed <= LOST_SECONDS
         )
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Upscalers:
         if self._cluster.actors is not None:
             return self._cluster.actors
         if self.on_gpus:
-            return max(int(cluster_gpus() / self._cluster.gpus_per_actor), 1)
+            return max(int(cluster_gpus()), 1)
         return max(len(_machines()), 1)
 
     def _grow(self) -> None:
@@ -144,7 +144,7 @@ class Upscalers:
         use_gpu = self.on_gpus
         threads = None
         if use_gpu:
-            options: dict[str, Any] = {"num_gpus": self._cluster.gpus_per_actor, "num_cpus": 1}
+            options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1}
         else:
             machines = _machines() or [1.0]
             # Decoders and encoders reserve next to nothing, so an upscaler may use all cores of its machine.

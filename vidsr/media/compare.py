@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 import tempfile
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
+from vidsr.paths import write_whole
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -211,9 +211,7 @@ def _encode(picture: Image.Image, kind: str) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file under its final name by rename."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_whole(path, content)
     except OSError as error:
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); name another place") from error

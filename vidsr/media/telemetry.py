@@ -20,6 +20,7 @@ from vidsr.media.firstframe import read_first_frames
 from vidsr.media.inventory import data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
+from vidsr.paths import write_whole
 
 __all__ = ["carry_beside", "private_data"]
 
@@ -60,16 +61,10 @@ def carry_beside(
             index_path(result).unlink(missing_ok=True)
             return ()
         index = {"source": source.name, **index, "files": [path.name for path in copies]}
-        _write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
+        write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
     return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    return part.replace(path)
 
 
 def _copy_side_files(source: Path, result: Path) -> list[Path]:
@@ -91,7 +86,7 @@ def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo])
         attached = [stream for stream in container.streams if stream.index in wanted]
         names = [Path(stream.metadata.get("filename", f"attachment{stream.index}")).name for stream in attached]
         return [
-            _write_whole(result.with_name(f"{result.name}.{name}"), data_of(stream))
+            write_whole(result.with_name(f"{result.name}.{name}"), data_of(stream))
             for name, stream in zip(names, attached, strict=True)
         ]
 
