@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from vidsr.errors import OutputUnwritable, VidsrError
+from vidsr.paths import write_whole
 
 # A file or pipe has no width; 80 columns would cut the tables.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -27,7 +28,7 @@ def run(command: click.Command) -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except VidsrError as error:
-        _errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True)
+        _errors.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     sys.exit(0)
 
@@ -38,10 +39,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputUnwritable: its folder is missing or may not be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
 

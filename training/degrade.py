@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.console import run
 from training.data import Pairs, Pixels, find_photos, luma, read_photo
 from training.data import planes as generator_planes
-from vidsr.errors import InputUnreadable, NoPicture, VidsrError
+from vidsr.errors import InputUnreadable, NoPicture
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
 GAMMA = 2.2
@@ -379,16 +380,12 @@ def main(data: Path, scale: str, clips: int | None, seed: int, preview: Path | N
     """Make coded training pairs of photographs: look at a few, or write a bank of them."""
     if (preview is None) == (bank is None):
         raise click.UsageError("give one of --preview FILE and --bank FILE")
-    try:
-        pairs = make_bank(find_photos(data), int(scale), clips or (6 if preview else 1800), [seed], Degradation())
-        if preview is not None:
-            contact_sheet(pairs).save(preview)
-        if bank is not None:
-            pairs.save(bank)
-    except VidsrError as error:
-        click.echo(f"error: {error.message}", err=True)
-        raise SystemExit(error.exit_code) from error
+    pairs = make_bank(find_photos(data), int(scale), clips or (6 if preview else 1800), [seed], Degradation())
+    if preview is not None:
+        contact_sheet(pairs).save(preview)
+    if bank is not None:
+        pairs.save(bank)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

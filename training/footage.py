@@ -131,7 +131,6 @@ class PlaneWriter:
         rate: frames per second.
         options: x264's, such as {"crf": "23"}.
         sound: mono samples in -1 to 1 at `sound_rate`, coded as AAC.
-        threads: the encoder's; its number changes the coded bits, so it is fixed.
     """
 
     def __init__(
@@ -142,7 +141,6 @@ class PlaneWriter:
         options: dict[str, str],
         sound: NDArray[np.float32] | None = None,
         sound_rate: int = 48000,
-        threads: int = 1,
     ) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
@@ -151,7 +149,7 @@ class PlaneWriter:
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context
-        context.thread_count = threads
+        context.thread_count = 1  # another number gives other coded bits
         for name, value in _BT709.items():
             setattr(context, name, value)
         self._audio = self._container.add_stream("aac", rate=sound_rate, layout="mono") if sound is not None else None

@@ -17,13 +17,14 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from training.checkpoint import NAME as CHECKPOINT
+from training.console import run as run_command
 from training.distributed import run_on_workers
 from training.loop import Progress as RunProgress
 from training.loop import Trainer
 from training.presets import Preset, differences, override, preset, to_json
 from training.source import open_source
 from training.workers import Group
-from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError, VidsrError
+from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError
 
 CONFIG = "config.json"
 
@@ -182,9 +183,6 @@ def main(
                 report=lambda at: bar.update(task, completed=at.share, description=f"{wanted.name} {_line(at)}"),
             )
             bar.update(task, completed=1.0)
-    except VidsrError as error:
-        console.print(f"error: {error.message}", style="red", markup=False, highlight=False)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         console.print(f"stopped; go on with --resume --run {folder}", markup=False)
         sys.exit(Interrupted.exit_code)
@@ -197,4 +195,4 @@ def _line(at: RunProgress) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

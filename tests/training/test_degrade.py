@@ -20,7 +20,7 @@ from tests.training.pictures import folder_of, picture
 from training import degrade
 from training.data import Pairs
 from training.degrade import Degradation, Pose
-from vidsr.errors import NoPicture
+from vidsr.errors import InputMissing, NoPicture
 
 
 def _float(seed: int = 0) -> degrade.Picture:
@@ -205,7 +205,7 @@ def test_the_command_writes_a_sheet_or_a_bank(tmp_path: Path) -> None:
     assert len(Pairs.load(tmp_path / "b")) == 3
     assert CliRunner().invoke(degrade.main, ["--data", photos]).exit_code == 2
     nothing = CliRunner().invoke(degrade.main, ["--data", str(tmp_path / "no"), "--bank", str(tmp_path / "c")])
-    assert nothing.exit_code == 11 and "not a folder" in nothing.output
+    assert isinstance(nothing.exception, InputMissing) and "not a folder" in nothing.exception.message
 
 
 def test_planes_are_reduced_one_by_one() -> None:

@@ -113,11 +113,7 @@ class _Wall:
 
 
 class Street:
-    """One street with its traffic, the same for the same seed and size.
-
-    Attributes:
-        lead_plate: the plate of the car ahead.
-    """
+    """One street with its traffic, the same for the same seed and size."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -128,8 +124,7 @@ class Street:
         self._houses = _Wall(camera, _premultiplied(house_texture(rng, detail)), WALL_LEFT, HOUSE_HEIGHT, 170)
         self._hedge = _Wall(camera, _premultiplied(hedge_texture(rng, detail)), HEDGE_RIGHT, HEDGE_HEIGHT, 110)
         self._things = _furniture(rng, width)
-        self.lead_plate = _plate_text(rng)
-        self._traffic = _traffic(rng, self.lead_plate)
+        self._traffic = _traffic(rng, lead_plate=_plate_text(rng))
         self._bonnet = _bonnet(width, height)
 
     def picture(self, time: float, speed: float) -> tuple[Image.Image, TextBox | None]:
@@ -139,7 +134,7 @@ class Street:
         for plane in (self._ground, self._houses):
             plane.draw(image, travelled, speed * SHUTTER)
         canvas = _as_image(image)
-        self._draw_things(canvas, travelled, behind_hedge=True)
+        self._draw_behind_hedge(canvas, travelled)
         image = np.array(canvas, dtype=np.float32)
         self._hedge.draw(image, travelled, speed * SHUTTER)
         canvas = _as_image(image)
@@ -168,9 +163,9 @@ class Street:
             placed += [(z, thing) for z in np.arange(first, 115, thing.period) if z > 2.0]
         return sorted(placed, key=lambda pair: -pair[0])
 
-    def _draw_things(self, canvas: Image.Image, travelled: float, behind_hedge: bool) -> None:
+    def _draw_behind_hedge(self, canvas: Image.Image, travelled: float) -> None:
         for z, thing in self._placed(travelled):
-            if (thing.x > HEDGE_RIGHT) == behind_hedge:
+            if thing.x > HEDGE_RIGHT:
                 thing.sprite.draw(canvas, self.camera, thing.x, 0.0, z)
 
     def _draw_near(self, canvas: Image.Image, travelled: float, cars: list[tuple[Car, bool]]) -> TextBox | None:
