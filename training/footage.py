@@ -105,6 +105,21 @@ def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
     return y, u, v
 
 
+def count_frames(path: Path) -> int:
+    """How many frames a video's packets promise.
+
+    Raises:
+        InputMissing: no such file.
+        NotAVideo: it cannot be read.
+    """
+    _check_file(path)
+    try:
+        with av.open(str(path)) as container:
+            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+    except (av.error.FFmpegError, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+
+
 def frame_rate(path: Path) -> Fraction:
     """The average frame rate of a video.
 

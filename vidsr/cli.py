@@ -162,6 +162,11 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
         reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+    elif dry_run:
+        from vidsr.describe import estimate_table
+
+        for report in reports:
+            _show(estimate_table(report), False)
     failed = [place for report in reports for place in report.get("failures", ())]
     if failed:
         raise SomeFailed(f"{len(failed)} videos failed, the first is {failed[0]}; --retry-failed tries them again")

@@ -1,0 +1,55 @@
+"""Which weights `--model auto` takes: by how finely the source is coded."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.media.clips import Clip, make_clip
+from vidsr.clean import CLEAN_FROM, is_clean
+from vidsr.graph.run import prepare
+from vidsr.image import upscale_image
+from vidsr.settings import UpscaleSettings
+
+
+@pytest.mark.parametrize("codec", [*CLEAN_FROM, "mpeg2video"])
+def test_no_camera_is_clean(codec: str) -> None:
+    """A dashcam codes H.264 at 0.05 to 0.3 bits per pixel; none of these codecs is better by more than twice."""
+    assert not is_clean(codec, 0.3)
+    assert is_clean(codec, 12.0)
+
+
+def test_codecs_that_predict_need_fewer_bits() -> None:
+    assert CLEAN_FROM["hevc"] < CLEAN_FROM["h264"] < CLEAN_FROM["mjpeg"]
+    assert is_clean("ffv1", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "fidelity", "model"),
+    [
+        ("libx264", {"crf": "23"}, 1.0, "balanced-2x"),
+        ("libx264", {"qp": "0"}, 1.0, "balanced-2x-clean"),
+        ("ffv1", {}, 1.0, "balanced-2x-clean"),
+        ("ffv1", {}, 0.5, "balanced-2x"),  # clean weights have no adversarial partner
+    ],
+)
+def test_auto_of_a_video(tmp_path: Path, codec: str, options: dict[str, str], fidelity: float, model: str) -> None:
+    clip = make_clip(tmp_path / "drive.mkv", Clip(codec=codec, options=options, frames=6))
+    plans = [prepare(clip, None, UpscaleSettings(fidelity=fidelity), False, False) for _ in range(2)]
+    assert [plan.model.name for plan in plans] == [model] * 2
+    assert plans[0].key == plans[1].key
+    assert plans[0].key["weights"] == plans[0].model.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "quality", "model"),
+    [
+        ("still.png", None, "balanced-2x-clean"),
+        ("still.jpg", 40, "balanced-2x"),
+        ("still.jpg", 100, "balanced-2x-clean"),
+    ],
+)
+def test_auto_of_a_picture(tmp_path: Path, name: str, quality: int | None, model: str) -> None:
+    noise = Image.effect_noise((64, 48), 40).convert("RGB")
+    noise.save(tmp_path / name, **({} if quality is None else {"quality": quality}))
+    assert upscale_image(tmp_path / name, None, UpscaleSettings(device="cpu"), False)["model"]["name"] == model
