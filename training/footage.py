@@ -136,7 +136,7 @@ def frame_rate(path: Path) -> Fraction:
 
 
 class PlaneWriter:
-    """Codes planes with x264, tagged as limited-range BT.709, with sound if samples are given.
+    """Codes planes, tagged as limited-range BT.709, with sound if samples are given.
 
     A context manager; the file has another name (NAME.part) until it is left without an exception.
 
@@ -144,9 +144,10 @@ class PlaneWriter:
         path: the MP4 or Matroska file to write.
         size: (width, height) in luma samples.
         rate: frames per second.
-        options: x264's, such as {"crf": "23"}.
+        options: the encoder's, such as {"crf": "23"}.
         sound: mono samples in -1 to 1 at `sound_rate`, coded as AAC.
         threads: the encoder's; its number changes the coded bits, so it is fixed.
+        codec: an FFmpeg encoder.
     """
 
     def __init__(
@@ -158,11 +159,12 @@ class PlaneWriter:
         sound: NDArray[np.float32] | None = None,
         sound_rate: int = 48000,
         threads: int = 1,
+        codec: str = "libx264",
     ) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
         self._container = av.open(str(self._part), "w", format=kind)
-        self._video = self._container.add_stream("libx264", rate=rate, options=options)
+        self._video = self._container.add_stream(codec, rate=rate, options=options)
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context
