@@ -12,6 +12,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -164,7 +165,9 @@ class PlaneWriter:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
         self._container = av.open(str(self._part), "w", format=kind)
-        self._video = self._container.add_stream(codec, rate=rate, options=options)
+        video = self._container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(video, VideoStream)
+        self._video = video
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context

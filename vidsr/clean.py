@@ -12,7 +12,7 @@ LOSSLESS = frozenset({
 # Bits a pixel from which a source is clean. Codecs that predict from other frames and code better need fewer bits for
 # the same picture, those of single frames more.
 CLEAN_FROM = {
-    "h264": 1.0, "hevc": 0.7, "vp9": 0.7, "av1": 0.7,
+    "h264": 0.75, "hevc": 0.6, "vp9": 0.6, "av1": 0.6,
     "mjpeg": 3.0, "webp": 3.0, "prores": 3.0, "dnxhd": 3.0, "cfhd": 3.0, "jpeg2000": 3.0, "dvvideo": 3.0,
 }  # fmt: skip
 OTHERS_CLEAN_FROM = 3.0
