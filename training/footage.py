@@ -68,7 +68,8 @@ def resize(planes: Planes, width: int, height: int, kernel: Image.Resampling = I
 def crop(planes: Planes, multiple: int) -> Planes:
     """The upper left part whose luma sides are multiples of `multiple`, an even number."""
     h, w = (side // multiple * multiple for side in planes[0].shape)
-    return planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]
+    y, u, v = planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]
+    return np.ascontiguousarray(y), np.ascontiguousarray(u), np.ascontiguousarray(v)  # OpenCV's flow takes no views
 
 
 def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterator[Planes]:
