@@ -186,6 +186,8 @@ def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None
     assert report["frames"] == 6
     assert report["width"] == 192
     assert report["model_frames_per_second"] > 0
+    shown = vidsr("upscale", clip, "--model", nearest, "--dry-run").stdout
+    assert f"model {nearest.stem}" in " ".join(shown.split())
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 

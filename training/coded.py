@@ -6,6 +6,7 @@ decoded; the enlarged luma is compared with the truth plane to plane, never thro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def _split(stacked: Pixels) -> Planes:
     return stacked[:height], u.reshape(chroma), v.reshape(chroma)
 
 
+def enlarge_luma(upscaler: Upscaler, frames: Sequence[Planes]) -> list[Pixels]:
+    """The luma planes of the enlarged frames."""
+    batch = FrameBatch(
+        planes=tuple(np.stack([planes[k] for planes in frames]) for k in range(3)),
+        layout=PixelLayout(),
+        colour=_BT709_LIMITED,
+        index=tuple(range(len(frames))),
+    )
+    return list(upscaler.upscale(batch).planes[0])
+
+
 def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipScore:
     """Code a clip at a CRF (preset medium) and compare the enlargements of the decoded luma.
 
@@ -88,13 +100,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     height, width = truth[0][0].shape
     small = [_stack(footage.resize(planes, width // scale, height // scale)) for planes in truth]
     coded = [_split(d) for d in code(small, "libx264", {"crf": str(crf), "preset": "medium"})]
-    batch = FrameBatch(
-        planes=tuple(np.stack([c[k] for c in coded]) for k in range(3)),
-        layout=PixelLayout(),
-        colour=_BT709_LIMITED,
-        index=tuple(range(len(coded))),
-    )
-    ours = upscaler.upscale(batch).planes[0]
+    ours = enlarge_luma(upscaler, coded)
     values = []
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):
         kernels = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)

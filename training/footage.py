@@ -12,6 +12,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -67,7 +68,8 @@ def resize(planes: Planes, width: int, height: int, kernel: Image.Resampling = I
 def crop(planes: Planes, multiple: int) -> Planes:
     """The upper left part whose luma sides are multiples of `multiple`, an even number."""
     h, w = (side // multiple * multiple for side in planes[0].shape)
-    return planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]
+    y, u, v = planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]
+    return np.ascontiguousarray(y), np.ascontiguousarray(u), np.ascontiguousarray(v)  # OpenCV's flow takes no views
 
 
 def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterator[Planes]:
@@ -105,6 +107,21 @@ def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
     return y, u, v
 
 
+def count_frames(path: Path) -> int:
+    """How many frames a video's packets promise.
+
+    Raises:
+        InputMissing: no such file.
+        NotAVideo: it cannot be read.
+    """
+    _check_file(path)
+    try:
+        with av.open(str(path)) as container:
+            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+    except (av.error.FFmpegError, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+
+
 def frame_rate(path: Path) -> Fraction:
     """The average frame rate of a video.
 
@@ -121,7 +138,7 @@ def frame_rate(path: Path) -> Fraction:
 
 
 class PlaneWriter:
-    """Codes planes with x264, tagged as limited-range BT.709, with sound if samples are given.
+    """Codes planes, tagged as limited-range BT.709, with sound if samples are given.
 
     A context manager; the file has another name (NAME.part) until it is left without an exception.
 
@@ -129,8 +146,9 @@ class PlaneWriter:
         path: the MP4 or Matroska file to write.
         size: (width, height) in luma samples.
         rate: frames per second.
-        options: x264's, such as {"crf": "23"}.
+        options: the encoder's, such as {"crf": "23"}.
         sound: mono samples in -1 to 1 at `sound_rate`, coded as AAC.
+        codec: an FFmpeg encoder.
     """
 
     def __init__(
@@ -141,11 +159,14 @@ class PlaneWriter:
         options: dict[str, str],
         sound: NDArray[np.float32] | None = None,
         sound_rate: int = 48000,
+        codec: str = "libx264",
     ) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
         self._container = av.open(str(self._part), "w", format=kind)
-        self._video = self._container.add_stream("libx264", rate=rate, options=options)
+        video = self._container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(video, VideoStream)
+        self._video = video
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from training.steadiness import SeamScore, StillScore
 from training.video_score import VideoScore
 
 BASE = "bicubic"
@@ -94,12 +95,13 @@ def mean_gains(results: Sequence[ClipResult]) -> dict[int, float]:
 
 
 def text_table(results: Sequence[ClipResult]) -> Table | None:
-    """How many characters the template matcher reads, or None without known texts."""
+    """How many characters the template matcher reads and how the overlay flickers, or None without known texts."""
     rows = [row for result in results for row in _text_rows(result)]
     if not rows:
         return None
     table = Table(
-        "CRF", "text", "method", "read right", "invented", "not read", title="Characters, by template matching"
+        *("CRF", "text", "method", "read right", "invented", "not read", "flicker"),
+        title="Characters, by template matching; flicker: change from frame to frame beside the truth's, of 255",
     )
     for row in rows:
         table.add_row(*row)
@@ -112,15 +114,40 @@ def _text_rows(result: ClipResult) -> Iterator[tuple[str, ...]]:
             read = getattr(score, kind)
             if read is not None:
                 shares = (f"{n} ({n / read.total:.0%})" for n in (read.right, read.invented, read.unread))
-                yield (str(result.crf), kind, method, *shares)
+                flicker = score.overlay_flicker if kind == "overlay" else None
+                yield (str(result.crf), kind, method, *shares, _known(flicker))
 
 
-def as_json(results: Sequence[ClipResult], settings: dict[str, Any]) -> dict[str, Any]:
+def steadiness_table(stills: Sequence[StillScore], seams: Sequence[SeamScore]) -> Table:
+    """What moves in a still scene, and what segment borders leave behind, by clip."""
+    table = Table(title="A still scene, frame to frame; and the result in segments beside that in one. Values of 255")
+    table.add_column("clip", overflow="fold")
+    for name in ("CRF", "source moves", "result moves", "at rest", "moves there", "segments", "seam"):
+        table.add_column(name, justify="right")
+    for still, seam in zip(stills, seams, strict=True):
+        table.add_row(
+            still.clip,
+            str(still.crf),
+            f"{still.source_change:.3f}",
+            f"{still.result_change:.3f}",
+            f"{still.at_rest:.1%}",
+            str(still.change_at_rest),
+            str(seam.segments),
+            str(seam.difference),
+        )
+    return table
+
+
+def as_json(
+    results: Sequence[ClipResult], stills: Sequence[StillScore], seams: Sequence[SeamScore], settings: dict[str, Any]
+) -> dict[str, Any]:
     """Everything that was measured."""
     return {
         "settings": settings,
         "mean_gain_psnr_y": {str(crf): gain for crf, gain in mean_gains(results).items()},
         "clips": [asdict(result) for result in results],
+        "stills": [asdict(still) for still in stills],
+        "seams": [asdict(seam) for seam in seams],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.flicker import Motion
 from training.footage import Plane, Planes, planes_to_rgb
@@ -26,6 +27,8 @@ class VideoScore:
         tof: difference of the optical flow to the truth's, in pixels; None for a single frame.
         lpips: None where its weights cannot be had.
         plate, overlay: characters read by the template matcher; None without known texts.
+        overlay_flicker: in the burnt-in text, mean absolute difference of the change from frame to frame to the
+            truth's, of 255; None for a single frame or without it.
     """
 
     psnr_y: float
@@ -37,12 +40,14 @@ class VideoScore:
     lpips: float | None
     plate: Legibility | None
     overlay: Legibility | None
+    overlay_flicker: float | None
 
 
 @dataclass(frozen=True)
 class TruthStep:
-    """A truth frame, and what all methods share about it."""
+    """A truth frame, and what all methods share about it; `before` is the luma of the frame before."""
 
+    before: Plane | None
     planes: Planes
     rgb: Plane
     motion: Motion | None
@@ -51,8 +56,9 @@ class TruthStep:
     @classmethod
     def after(cls, before: TruthStep | None, planes: Planes, texts: Sequence[TextBox] = ()) -> TruthStep:
         """The step from the frame before (None for the first) to `planes`."""
-        motion = None if before is None else Motion.between(before.planes[0], planes[0])
-        return cls(planes, planes_to_rgb(planes), motion, texts)
+        last = None if before is None else before.planes[0]
+        motion = None if last is None else Motion.between(last, planes[0])
+        return cls(last, planes, planes_to_rgb(planes), motion, texts)
 
 
 @dataclass
@@ -86,6 +92,9 @@ class Meter:
             self._note("tof", truth.motion.flow_error(self._before, planes[0]))
         for text in truth.texts:
             self._texts[text.kind] = self._texts.get(text.kind, Legibility()) + legibility(planes[0], [text])
+            if text.kind == "overlay" and truth.before is not None and self._before is not None:
+                ours, true = _change(self._before, planes[0], text), _change(truth.before, truth.planes[0], text)
+                self._note("overlay_flicker", float(np.abs(ours - true).mean()))
         self._before = planes[0]
 
     def _note(self, name: str, value: float) -> None:
@@ -103,7 +112,14 @@ class Meter:
             lpips=self._mean("lpips"),
             plate=self._texts.get("plate"),
             overlay=self._texts.get("overlay"),
+            overlay_flicker=self._mean("overlay_flicker"),
         )
 
     def _mean(self, name: str) -> float | None:
         return float(np.mean(self._values[name])) if name in self._values else None
+
+
+def _change(before: Plane, after: Plane, text: TextBox) -> NDArray[np.float32]:
+    """How much each sample of a text's box changed."""
+    left, top, right, bottom = (round(edge) for edge in text.box)
+    return after[top:bottom, left:right].astype(np.float32) - before[top:bottom, left:right]

@@ -70,7 +70,8 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 PICTURE_OPTIONS = options(
     click.option("--scale", type=click.IntRange(2, 4), default=None, help="2 or 4.  [default: 2]"),
     click.option("--height", type=int, default=None, help="Exact height of the result, instead of --scale."),
-    click.option("--model", default="auto", show_default=True, help="A bundled model (see `vidsr models`) or a file."),
+    click.option("--model", default="auto", show_default=True,
+                 help="A bundled model (see `vidsr models`) or a file; auto goes by speed and by bits per pixel."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--backend", default="auto", show_default=True, help="auto, torch or openvino."),
     click.option("--fidelity", type=float, default=1.0, show_default=True,
@@ -162,6 +163,11 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
         reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+    elif dry_run:
+        from vidsr.describe import estimate_table
+
+        for report in reports:
+            _show(estimate_table(report), False)
     failed = [place for report in reports for place in report.get("failures", ())]
     if failed:
         raise SomeFailed(f"{len(failed)} videos failed, the first is {failed[0]}; --retry-failed tries them again")

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from vidsr.evidence import EvidenceRecord
@@ -26,6 +27,7 @@ def info_as_json(info: VideoInfo) -> dict[str, Any]:
         "last_pts": table.pts[-1],
         "key_frames": sum(table.key),
     }
+    values["bits_per_pixel"] = round(info.bits_per_pixel, 4)
     return dict(values)
 
 
@@ -47,6 +49,7 @@ def info_table(info: VideoInfo) -> Table:
         "container": f"{info.container}, {info.size_bytes / 1e6:.1f} MB",
         "picture": f"{info.width}x{info.height} {info.codec} {info.pix_fmt}, "
         f"{float(info.rate):.3f} fps, {info.frames} frames, {float(info.duration or 0):.3f} s",
+        "coding": f"{info.bits_per_pixel:.3f} bits per pixel",
         "colour": f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}, "
         f"{'full' if colour.full_range else 'limited'} range",
         "shape": f"pixel aspect {info.sample_aspect}, rotation {info.rotation}°"
@@ -71,6 +74,16 @@ def report_table(report: VerifyReport) -> Table:
     table = Table("check", "", "found", box=None, pad_edge=False)
     for check in report.checks:
         table.add_row(check.name, "[green]holds[/]" if check.ok else "[red]FAILS[/]", check.detail)
+    return table
+
+
+def estimate_table(report: dict[str, Any]) -> Table:
+    """The report of a dry run, or what was done to a picture, for people."""
+    table = Table("", escape(str(report.get("source", report.get("input", "")))), box=None, pad_edge=False)
+    for name, value in report.items():
+        if name not in ("source", "input") and value not in ([], {}):
+            shown = value["name"] if name == "model" else f"{value:,}" if isinstance(value, int) else value
+            table.add_row(name.replace("_", " "), escape(str(shown)))
     return table
 
 

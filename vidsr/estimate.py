@@ -34,6 +34,7 @@ def estimate(plan: VideoPlan) -> dict[str, Any]:
         "width": plan.width,
         "height": plan.height,
         "segments": len(plan.segments),
+        "bits_per_pixel": round(plan.info.bits_per_pixel, 4),
         "model": {"name": plan.model.name, "sha256": plan.model.sha256},
         "backend": upscaler.backend,
         "codec": settings.encode.codec,

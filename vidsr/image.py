@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, UnsupportedSize
 from vidsr.model.registry import choose_model
 from vidsr.model.upscaler import Upscaler
@@ -15,6 +16,8 @@ from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
 
 JPEG_QUALITY = 95
+# Codecs of the formats that usually lose something; all others keep every bit.
+LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}
 
 
 def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool) -> dict[str, Any]:
@@ -39,7 +42,10 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
     image = _open(source)
     scale, size = _size(image, settings)
     gpu = settings.device.startswith("cuda")
-    model = choose_model(settings.model, scale, gpu, image.width * image.height)
+    pixels = image.width * image.height
+    codec = LOSSY.get(image.format or "", "png")
+    clean = settings.fidelity == 1 and is_clean(codec, 8 * source.stat().st_size / pixels)
+    model = choose_model(settings.model, scale, gpu, pixels, clean)
     upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
     large = upscaler.upscale(image, size)
     part = result.with_name(f".{result.stem}.part{result.suffix}")

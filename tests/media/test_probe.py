@@ -125,6 +125,18 @@ def test_decoding_on_request_finds_the_same_frames(tmp_path: Path) -> None:
     assert counted.missing == ()
 
 
+def test_bits_per_pixel_count_the_picture_alone(tmp_path: Path) -> None:
+    """The same frames in containers with and without overhead and sound."""
+    rates = []
+    for name, sound in (("quiet.mp4", ()), ("loud.mkv", ("aac",)), ("loud.ts", ("aac",))):
+        path = make_clip(tmp_path / name, Clip(frames=12, sound=sound))
+        rates.append(probe(path).bits_per_pixel)
+        with av.open(str(path)) as container:
+            size = sum(packet.size for packet in container.demux(video=0))
+        assert rates[-1] == 8 * size / (12 * 96 * 64)
+    assert max(rates) < 1.1 * min(rates)  # MPEG-TS repeats the stream's parameters
+
+
 def test_pictures_that_cannot_be_decoded_are_missing(shared_data: Path) -> None:
     info = probe(shared_data / "video" / "corrupted.mp4")
     assert info.missing == (30720,) and info.frames == 49

@@ -77,8 +77,11 @@ def test_names_and_scales(weights: Path) -> None:
 
 
 def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
-    small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
+    small, large = (choose_model("auto", 2, False, pixels, clean=False) for pixels in (64 * 64, 7680 * 4320))
     assert small.config.macs_per_pixel >= large.config.macs_per_pixel
+    clean = choose_model("auto", 2, False, 64 * 64, clean=True)
+    assert clean.name == f"{small.name}-clean"
+    assert choose_model("fast", 2, False, 64 * 64, clean=True).name == "fast-2x"  # a name is taken at its word
 
 
 def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from vidsr.clean import is_clean
 from vidsr.errors import (
     DamagedVideo,
     DiskTooSmall,
@@ -210,7 +211,10 @@ def prepare(
     if settings.fill_gaps:
         info = fill_gaps(info)
     scale, width, height = choose_size(info, settings)
-    model = choose_model(settings.model, scale, gpu, info.width * info.height)
+    # Weights for clean pictures have no adversarial partner.
+    alone = len(info.table) > 1 and all(info.table.key)
+    clean = settings.fidelity == 1 and is_clean(info.codec, info.bits_per_pixel, alone)
+    model = choose_model(settings.model, scale, gpu, info.width * info.height, clean)
     if settings.fidelity < 1:
         find_sharp(model)
     codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
@@ -328,6 +332,10 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
         VerifyFailed: the result is not the same file, only larger.
     """
     started = time.time()
+    info = plan.info
+    progress.say(
+        f"{plan.source.name}: {info.codec}, {info.bits_per_pixel:.2f} bits per pixel, enlarged by {plan.model.name}"
+    )
     missing = open_ledger(plan, progress)
     frames = sum(segment.frames for segment in missing)
     progress.begin(plan.source, plan.frames, plan.frames - frames)

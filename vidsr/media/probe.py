@@ -94,7 +94,7 @@ class VideoInfo:
         shows: which decoded frame each entry of `table` shows, where gaps were filled; empty where each its own.
         user_data: whether frames carry SEI user data messages (telemetry of some cameras).
         hdr: mastering display and content light level, or None.
-        bit_rate: bits per second of the video stream, or 0 where unknown.
+        stream_bytes: of the packets of the stream that is upscaled.
         reorder_depth: frames that the decoder holds back to sort them.
         tags: the container's metadata, as (key, value) pairs.
         chapters: number of chapters.
@@ -126,7 +126,7 @@ class VideoInfo:
     shows: tuple[int, ...] = ()
     user_data: bool = False
     hdr: Hdr | None = None
-    bit_rate: int = 0
+    stream_bytes: int = 0
     reorder_depth: int = 0
     tags: tuple[tuple[str, str], ...] = ()
     chapters: int = 0
@@ -140,6 +140,11 @@ class VideoInfo:
     def stream(self) -> StreamInfo:
         """The stream that is upscaled."""
         return self.streams[self.stream_index]
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """How finely it is coded: bits of the stream over the pixels of all frames."""
+        return 8 * self.stream_bytes / max(self.frames * self.width * self.height, 1)
 
 
 def probe(path: Path, decode: bool = False) -> VideoInfo:
@@ -196,7 +201,6 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         sequential=None,
         notes=(first.source.note,) if first.source.note else (),
         hdr=first.hdr,
-        bit_rate=stream.bit_rate or 0,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(container.metadata.items())),
         chapters=len(container.chapters()),
@@ -244,6 +248,7 @@ def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) ->
         notes=tuple(notes),
         missing=missing,
         user_data=packets.user_data,
+        stream_bytes=packets.size,
         duration=table.duration,
         rate=table.rate(info.rate),
     )

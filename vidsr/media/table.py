@@ -74,6 +74,7 @@ class Packets:
         time_base: seconds per tick.
         distrust: None, or why they do not tell the frames.
         user_data: whether any of them carries user data messages.
+        size: bytes of all packets of the stream.
     """
 
     pts: tuple[int, ...]
@@ -82,6 +83,7 @@ class Packets:
     time_base: Fraction
     distrust: str | None
     user_data: bool
+    size: int
 
     def table(self) -> FrameTable:
         """The frame table, trusting the packets."""
@@ -99,6 +101,7 @@ class _Reader:
         self.form = NalFormat.of(self.codec, context.extradata)
         self.entries: list[tuple[int | None, int, bool]] = []
         self.broken = 0
+        self.size = 0
         self.user_data = False
         self.begins_with_key: bool | None = None
 
@@ -106,6 +109,7 @@ class _Reader:
         if not self.entries and packet.has_sidedata("encryption_info"):
             raise Encrypted(f"{self.path}: the video is encrypted; decrypt it first")
         facts = inspect(bytes(packet), self.codec, self.form) if self.codec in TELLING_CODECS else PacketFacts()
+        self.size += packet.size
         self.broken += packet.is_corrupt or not facts.whole
         self.user_data = self.user_data or facts.user_data
         key = packet.is_keyframe if facts.key is None else facts.key
@@ -149,7 +153,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
         key = tuple(i == 0 for i in range(len(key)))  # an index that calls everything a key frame
     durations = _durations(pts, [entry[1] for entry in entries], "mov" in container.format.name)
     time_base = Fraction(stream.time_base or Fraction(1, 1000))
-    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data)
+    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size)
 
 
 def _durations(pts: tuple[int, ...], declared: list[int], declared_by_sum: bool) -> tuple[int, ...]:

@@ -110,14 +110,15 @@ _GPU_MACS = 10e12
 USEFUL_FRAMES_PER_SECOND = 0.5
 
 
-def choose_model(name: str, scale: int, gpu: bool, pixels: int) -> ModelFile:
-    """The model for `--model`; `auto` is the best bundled tier that runs at a useful speed.
+def choose_model(name: str, scale: int, gpu: bool, pixels: int, clean: bool) -> ModelFile:
+    """The model for `--model`; `auto` is the best bundled tier that runs at a useful speed, in the source's variant.
 
     Args:
         name: auto, a bundled name or a weights file.
         scale: 2 or 4.
         gpu: whether it will run on a GPU.
         pixels: of one source frame.
+        clean: whether `auto` takes the weights for clean pictures, where the tier has some (see `vidsr.clean`).
 
     Raises:
         ModelError: as `find_model`.
@@ -129,7 +130,6 @@ def choose_model(name: str, scale: int, gpu: bool, pixels: int) -> ModelFile:
     found = [bundled[f"{tier}-{scale}x"] for tier in TIERS if f"{tier}-{scale}x" in bundled]
     if not found:
         raise UnknownModel(f"no model is bundled for {scale}x; give a weights file with --model")
-    for model in found:
-        if budget / (model.config.macs_per_pixel * pixels) >= USEFUL_FRAMES_PER_SECOND:
-            return model
-    return found[-1]
+    rates = [budget / (model.config.macs_per_pixel * pixels) for model in found]
+    chosen = next((m for m, rate in zip(found, rates, strict=True) if rate >= USEFUL_FRAMES_PER_SECOND), found[-1])
+    return bundled.get(f"{chosen.name}-clean", chosen) if clean else chosen

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.media.clips import Clip, make_clip
+from training.crossover import ENCODERS, TIERS, crossover_table, main, score_clip, variants
+from vidsr.errors import SettingsError
+from vidsr.model.upscaler import Upscaler
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("film") / "film.mp4", Clip(width=192, height=128, frames=14))
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_finer_coding_takes_more_bits_and_is_closer(codec: str, film: Path, nearest: Path, tmp_path: Path) -> None:
+    names = [name for tier in TIERS for name in variants(tier, 2)]
+    upscalers = dict.fromkeys(names, Upscaler(nearest, backend="torch"))
+    fine, coarse = score_clip(film, codec, (2, 24), 12, upscalers, tmp_path)
+    if codec == "ffv1":
+        assert fine.bicubic == coarse.bicubic
+    else:
+        assert fine.bits_per_pixel > 1.5 * coarse.bits_per_pixel
+        assert fine.bicubic > coarse.bicubic
+    assert len(set(fine.gains.values())) == 1  # one model under four names
+    assert fine.gains["fast-2x"] < 0  # repeated pixels are worse than bicubic
+    table = crossover_table([coarse, fine], codec, 2)
+    assert list(table.columns[1].cells) == (["2", "24"] if codec != "ffv1" else ["24", "2"])
+    assert set(table.columns[5].cells) == {"+0.00"}
+
+
+def test_qualities_are_numbers(film: Path) -> None:
+    result = CliRunner().invoke(main, [str(film), "--quality", "fine"])
+    assert isinstance(result.exception, SettingsError)
