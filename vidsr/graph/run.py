@@ -39,7 +39,7 @@ from vidsr.settings import SCALES, UpscaleSettings
 
 LARGEST_SIDE = 16384
 # What `--stabilise-detail auto` takes: the strongest that costs no PSNR on any measured clip (docs/training.md).
-STABILISED = 0.2
+STABILISED = 0.25
 
 
 class Progress(Protocol):

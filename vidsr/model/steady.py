@@ -3,11 +3,13 @@
 A network decides anew in every frame what a coded edge looked like, so its detail flickers more than its source. Where
 the motion between two source frames explains the change from one to the other, both enlargements show the same thing:
 
-    O'_t = O_t + strength * C * (W(O_t-1) - O_t),    C = exp(-(I_t - W(I_t-1))^2 / (2 s^2))
+    O'_t = O_t + strength * C * G * (W(O_t-1) - O_t)
+    C = exp(-(I_t - W(I_t-1))^2 / (2 s^2)),    G = exp(-(O_t - W(O_t-1))^2 / (2 g^2))
 
 with I the source, O its enlargement, both luma, and W the warp along the optical flow of the source (Lai et al. 2018
-weigh their warping error by the same kind of C). Only enlargements that were not mixed go in, so a frame depends on its
-two neighbours and nothing else, and a video may be cut anywhere.
+weigh their warping error by the same kind of C). G is for the pixels between two motions, which fit neither. Only
+enlargements that were not mixed go in, so a frame depends on its two neighbours and nothing else, and a video may be
+cut anywhere.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from numpy.typing import NDArray
 
 from vidsr.frames import FrameBatch, Plane
 
-# Difference, in codes of 8 bits, at which the warped source is trusted by exp(-1/2).
-SPREAD = 7.0
+# Differences, in codes of 8 bits, of the warped source and of the warped enlargement at which trust is exp(-1/2).
+SOURCE_SPREAD, LARGE_SPREAD = 8.0, 24.0
 # Mean difference of two frames, in codes of 8 bits, from which they are of different scenes.
 CUT = 0.12 * 255
 # A pixel repeats if all pixels of the source so near do.
 NEAR = 4
-# The least side that has an optical flow.
+# The least side of a frame that is steadied: OpenCV's flow crashes on flat ones, such as 200x12.
 SMALLEST = 16
 # Rows of the enlarged frame that are computed at a time.
 BAND = 64
@@ -75,15 +77,16 @@ def _mixed(
         return large
     with _one_thread():
         flow = optical_flow(old.astype(np.uint8), new.astype(np.uint8))
-        trust = np.exp((new - _warp(old, flow[..., 0], flow[..., 1], 0)) ** 2 / (-2 * SPREAD**2))
+        trust = np.exp((new - _warp(old, flow[..., 0], flow[..., 1], 0)) ** 2 / (-2 * SOURCE_SPREAD**2))
         ratio = large.shape[1] / source.shape[1], large.shape[0] / source.shape[0]
         fields = cv2.merge([flow[..., 0] * ratio[0], flow[..., 1] * ratio[1], strength * trust * moving])
         mixed = np.empty_like(large)
         for top in range(0, len(large), BAND):  # what a band needs stays in the cache: a third of the time
             band = large[top : top + BAND]
             x, y, weight = _rows(fields, large.shape, top, len(band))
-            moved = _warp(before[1], x, y, top)
-            mixed[top : top + BAND] = np.rint(band + weight * (moved - band))
+            change = _warp(before[1], x, y, top) - band
+            gate = np.exp(change**2 / (-2 * (LARGE_SPREAD * 2 ** (depth - 8)) ** 2))
+            mixed[top : top + BAND] = np.rint(band + weight * gate * change)
     return mixed
 
 
