@@ -31,7 +31,7 @@ def test_no_seam(session: Session, nearest: Path, tmp_path: Path) -> None:
     def frames(name: str, **changes: object) -> list[np.ndarray]:
         settings = replace(whole, **changes)  # type: ignore[arg-type]
         outcome = upscale_video(source, tmp_path / f"{name}.mkv", settings, False, session, Silent(), threading.Event())
-        assert len(outcome.plan.segments) == (8 if name == "cut" else 1)
+        assert len(outcome.plan.segments) == (6 if name == "cut" else 1)
         return frames_of(outcome.plan.result)
 
     uncut, cut, later = frames("uncut"), frames("cut", segment_seconds=0.1), frames("later", start=0.4, end=0.8)
