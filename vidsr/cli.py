@@ -16,7 +16,15 @@ import click
 from jobs.cli import jobs, submit
 from vidsr import __version__
 from vidsr.errors import SALVAGED, SettingsError, SomeFailed, VidsrError
-from vidsr.settings import CONTAINERS, DEINTERLACE, SEGMENT_SECONDS, ClusterSettings, EncodeSettings, UpscaleSettings
+from vidsr.settings import (
+    CONTAINERS,
+    DEINTERLACE,
+    SEGMENT_SECONDS,
+    ClusterSettings,
+    EncodeSettings,
+    UpscaleSettings,
+    stabilising,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -76,6 +84,8 @@ PICTURE_OPTIONS = options(
     click.option("--backend", default="auto", show_default=True, help="auto, torch or openvino."),
     click.option("--fidelity", type=float, default=1.0, show_default=True,
                  help="1 invents nothing, 0 is sharpest (adversarial weights)."),
+    click.option("--stabilise-detail", default="auto", show_default=True, metavar="auto|off|STRENGTH",
+                 help="Against flicker: weight of the frame before, moved along the motion, 0 to 0.5."),
     click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
     click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better and larger."),
     click.option("--preset", default=None, help="The encoder's preset."),
@@ -111,7 +121,11 @@ def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     if scale is not None and height is not None:
         raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
     return UpscaleSettings(
-        scale=scale if scale or height else 2, height=height, encode=encode, **{n: values.pop(n) for n in names}
+        scale=scale if scale or height else 2,
+        height=height,
+        encode=encode,
+        stabilise_detail=stabilising(values.pop("stabilise_detail")),
+        **{n: values.pop(n) for n in names},
     )
 
 

@@ -21,7 +21,7 @@ from vidsr.errors import InputError, InputMissing, OutputUnwritable
 from vidsr.paths import write_whole
 
 FORMAT = 1
-PACKAGES = ("vidsr", "av", "numpy", "torch", "openvino", "ray")
+PACKAGES = ("vidsr", "av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ This module is the only thing that `vidsr.media` and `vidsr.model` share, so it 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -117,6 +118,12 @@ class FrameBatch:
     def nbytes(self) -> int:
         """Bytes of all planes."""
         return sum(p.nbytes for p in self.planes)
+
+    def within(self, first: int, stop: int) -> FrameBatch:
+        """Those of the frames whose index is first to stop - 1."""
+        kept = slice(bisect_left(self.index, first), bisect_left(self.index, stop))
+        planes = tuple(plane[kept] for plane in self.planes)
+        return replace(self, planes=planes, index=self.index[kept], side_data=self.side_data[kept])
 
     def with_planes(self, planes: tuple[Plane, ...]) -> FrameBatch:
         """The same frames with other samples (and so, perhaps, another size)."""

@@ -11,6 +11,8 @@ SCALES = (2, 4)
 CONTAINERS = ("auto", "same", "mkv", "mp4", "mov")
 DEINTERLACE = ("auto", "off")
 BACKENDS = ("auto", "torch", "openvino")
+# The most weight that a frame may give the one before it: as much as it has itself.
+MOST_STABILISED = 0.5
 # Short enough that a killed run on a slow machine loses little; the cost of a cut is one key frame.
 SEGMENT_SECONDS = 3.0
 
@@ -51,6 +53,8 @@ class UpscaleSettings:
         encode: how the result is coded.
         start, end: range of the source to do, in seconds from its first frame; None is the whole.
         segment_seconds: least length of a segment, the unit of distribution, retry and resume.
+        stabilise_detail: weight of the frame before in each enlarged frame, 0 (off) to 0.5; None only until `auto` is
+            decided.
         deinterlace: "auto" deinterlaces what is flagged interlaced, "off" never does.
         fill_gaps: repeat a frame where damage lost some, instead of leaving a gap in time.
         gpx: also write the GPS track as GPX beside the result.
@@ -66,6 +70,7 @@ class UpscaleSettings:
     start: float | None = None
     end: float | None = None
     segment_seconds: float = SEGMENT_SECONDS
+    stabilise_detail: float | None = None
     deinterlace: str = "auto"
     fill_gaps: bool = False
     gpx: bool = False
@@ -80,6 +85,10 @@ class UpscaleSettings:
         _one_of("--backend", self.backend, BACKENDS)
         if not 0 <= self.fidelity <= 1:
             raise SettingsError(f"--fidelity {self.fidelity} is out of range; use 0 (sharpest) to 1 (truest)")
+        if not 0 <= (self.stabilise_detail or 0) <= MOST_STABILISED:
+            raise SettingsError(
+                f"--stabilise-detail {self.stabilise_detail} is out of range; use 0 (off) to {MOST_STABILISED}"
+            )
         if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):
             raise SettingsError("--start and --end do not make a range; --end must lie after --start, both from 0")
         if not 0.1 <= self.segment_seconds <= 3600:
@@ -106,6 +115,20 @@ class ClusterSettings:
             raise SettingsError(f"--actors {self.actors} is out of range; use 1 to 4096")
         if not 0 <= self.encoder_cpus <= 64:
             raise SettingsError(f"{self.encoder_cpus} CPUs for an encoder are out of range; use 0 to 64")
+
+
+def stabilising(text: str) -> float | None:
+    """The value of `--stabilise-detail`: None for auto, 0 for off, else the number.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    try:
+        return {"auto": None, "off": 0.0}[text] if text in ("auto", "off") else float(text)
+    except ValueError:
+        raise SettingsError(
+            f"--stabilise-detail {text!r} is not possible; use auto, off or a number to {MOST_STABILISED}"
+        ) from None
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

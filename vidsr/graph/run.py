@@ -39,6 +39,8 @@ from vidsr.paths import check_result, check_source, default_result, write_whole
 from vidsr.settings import SCALES, UpscaleSettings
 
 LARGEST_SIDE = 16384
+# What `--stabilise-detail auto` takes: the strongest that costs no PSNR on any measured clip (docs/training.md).
+STABILISED = 0.25
 
 
 class Progress(Protocol):
@@ -135,6 +137,7 @@ class VideoPlan:
             scale=self.model.config.scale,
             encode=self.settings.encode,
             deinterlace=self.info.interlaced and self.settings.deinterlace == "auto",
+            stabilise=self.settings.stabilise_detail or 0.0,
         )
 
 
@@ -218,7 +221,12 @@ def prepare(
     if settings.fidelity < 1:
         find_sharp(model)
     codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
-    settings = replace(settings, scale=scale, encode=replace(settings.encode, codec=codec))
+    settings = replace(
+        settings,
+        scale=scale,
+        encode=replace(settings.encode, codec=codec),
+        stabilise_detail=choose_stabilising(info, settings),
+    )
     suffix, why = choose_suffix(info, settings.encode.container, codec)
     if why:
         info = replace(info, notes=(*info.notes, why))
@@ -247,6 +255,13 @@ def prepare(
     )
     _check_disk(plan)
     return plan
+
+
+def choose_stabilising(info: VideoInfo, settings: UpscaleSettings) -> float:
+    """The weight of the frame before: what was asked for, else STABILISED; 0 if interlaced, which is not measured."""
+    if settings.stabilise_detail is None:
+        return 0.0 if info.interlaced else STABILISED
+    return settings.stabilise_detail
 
 
 def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, int]:

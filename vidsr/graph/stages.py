@@ -69,6 +69,7 @@ class SegmentJob:
         scale: of the model.
         encode: with the codec that was chosen.
         deinterlace: whether to deinterlace.
+        stabilise: weight of the frame before, or 0.
         transfer: how source and segments come and go.
     """
 
@@ -80,6 +81,7 @@ class SegmentJob:
     scale: int
     encode: EncodeSettings
     deinterlace: bool
+    stabilise: float
     transfer: Transfer = SharedFiles()
 
     @property
@@ -87,6 +89,12 @@ class SegmentJob:
         """The exact size to resize to, or None if scale alone gives it."""
         exact = (self.width, self.height)
         return None if exact == (self.info.width * self.scale, self.info.height * self.scale) else exact
+
+    @property
+    def needed(self) -> tuple[int, int]:
+        """First and stop of the frames to decode: to be stabilised, a frame needs those before and after it."""
+        more = 1 if self.stabilise else 0
+        return max(self.segment.first - more, 0), min(self.segment.stop + more, len(self.info.table))
 
     @property
     def batch_frames(self) -> int:
@@ -117,13 +125,12 @@ UpscalerActor: Any = ray.remote(LoadedUpscaler)
 
 
 def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
-    """The segment's frames in batches."""
+    """The segment's frames, and those beside it that it needs, in batches."""
     from vidsr.media.decode import decode_range
 
-    segment = job.segment
     with job.transfer.source():
         yield from decode_range(
-            job.info, segment.first, segment.stop, job.batch_frames, deinterlace=job.deinterlace,
+            job.info, *job.needed, job.batch_frames, deinterlace=job.deinterlace,
             threads=DECODER_THREADS,
         )  # fmt: skip
 
@@ -141,20 +148,12 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
     ledger = Ledger(job.folder)
     ledger.folder.mkdir(parents=True, exist_ok=True)
-    window = len(upscalers) + 1
-    frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
     with SegmentEncoder(
         ledger.path(job.segment), job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS
     ) as encoder:
-        pending: deque[Any] = deque()
-        for number, batch in enumerate(frames):
-            upscaler = upscalers[(job.segment.number + number) % len(upscalers)]
-            pending.append(upscaler.upscale.remote(batch, job.size, (job.info.path, job.segment.number)))
-            del batch
-            if len(pending) > window:
-                yield _write(encoder, pending)
-        while pending:
-            yield _write(encoder, pending)
+        for batch in _finished(job, upscalers):
+            encoder.write(batch)
+            yield len(batch)
         encoder.close()
     ledger.record(job.segment)
     job.transfer.deliver(ledger, job.segment)
@@ -163,7 +162,29 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
 
 
-def _write(encoder: Any, pending: deque[Any]) -> int:
-    batch: FrameBatch = ray.get(pending.popleft())
-    encoder.write(batch)
-    return len(batch)
+def _finished(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[FrameBatch]:
+    """The segment's frames as they are to be encoded."""
+    enlarged = _enlarged(job, upscalers)
+    if not job.stabilise:
+        yield from (ray.get(large) for _, large in enlarged)
+        return
+    from vidsr.model.steady import stabilise
+
+    for batch in stabilise(((ray.get(small), ray.get(large)) for small, large in enlarged), job.stabilise):
+        yield batch.within(job.segment.first, job.segment.stop)
+
+
+def _enlarged(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """References to decoded batches and the same batches enlarged, in order, a few of them in flight."""
+    window = len(upscalers) + 1
+    frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
+    pending: deque[tuple[Any, Any]] = deque()
+    for number, batch in enumerate(frames):
+        upscaler = upscalers[(job.segment.number + number) % len(upscalers)]
+        large = upscaler.upscale.remote(batch, job.size, (job.info.path, job.segment.number))
+        pending.append((batch, large))
+        del batch, large
+        if len(pending) > window:
+            yield pending.popleft()
+    while pending:
+        yield pending.popleft()
