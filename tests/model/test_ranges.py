@@ -11,6 +11,7 @@ from torch import nn
 
 from training.quantise import input_ranges
 from vidsr.errors import BadWeights
+from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model import ranges as ranges_module
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, GeneratorConfig, fold
@@ -108,6 +109,19 @@ def test_a_pixel_has_the_same_bits_in_every_window(weights: Path) -> None:
             ..., keep[0].start - 2 * top : keep[0].stop - 2 * top, keep[1].start - 2 * left : keep[1].stop - 2 * left
         ]
         np.testing.assert_array_equal(whole[..., keep[0], keep[1]], mine)
+
+
+@needs_int8
+def test_what_did_not_change_is_not_computed_again(weights: Path) -> None:
+    add_ranges(weights, MEASURED)
+    luma = np.random.default_rng(5).integers(16, 236, (1, 90, 120), np.uint8).repeat(2, axis=0)
+    luma[1, 5:9, 5:9] += 1
+    frames = FrameBatch((luma, *(np.full((2, 45, 60), 128, np.uint8),) * 2), PixelLayout(), Colour(), (0, 1))
+    reusing = Upscaler(weights, "cpu")
+    large = reusing.upscale(frames).planes[0][1]
+    alone = Upscaler(weights, "cpu").upscale(frames.with_planes(tuple(plane[1:] for plane in frames.planes)))
+    np.testing.assert_array_equal(large, alone.planes[0][0])
+    assert reusing.work.reused == 120 * 90 - (9 + 2 * CONFIG.halo) ** 2
 
 
 @needs_int8
