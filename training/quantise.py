@@ -27,6 +27,10 @@ from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges, has_native_int8
 from vidsr.model.weights import add_ranges, load_weights
 
 _CODED = Degradation(keep=1)
+# Of each picture's values the outermost do not count: a few of them would widen the steps of all others. With one in
+# 10,000 the fast model loses 0.008 dB in the mean and 0.07 at worst; with none 0.021 and 0.31, with one in 1,000 0.014
+# and 0.24 (96 pictures).
+_OUTERMOST = 10_000
 _LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
 _FRAME = (540, 960)  # whose speed is measured
 _ROUNDS = 7
@@ -64,7 +68,8 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
 
 @torch.no_grad()
 def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tuple[float, float], ...]:
-    """The smallest and largest input of each convolution but the first and the last, 0 among them.
+    """The smallest and largest input of each convolution but the first and the last, 0 among them, in any picture,
+    of which the outermost values do not count.
 
     Args:
         generator: folded.
@@ -75,8 +80,10 @@ def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tupl
 
     def widen(convolution: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(convolution, nn.Conv2d)
-        low, high = found[convolution]
-        found[convolution] = (min(low, float(given[0].min())), max(high, float(given[0].max())))
+        values = given[0].flatten()
+        count = len(values) // _OUTERMOST + 1
+        low, high = (float(values.topk(count, largest=largest).values[-1]) for largest in (False, True))
+        found[convolution] = (min(low, found[convolution][0]), max(high, found[convolution][1]))
 
     hooks = [convolution.register_forward_pre_hook(widen) for convolution in inner]
     for picture in pictures:

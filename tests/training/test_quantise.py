@@ -46,3 +46,13 @@ def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest
     (photos / "1.png").unlink()
     with pytest.raises(NoPicture, match="--data"):
         quantise.quantise(path, [photos / "0.png"])
+
+
+def test_one_value_in_ten_thousand_does_not_widen_a_range() -> None:
+    generator = Generator(GeneratorConfig(2, 1, 1, "luma", body="plain", kernel=1)).eval()
+    nn.init.constant_(generator.head[0].weight, 1.0)
+    picture = torch.full((1, 1, 100, 200), 0.5)
+    picture[..., 0, :2] = 0.9
+    assert quantise.input_ranges(generator, [picture]) == ((0.0, 0.5),)
+    picture[..., 0, 2] = 0.7
+    assert quantise.input_ranges(generator, [picture]) == ((0.0, 0.7),)
