@@ -90,18 +90,25 @@ def estimate_table(report: dict[str, Any]) -> Table:
 def models_as_json() -> list[dict[str, Any]]:
     """The bundled models."""
     return [
-        {"name": m.name, "sha256": m.sha256, "config": asdict(m.config), "training": m.training}
+        {
+            "name": m.name,
+            "sha256": m.sha256,
+            "config": asdict(m.config),
+            "training": m.training,
+            "int8": m.ranges and asdict(m.ranges),
+        }
         for m in bundled_models()
     ]
 
 
 def models_table() -> Table:
     """The bundled models for people."""
-    table = Table("model", "scale", "network", "MAC/pixel", "computes", box=None, pad_edge=False)
+    table = Table("model", "scale", "network", "MAC/pixel", "computes", "int8 loses", box=None, pad_edge=False)
     for model in bundled_models():
         config = model.config
         shape = f"{config.blocks}x{config.channels} {config.body}"
-        table.add_row(model.name, f"{config.scale}x", shape, f"{config.macs_per_pixel:,}", config.colour)
+        loss = f"{model.ranges.loss_db:.2f} dB" if model.ranges else ""
+        table.add_row(model.name, f"{config.scale}x", shape, f"{config.macs_per_pixel:,}", config.colour, loss)
     return table
 
 

@@ -16,6 +16,7 @@ from vidsr import __version__
 from vidsr.errors import EncoderError
 from vidsr.media.encoders import check_encoder
 from vidsr.model.backends import has_native_bf16
+from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import bundled_models
 from vidsr.model.upscaler import find_device
 
@@ -62,7 +63,10 @@ def _versions() -> list[Finding]:
 def _devices() -> list[Finding]:
     import torch
 
-    cores = f"{os.cpu_count()} cores, {'native' if has_native_bf16() else 'no native'} bfloat16"
+    native = {"bfloat16": has_native_bf16(), "int8": has_native_int8()}
+    cores = ", ".join(
+        [f"{os.cpu_count()} cores", *(f"{'' if has else 'no '}native {name}" for name, has in native.items())]
+    )
     findings = [Finding("CPU", cores)]
     if find_device("auto").type == "cuda":
         for number in range(torch.cuda.device_count()):

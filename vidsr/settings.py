@@ -48,7 +48,7 @@ class UpscaleSettings:
         height: exact height of the result in pixels, instead of a scale.
         model: a bundled model's name, a weights file, or "auto": by speed and by how finely the source is coded.
         device: auto, cpu, cuda or cuda:N.
-        backend: auto, torch or openvino.
+        backend: auto, torch or openvino; only auto takes int8.
         fidelity: 1 invents nothing; towards 0 the adversarially trained weights take over, sharper and less true.
         encode: how the result is coded.
         start, end: range of the source to do, in seconds from its first frame; None is the whole.

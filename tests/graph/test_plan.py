@@ -10,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.graph.infos import info_of
+from tests.media.clips import Clip, make_clip
+from tests.nearest import nearest_model
 from vidsr.errors import SettingsError
-from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
+from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
+from vidsr.graph.run import prepare
+from vidsr.model.ranges import Ranges
+from vidsr.model.weights import add_ranges
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
@@ -114,3 +119,20 @@ def test_a_changed_key_starts_over_and_says_why(tmp_path: Path) -> None:
     assert not ledger.is_finished(segment)
     ledger.remove()
     assert not ledger.folder.exists()
+
+
+def test_the_key_tells_int8_from_other_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = nearest_model(tmp_path)
+    add_ranges(weights, Ranges(((-1.0, 1.0),), 0.01, 1.5))
+    source = make_clip(tmp_path / "drive.mp4", Clip(frames=2))
+
+    def key(gpu: bool = False, **settings: object) -> dict[str, object]:
+        wanted = UpscaleSettings(model=str(weights), **settings)  # type: ignore[arg-type]
+        return prepare(source, tmp_path / "large.mp4", wanted, False, gpu).key
+
+    monkeypatch.setattr("vidsr.model.ranges.has_native_int8", lambda: True)
+    here, asked, gpu = key(), key(backend="openvino"), key(gpu=True)
+    monkeypatch.setattr("vidsr.model.ranges.has_native_int8", lambda: False)
+    elsewhere = key()
+    assert [k["backend"] for k in (here, asked, gpu, elsewhere)] == ["openvino int8", "openvino", "auto", "auto"]
+    assert changed_parts(here, elsewhere) == "backend"

@@ -34,6 +34,7 @@ from vidsr.media.recover import probe_or_recover, remove_recovered
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import VerifyReport, verify
+from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import check_result, check_source, default_result, write_whole
 from vidsr.settings import SCALES, UpscaleSettings
@@ -85,6 +86,7 @@ class VideoPlan:
         result: the final name.
         settings: with scale, codec and model chosen.
         model: the weights.
+        backend: what computes, as asked for, or "openvino int8" where `auto` takes that.
         width, height: of the result.
         span: which frames.
         segments: all of them.
@@ -99,6 +101,7 @@ class VideoPlan:
     result: Path
     settings: UpscaleSettings
     model: ModelFile
+    backend: str
     width: int
     height: int
     span: FrameRange
@@ -116,7 +119,7 @@ class VideoPlan:
     @property
     def key(self) -> dict[str, Any]:
         """Everything that the finished segments depend on."""
-        return run_key(self.info, self.settings, self.model.sha256, self.settings.backend)
+        return run_key(self.info, self.settings, self.model.sha256, self.backend)
 
     @property
     def upscaler(self) -> UpscalerSpec:
@@ -244,6 +247,7 @@ def prepare(
         result,
         settings,
         model,
+        settings.backend if gpu or not choose_ranges(model.ranges, settings.backend, settings.fidelity) else INT8,
         width,
         height,
         span,
@@ -449,7 +453,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         plan.source,
         result,
         model=model,
-        settings=asdict(plan.settings),
+        settings=asdict(plan.settings) | {"backend": plan.backend},
         frames=FrameCounts(plan.frames, computed, plan.frames - computed, _filled(plan)),
         checks=[CheckOutcome(check.name, check.ok, check.detail) for check in proof.checks],
         started=started,

@@ -1,4 +1,4 @@
-"""What runs the network: torch on a CPU or GPU, or OpenVINO on a CPU.
+"""What runs the network: torch on a CPU or GPU, or OpenVINO on a CPU, there in int8 where it pays.
 
 A backend computes the generator's residual only. The skip is added in float32 by the caller, so half precision
 never touches the picture itself.
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidsr.errors import DeviceError, SettingsError
 from vidsr.model.generator import Generator
+from vidsr.model.ranges import Ranges
 from vidsr.settings import BACKENDS
 
 # torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
@@ -40,8 +41,14 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(generator: Generator, device: torch.device, backend: str) -> Backend:
+def make_backend(generator: Generator, device: torch.device, backend: str, ranges: Ranges | None = None) -> Backend:
     """Choose and prepare a backend; `auto` is torch on a GPU, on a CPU OpenVINO where it is installed.
+
+    Args:
+        generator: folded.
+        device: where it computes.
+        backend: auto, torch or openvino.
+        ranges: of `choose_ranges`: run OpenVINO in int8.
 
     Raises:
         SettingsError: no such backend, or OpenVINO asked for a GPU.
@@ -57,7 +64,7 @@ def make_backend(generator: Generator, device: torch.device, backend: str) -> Ba
     if device.type == "cpu" and installed and backend != "torch":
         from vidsr.model.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(generator, "bf16" if has_native_bf16() else "f32")
+        return OpenVinoBackend(generator, best_precision(), ranges.inputs if ranges else None)
     return TorchBackend(generator, device)
 
 
@@ -84,6 +91,11 @@ class TorchBackend:
         x = x.to(self._dtype).contiguous(memory_format=torch.channels_last)
         y: Tensor = self._generator.residual(x)
         return y.float()
+
+
+def best_precision() -> str:
+    """OpenVINO's fastest floating-point precision on this CPU."""
+    return "bf16" if has_native_bf16() else "f32"
 
 
 def has_native_bf16() -> bool:

@@ -70,6 +70,12 @@ class GeneratorConfig:
         return max(self.kernel // 2 + body + tail, 3)
 
     @property
+    def inner_convolutions(self) -> int:
+        """Convolutions of the folded network but the first and the last."""
+        body = self.blocks * 2 + 1 if self.body == "residual" else self.blocks
+        return body + (0 if self.tail == "lr" else self.scale // 2)
+
+    @property
     def macs_per_pixel(self) -> int:
         """Multiply-accumulates per input pixel, convolutions only."""
         c, s = self.channels, self.scale

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
 from vidsr.model.config import GeneratorConfig
+from vidsr.model.ranges import Ranges, read_ranges
 
 FORMAT = "1"
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -21,13 +22,14 @@ BUNDLED = Path(__file__).parent.parent / "bundled"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A weights file and what it says of itself."""
+    """A weights file and what it says of itself; `ranges` are for int8, None where it holds none."""
 
     name: str
     path: Path
     config: GeneratorConfig
     training: dict[str, Any]
     sha256: str
+    ranges: Ranges | None = None
 
 
 def describe(path: Path) -> ModelFile:
@@ -52,7 +54,12 @@ def describe(path: Path) -> ModelFile:
         training = json.loads(metadata.get("training", "{}"))
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise BadWeights(f"{path} names an architecture that this version does not know; update vidsr") from error
-    return ModelFile(path.stem, path, config, training, hashlib.sha256(path.read_bytes()).hexdigest())
+    try:
+        ranges = read_ranges(metadata, config)
+    except ValueError as error:
+        raise BadWeights(f"{path} holds ranges for int8 that do not fit it ({error}); "
+                         "measure them again with training.quantise") from error  # fmt: skip
+    return ModelFile(path.stem, path, config, training, hashlib.sha256(path.read_bytes()).hexdigest(), ranges)
 
 
 @lru_cache(maxsize=1)

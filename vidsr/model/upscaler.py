@@ -26,6 +26,7 @@ from vidsr.model.colour import (
     to_tensor,
 )
 from vidsr.model.generator import Generator, fold
+from vidsr.model.ranges import choose_ranges
 from vidsr.model.registry import find_model
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
@@ -68,7 +69,7 @@ class Upscaler:
             model: a bundled name, a weights file or a generator.
             device: auto, cpu, cuda or cuda:N.
             scale: which of a bundled name's scales; a generator brings its own.
-            backend: auto, torch or openvino.
+            backend: auto, torch or openvino; only auto takes int8.
             threads: CPU threads; default: what torch would take.
             fidelity: 1 for the model's own weights, towards 0 for those of its adversarial partner.
 
@@ -79,14 +80,17 @@ class Upscaler:
         if threads:
             torch.set_num_threads(threads)
         self.device = find_device(device)
+        ranges = None
         if isinstance(model, Generator):
             generator = model
         else:
-            generator = load_interpolated(find_model(str(model), scale).path, fidelity)
+            found = find_model(str(model), scale)
+            generator = load_interpolated(found.path, fidelity)
+            ranges = choose_ranges(found.ranges, backend, fidelity)
         self.config = generator.config
         self.scale = self.config.scale
         self._generator = fold(generator).requires_grad_(False)
-        self._backend: Backend = make_backend(self._generator, self.device, backend)
+        self._backend: Backend = make_backend(self._generator, self.device, backend, ranges)
         if threads and self._backend.streams > 1:
             torch.set_num_threads(1)  # what is left to torch is little, and its threads wait for each other spinning
         self._batch_pixels = self._backend.batch_pixels

@@ -1,7 +1,7 @@
 """Weights files: safetensors whose metadata holds the generator's configuration. Nothing is ever unpickled.
 
-The metadata keys are `vidsr` (format version), `config` (GeneratorConfig as JSON) and `training` (free JSON: preset,
-data, steps, figures).
+The metadata keys are `vidsr` (format version), `config` (GeneratorConfig as JSON), `training` (free JSON: preset,
+data, steps, figures) and, where they were measured, `int8` (`vidsr.model.ranges` as JSON).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from vidsr.errors import BadWeights
 from vidsr.model.generator import Generator
+from vidsr.model.ranges import KEY, Ranges
 from vidsr.model.registry import FORMAT, describe, find_sharp
 
 
@@ -37,6 +38,23 @@ def save_weights(path: Path, generator: Generator, training: dict[str, Any], hal
         "config": json.dumps(asdict(generator.config)),
         "training": json.dumps(training),
     }
+    _save(path, tensors, metadata)
+
+
+def add_ranges(path: Path, ranges: Ranges) -> None:
+    """Store ranges for int8 in a weights file, in place of those that it holds; the weights stay as they are.
+
+    Raises:
+        BadWeights: it is no weights file.
+    """
+    describe(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    _save(path, tensors, metadata | {KEY: ranges.to_json()})
+
+
+def _save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata=metadata)
     part.replace(path)

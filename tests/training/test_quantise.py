@@ -1,0 +1,58 @@
+"""Ranges for int8: what is measured, and that the command stores it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from tests.training.pictures import folder_of
+from training import quantise
+from vidsr.errors import NoPicture
+from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.ranges import has_native_int8
+from vidsr.model.registry import describe
+from vidsr.model.weights import save_weights
+
+needs_int8 = pytest.mark.skipif(not has_native_int8(), reason="this CPU has no AVX512-VNNI")
+
+
+def test_ranges_are_those_of_the_inner_convolutions_over_all_pictures() -> None:
+    generator = Generator(GeneratorConfig(2, 1, 1, "luma", body="plain", kernel=1)).eval()
+    head, act = generator.head
+    assert isinstance(head, nn.Conv2d) and isinstance(act, nn.PReLU)
+    nn.init.constant_(head.weight, 2.0)
+    nn.init.constant_(head.bias, -1.0)
+    nn.init.constant_(act.weight, 0.5)
+    dark, bright = torch.tensor([0.1, 0.2]).reshape(1, 1, 1, 2), torch.tensor([0.6, 0.8]).reshape(1, 1, 1, 2)
+    assert quantise.input_ranges(generator, [dark, bright]) == ((-0.4, 0.6),)
+    assert quantise.input_ranges(generator, [bright]) == ((0.0, 0.6),)
+
+
+@needs_int8
+def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(quantise, "_FRAME", (64, 96))
+    path, photos = tmp_path / "mine.safetensors", folder_of(tmp_path / "photos", 2)
+    generator = Generator(GeneratorConfig(2, 1, 16, "luma", kernel=3))
+    nn.init.normal_(generator.tail[0].weight, std=0.01)
+    save_weights(path, generator, {})
+    done = CliRunner().invoke(quantise.main, [str(path), "--data", str(photos)], catch_exceptions=False)
+    assert done.exit_code == 0
+    ranges = describe(path).ranges
+    assert ranges is not None and len(ranges.inputs) == 3
+    assert abs(ranges.loss_db) < 0.1 and ranges.speedup > 0
+    (photos / "1.png").unlink()
+    with pytest.raises(NoPicture, match="--data"):
+        quantise.quantise(path, [photos / "0.png"])
+
+
+def test_one_value_in_ten_thousand_does_not_widen_a_range() -> None:
+    generator = Generator(GeneratorConfig(2, 1, 1, "luma", body="plain", kernel=1)).eval()
+    nn.init.constant_(generator.head[0].weight, 1.0)
+    picture = torch.full((1, 1, 100, 200), 0.5)
+    picture[..., 0, :2] = 0.9
+    assert quantise.input_ranges(generator, [picture]) == ((0.0, 0.5),)
+    picture[..., 0, 2] = 0.7
+    assert quantise.input_ranges(generator, [picture]) == ((0.0, 0.7),)

@@ -1,0 +1,150 @@
+"""`python -m training.quantise`: activation ranges for int8, measured and stored in a weights file.
+
+Half of the pictures give the ranges; the other half says what int8 loses against float32. Luma models see every
+picture twice, coded as in training and clean, others only clean. The backend that users run does the measuring.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.console import console, run
+from training.data import Pairs, Pixels, clean_pair, find_photos, read_photos
+from training.degrade import Degradation, make_bank
+from training.metrics import crop, psnr
+from vidsr.errors import DeviceError, NoPicture
+from vidsr.model.backends import best_precision
+from vidsr.model.generator import Generator, fold
+from vidsr.model.openvino_backend import OpenVinoBackend
+from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges, has_native_int8
+from vidsr.model.weights import add_ranges, load_weights
+
+_CODED = Degradation(keep=1)
+# Of each picture's values the outermost do not count: a few of them would widen the steps of all others. With one in
+# 10,000 the fast model loses 0.008 dB in the mean and 0.07 at worst; with none 0.021 and 0.31, with one in 1,000 0.014
+# and 0.24 (96 pictures).
+_OUTERMOST = 10_000
+_LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
+_FRAME = (540, 960)  # whose speed is measured
+_ROUNDS = 7
+
+
+def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
+    """Measure a model's ranges, loss and speed in int8; nothing is stored.
+
+    Args:
+        path: its weights file.
+        photos: every other one gives the ranges, the others the loss.
+
+    Raises:
+        DeviceError: the CPU has no AVX512-VNNI, so that the speed would be no one's.
+        NoPicture: fewer than two pictures, or none that can be read.
+        BadWeights: as `load_weights`.
+    """
+    if not has_native_int8():
+        raise DeviceError("this CPU has no AVX512-VNNI, so int8 cannot be measured here; use another machine")
+    if len(photos) < 2:
+        raise NoPicture("one picture cannot give both ranges and loss; give a folder with more of them to --data")
+    generator = fold(load_weights(path)).requires_grad_(False)
+    inputs = input_ranges(generator, (low for low, _ in _pictures(generator, photos[::2])))
+    plain, exact = (OpenVinoBackend(generator, precision) for precision in (best_precision(), "f32"))
+    bytes_ = OpenVinoBackend(generator, best_precision(), inputs)
+    losses = [
+        _psnr(generator, exact, low, high) - _psnr(generator, bytes_, low, high)
+        for low, high in _pictures(generator, photos[1::2])
+    ]
+    console.print(f"{len(losses)} pictures held out: mean loss {np.mean(losses):.4f} dB, worst {max(losses):.4f} dB")
+    slow, fast = _frames_per_second((plain, bytes_), generator.config.planes)
+    console.print(f"{plain.name} {slow:.2f} frames/s of {_FRAME[1]}x{_FRAME[0]}, {bytes_.name} {fast:.2f}")
+    return Ranges(inputs, round(max(losses), 4), round(fast / slow, 2))
+
+
+@torch.no_grad()
+def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tuple[float, float], ...]:
+    """The smallest and largest input of each convolution but the first and the last, 0 among them, in any picture,
+    of which the outermost values do not count.
+
+    Args:
+        generator: folded.
+        pictures: (1, planes, H, W) in [0, 1] each.
+    """
+    inner = [module for module in generator.modules() if isinstance(module, nn.Conv2d)][1:-1]
+    found = dict.fromkeys(inner, (0.0, 0.0))
+
+    def widen(convolution: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(convolution, nn.Conv2d)
+        values = given[0].flatten()
+        count = len(values) // _OUTERMOST + 1
+        low, high = (float(values.topk(count, largest=largest).values[-1]) for largest in (False, True))
+        found[convolution] = (min(low, found[convolution][0]), max(high, found[convolution][1]))
+
+    hooks = [convolution.register_forward_pre_hook(widen) for convolution in inner]
+    for picture in pictures:
+        generator.residual(picture)
+    for hook in hooks:
+        hook.remove()
+    return tuple((float(f"{low:.5g}"), float(f"{high:.5g}")) for low, high in found.values())
+
+
+def _pictures(generator: Generator, photos: Sequence[Path]) -> Iterable[tuple[Tensor, Tensor]]:
+    """(small, large) of every photograph, coded and clean: (1, planes, H, W) each."""
+    config = generator.config
+    middles = (_middle(pixels, _LARGEST * config.scale) for _, pixels in read_photos(photos))
+    banks = [Pairs.of([clean_pair(pixels, config.scale, config.colour) for pixels in middles], config.scale)]
+    if config.colour == "luma":
+        banks.append(make_bank(photos, config.scale, len(photos), [0], _CODED))
+    return (bank.picture(index) for bank in banks for index in range(len(bank)))
+
+
+def _middle(pixels: Pixels, side: int) -> Pixels:
+    """The middle of a picture, at most side x side."""
+    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
+def _psnr(generator: Generator, backend: OpenVinoBackend, low: Tensor, high: Tensor) -> float:
+    """PSNR in dB of a picture as it is written, in 8 bits, without a border of `scale` pixels."""
+    skip = generator.skip(low)
+    residual = backend.residual(low)
+    output = (residual if skip is None else residual + skip).mul(255).round().clamp(0, 255)
+    ours, truth = (
+        crop(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
+    )
+    return psnr(ours, truth, 255)
+
+
+def _frames_per_second(backends: Sequence[OpenVinoBackend], planes: int) -> list[float]:
+    """The medians of runs that take turns."""
+    frames = torch.rand(4, planes, *_FRAME)
+    seconds: list[list[float]] = [[] for _ in backends]
+    for _ in range(_ROUNDS):
+        for backend, taken in zip(backends, seconds, strict=True):
+            started = time.perf_counter()
+            backend.residual(frames)
+            taken.append(time.perf_counter() - started)
+    return [len(frames) / float(np.median(taken[1:])) for taken in seconds]  # the first ones warm up
+
+
+@click.command()
+@click.argument("path", metavar="WEIGHTS", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of photographs.")
+@click.option("--pictures", type=click.IntRange(2), default=96, show_default=True, help="So many of them, evenly.")
+def main(path: Path, data: Path, pictures: int) -> None:
+    """Measure the activation ranges of WEIGHTS for int8 and store them in the file; the weights stay as they are."""
+    photos = find_photos(data)
+    chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, min(pictures, len(photos))).astype(int)]
+    ranges = quantise(path, chosen)
+    add_ranges(path, ranges)
+    verdict = "takes" if ranges.pay else f"does not take (it must be faster and lose under {LARGEST_LOSS_DB} dB)"
+    console.print(f"{path.name}: stored; --backend auto {verdict} int8")
+
+
+if __name__ == "__main__":
+    run(main)
