@@ -48,14 +48,16 @@ class ClipScore:
 
 
 def read_planes(clip: Path, count: int, scale: int) -> list[Planes]:
-    """The first frames' (Y, U, V) planes, cut to multiples of 4 * scale luma pixels.
+    """(Y, U, V) planes of consecutive frames in a clip's middle, cut to multiples of 4 * scale luma pixels.
 
     Raises:
         InputMissing: no such file.
         NotAVideo: nothing in it can be decoded, or it is not 8-bit 4:2:0.
         UnsupportedSize: nothing is left of the frames, or there are none.
     """
-    frames = [footage.crop(planes, 4 * scale) for planes in footage.read_planes(clip, 0, count)]
+    frames = [
+        footage.crop(planes, 4 * scale) for planes in footage.read_planes(clip, footage.middle(clip, count), count)
+    ]
     if not frames or frames[0][0].size == 0:
         raise UnsupportedSize(f"{clip} has no frames of at least {4 * scale}x{4 * scale} pixels; give another clip")
     return frames
@@ -93,7 +95,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
         clip: any video of 8-bit 4:2:0.
         crf: x264's constant rate factor.
         upscaler: enlarges the decoded frames.
-        frames: how many, from the first.
+        frames: how many, in its middle: clips begin with titles and standing cars.
     """
     scale = upscaler.scale
     truth = read_planes(clip, frames, scale)

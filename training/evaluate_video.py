@@ -25,9 +25,9 @@ from training.footage import (
     Plane,
     Planes,
     PlaneWriter,
-    count_frames,
     crop,
     frame_rate,
+    middle,
     planes_to_rgb,
     read_planes,
     resize,
@@ -208,11 +208,6 @@ def synthetic_footage(folder: Path, spec: DriveSpec, scale: int) -> Footage:
     files = write_drive(folder, spec, scale)
     named = files.truth.rename(files.truth.with_name("synthetic.mp4"))
     return Footage(named, 0, spec.frames, read_labels(files.labels))
-
-
-def middle(path: Path, frames: int) -> int:
-    """The first of `frames` frames in the middle of a video."""
-    return max(count_frames(path) - frames, 0) // 2
 
 
 def parse_crfs(text: str) -> list[int]:

@@ -122,6 +122,11 @@ def count_frames(path: Path) -> int:
         raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
 
 
+def middle(path: Path, frames: int) -> int:
+    """The first of `frames` frames in the middle of a video."""
+    return max(count_frames(path) - frames, 0) // 2
+
+
 def frame_rate(path: Path) -> Fraction:
     """The average frame rate of a video.
 
