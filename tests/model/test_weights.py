@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from vidsr.errors import BadWeights, UnknownModel, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
-from vidsr.model.registry import choose_model, describe, find_model
+from vidsr.model.registry import ModelFile, bundled_models, choose_model, describe, find_model
 from vidsr.model.weights import load_interpolated, load_weights, save_weights
 
 CONFIG = GeneratorConfig(2, 1, 4, "luma", kernel=3)
@@ -95,3 +95,10 @@ def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> N
         mixed = load_interpolated(path, fidelity)
         for mine, a, b in zip(mixed.parameters(), content.parameters(), sharp.parameters(), strict=True):
             torch.testing.assert_close(mine, fidelity * a + (1 - fidelity) * b)
+
+
+@pytest.mark.parametrize("model", bundled_models(), ids=lambda model: model.name)
+def test_cards_tell_the_truth_about_their_files(model: ModelFile) -> None:
+    card = model.path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"{model.path.stat().st_size // 1024} KiB, sha256 `{model.sha256[:16]}`" in card
+    assert model.ranges is None or f"the worst {model.ranges.loss_db:.3f} dB" in card
