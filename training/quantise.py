@@ -63,7 +63,7 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
     console.print(f"{len(losses)} pictures held out: mean loss {np.mean(losses):.4f} dB, worst {max(losses):.4f} dB")
     slow, fast = _frames_per_second((plain, bytes_), generator.config.planes)
     console.print(f"{plain.name} {slow:.2f} frames/s of {_FRAME[1]}x{_FRAME[0]}, {bytes_.name} {fast:.2f}")
-    return Ranges(inputs, round(max(losses), 4), round(fast / slow, 2))
+    return Ranges(inputs, round(float(np.mean(losses)), 4), round(fast / slow, 2))
 
 
 @torch.no_grad()

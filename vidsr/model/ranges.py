@@ -18,7 +18,7 @@ from vidsr.model.config import GeneratorConfig
 
 KEY = "int8"
 INT8 = "openvino int8"  # the backend's name, before what is left in floating point
-# A model that loses more to float32, on the worst picture that was held out, is not run in int8.
+# A model that loses more to float32, in the mean of the pictures that were held out, is not run in int8.
 LARGEST_LOSS_DB = 0.1
 
 
@@ -28,7 +28,7 @@ class Ranges:
 
     Attributes:
         inputs: (smallest, largest) input of each convolution but the first and the last, in order; both hold 0.
-        loss_db: PSNR that the worst of the pictures that were not measured loses against float32.
+        loss_db: PSNR lost against float32, mean of pictures whose ranges were not measured.
         speedup: frames a second over those of the precision that OpenVINO takes without ranges, where both were
             measured.
     """
