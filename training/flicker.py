@@ -22,7 +22,7 @@ def optical_flow(before: Plane, after: Plane) -> Flow:
     """Dense flow from `after` back to `before`, both (H, W) uint8 of at least 16 pixels a side."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     start = np.zeros((*after.shape, 2), np.float32)
-    return np.asarray(dis.calc(after, before, start), np.float32)
+    return np.asarray(dis.calc(np.ascontiguousarray(after), np.ascontiguousarray(before), start), np.float32)
 
 
 def warp(picture: Plane, flow: Flow) -> NDArray[np.float32]:
