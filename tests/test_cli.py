@@ -162,6 +162,8 @@ def test_absurd_sizes(tmp_path: Path, nearest: Path) -> None:
     refused(errors.UnsupportedSize, "upscale", tiny, "--model", nearest)
     wide = make_clip(tmp_path / "wide.mkv", Clip(codec="ffv1", width=8400, height=16, frames=1))
     refused(errors.UnsupportedSize, "upscale", wide, "--model", nearest)
+    narrow = make_clip(tmp_path / "narrow.mkv", Clip(codec="ffv1", width=24, height=40, frames=2))
+    assert "x265" in refused(errors.UnsupportedSize, "upscale", narrow, "--model", nearest, "--codec", "libx265")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

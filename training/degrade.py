@@ -28,6 +28,7 @@ from training.console import run
 from training.data import Pairs, Pixels, find_photos, luma, read_photo
 from training.data import planes as generator_planes
 from vidsr.errors import InputUnreadable, NoPicture
+from vidsr.settings import X265_LEAST_WIDTH
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
 GAMMA = 2.2
@@ -210,7 +211,11 @@ def code(frames: Sequence[Pixels], codec: str, options: dict[str, str]) -> list[
     """
     import av  # only here: a machine that trains from a finished bank needs no PyAV
 
+    from vidsr.media.encoders import x264_params
+
     memory = io.BytesIO()
+    if codec == "libx264":
+        options = {"x264-params": x264_params(), **options}
     with av.open(memory, "w", format="matroska") as out:
         stream: Any = out.add_stream(codec, rate=Fraction(25), options=options)
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
@@ -224,13 +229,12 @@ def code(frames: Sequence[Pixels], codec: str, options: dict[str, str]) -> list[
         return [np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in back.decode(video=0)]
 
 
-def draw_codec(random: np.random.Generator, degradation: Degradation) -> tuple[str, dict[str, str]]:
-    """An encoder and its options."""
+def draw_codec(random: np.random.Generator, degradation: Degradation, width: int) -> tuple[str, dict[str, str]]:
+    """An encoder and its options for frames of so many pixels a line."""
     crf = int(random.integers(degradation.crf[0], degradation.crf[1] + 1))
     preset = str(random.choice(["veryfast", "fast", "medium", "medium"]))
-    if random.random() < degradation.h265:
-        # Frames smaller than x265's coding tree units, 64 pixels by default, corrupt its heap.
-        quiet = "log-level=none:pools=none:frame-threads=1:ctu=32"
+    if random.random() < degradation.h265 and width >= X265_LEAST_WIDTH:
+        quiet = "log-level=none:pools=none:frame-threads=1"
         return "libx265", {"crf": str(crf + 4), "preset": "veryfast", "x265-params": quiet}
     return "libx264", {"crf": str(crf), "preset": preset}
 
@@ -264,7 +268,7 @@ def degrade_clip(
         size = (frame[1] // scale, frame[0] // scale)
         small = [np.asarray(Image.fromarray(f).resize(size, KERNELS[kernel])) for f in large]
         targets, planes = [generator_planes(f, "luma", "bt709")[0] for f in large], [to_yuv420(f) for f in small]
-    coded = code(planes, *draw_codec(random, degradation))
+    coded = code(planes, *draw_codec(random, degradation, frame[1] // scale))
     kept = sorted(random.choice(len(poses), degradation.keep, replace=False))
     return [(coded[k][None, : frame[0] // scale], np.ascontiguousarray(targets[k][None])) for k in kept]
 

@@ -237,3 +237,9 @@ def test_recorded_clips_are_reductions_of_their_targets() -> None:
     ((low, high),) = degrade.degrade_clip(Image.fromarray(picture(9)), 2, make, np.random.default_rng(2))
     reduced = np.asarray(Image.fromarray(high[0]).resize(low.shape[:0:-1], Image.Resampling.BICUBIC))
     assert np.abs(reduced.astype(int) - low[0]).mean() < 1
+
+
+def test_narrow_clips_are_not_coded_by_x265() -> None:
+    always = Degradation(h265=1.0)
+    names = {width: degrade.draw_codec(np.random.default_rng(0), always, width)[0] for width in (48, 64)}
+    assert names == {48: "libx264", 64: "libx265"}

@@ -37,7 +37,7 @@ from vidsr.media.verify import VerifyReport, verify
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import check_result, check_source, default_result, write_whole
-from vidsr.settings import SCALES, UpscaleSettings
+from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
 LARGEST_SIDE = 16384
 # What `--stabilise-detail auto` takes: the strongest that costs no PSNR on any measured clip (docs/training.md).
@@ -230,6 +230,8 @@ def prepare(
         encode=replace(settings.encode, codec=codec),
         stabilise_detail=choose_stabilising(info, settings),
     )
+    if codec == "libx265" and width < X265_LEAST_WIDTH:
+        raise UnsupportedSize(f"{source}: x265 cannot code {width} pixels a line; use --codec libx264 or ffv1")
     suffix, why = choose_suffix(info, settings.encode.container, codec)
     if why:
         info = replace(info, notes=(*info.notes, why))

@@ -66,7 +66,7 @@ def _numbers(first: int, last: int) -> tuple[str, ...]:
     return tuple(str(n) for n in range(first, last + 1))
 
 
-def _x264_params() -> str:
+def x264_params() -> str:
     """Closed GOPs, and the same bits each time.
 
     x264's AVX-512 code of macroblock trees gives other bits on every run; its AVX2 code does not, and every CPU with
@@ -76,7 +76,7 @@ def _x264_params() -> str:
 
 
 RULES = {
-    "libx264": Rules(17, 51, "crf", tuple(X264_PRESETS), "medium", options=lambda n: {"x264-params": _x264_params()}),
+    "libx264": Rules(17, 51, "crf", tuple(X264_PRESETS), "medium", options=lambda n: {"x264-params": x264_params()}),
     "libx265": Rules(
         19,
         51,
