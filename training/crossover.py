@@ -20,7 +20,7 @@ from rich.table import Table
 
 from training.coded import enlarge_luma
 from training.console import console, run, write_json
-from training.footage import Plane, PlaneWriter, count_frames, crop, frame_rate, read_planes, resize
+from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_planes, resize
 from training.metrics import crop as cut
 from training.metrics import psnr
 from vidsr.errors import SettingsError
@@ -63,7 +63,7 @@ def score_clip(
 ) -> list[CodingScore]:
     """Code the middle of a clip at each quality and measure every model on it."""
     scale = next(iter(upscalers.values())).scale
-    first = max(count_frames(clip) - frames, 0) // 2
+    first = middle(clip, frames)
     truth = [crop(planes, 4 * scale) for planes in read_planes(clip, first, frames)]
     height, width = truth[0][0].shape
     small = [resize(planes, width // scale, height // scale) for planes in truth]
