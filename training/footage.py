@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.errors import InputMissing, NotAVideo, UnsupportedSize
+from vidsr.media.encoders import x264_params
 
 Plane = NDArray[np.uint8]
 Planes = tuple[Plane, Plane, Plane]  # Y (H, W), U and V (H / 2, W / 2)
@@ -169,6 +170,8 @@ class PlaneWriter:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
         self._container = av.open(str(self._part), "w", format=kind)
+        if codec == "libx264":
+            options = {"x264-params": x264_params(), **options}
         video = self._container.add_stream(codec, rate=rate, options=options)
         assert isinstance(video, VideoStream)
         self._video = video

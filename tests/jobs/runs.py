@@ -30,8 +30,8 @@ def make_card(folder: Path, clips: int, frames: int = 24) -> Path:
 def start(folder: Path | str, output: Path | str, model: Path, *words: object) -> subprocess.Popen[str]:
     """Begin `vidsr upscale FOLDER` with a lossless codec."""
     command = [sys.executable, "-m", "vidsr", "upscale", folder, "-o", output, "--model", model, "--device", "cpu",
-               "--codec", "ffv1", "--container", "mkv", "--segment-seconds", SEGMENT_SECONDS, "--json",
-               *words]  # fmt: skip
+               "--codec", "ffv1", "--container", "mkv", "--segment-seconds", SEGMENT_SECONDS,
+               "--stabilise-detail", "off", "--json", *words]  # fmt: skip
     loopback = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     quiet = {**os.environ, **loopback} if "--address" in words else dict(os.environ)
     return subprocess.Popen(

@@ -62,7 +62,7 @@ def run(
 ) -> JobSummary:
     stop = threading.Event()
     encode = EncodeSettings(codec="ffv1", container="mkv", crf=crf)
-    settings = UpscaleSettings(model=str(model), device="cpu", encode=encode, segment_seconds=0.4)
+    settings = UpscaleSettings(model=str(model), device="cpu", encode=encode, segment_seconds=0.4, stabilise_detail=0.0)
     cache = NodeCache(card.parent / "cache", 1 << 30)
     return run_folder(card, None, settings, session, FolderOptions(cache=cache, **options), Watch(stop, after), stop)
 

@@ -85,7 +85,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 def test_a_folder_from_submit_to_report(head: Head, tmp_path: Path, nearest: Path) -> None:
     card, out = runs.make_card(tmp_path / "card", 1, frames=12), tmp_path / "out"
     (card / "broken.mp4").write_text("no video")
-    words = [card, "-o", out, "--model", nearest, "--codec", "ffv1", "--container", "mkv"]
+    words = [card, "-o", out, "--model", nearest, "--codec", "ffv1", "--container", "mkv", "--stabilise-detail", "off"]
     done = head.vidsr("submit", "--follow", *words)
     assert done.returncode == SomeFailed.exit_code, done.stderr
     runs.assert_is_enlarged(card / "day0" / "clip00.mp4", out / "day0" / "clip00.mkv")

@@ -104,7 +104,7 @@ def test_the_real_command_is_measured(drive: Footage, nearest: Path, no_lpips: L
     assert still.source_change > 0
     assert 0 < still.at_rest < 1
     assert still.change_at_rest == 0
-    assert seam.segments == 3
+    assert seam.segments == 2
     assert seam.difference == 0
 
 
