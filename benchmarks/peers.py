@@ -49,6 +49,8 @@ def _fsrcnn(scale: int) -> Enlarge:
     _need("cv2", weights)
     import cv2
 
+    if not hasattr(cv2, "dnn_superres"):
+        raise PeerMissing("OpenCV is installed without its contrib modules (pip install vidsr[bench])")
     network: Any = cv2.dnn_superres.DnnSuperResImpl_create()  # type: ignore[attr-defined, unused-ignore]
     network.readModel(str(weights))
     network.setModel("fsrcnn", scale)
