@@ -14,9 +14,9 @@ from PIL import Image
 from benchmarks.clips import SHARED
 from benchmarks.peers import make_peer
 from training import metrics
+from training.coded import enlarge_luma
 from training.footage import Planes, PlaneWriter, crop, planes_to_rgb, read_planes, resize, rgb_to_planes
 from training.metrics import psnr
-from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler
 
 CLIPS = ("drive-960x540.mp4", "drive-yellow.mp4")
@@ -76,10 +76,8 @@ def _enlarger(kind: str, scale: int, model: str) -> Luma:
     if kind != "vidsr":
         peer = make_peer(kind, scale, model)
         return lambda planes: rgb_to_planes(peer(planes_to_rgb(planes)))[0]
-    upscaler, layout, colour = Upscaler(model, "auto", scale), PixelLayout(), Colour(1, 1, 1)
-    return lambda planes: upscaler.upscale(FrameBatch(tuple(p[None] for p in planes), layout, colour, (0,))).planes[0][
-        0
-    ]
+    upscaler = Upscaler(model, "auto", scale)
+    return lambda planes: enlarge_luma(upscaler, [planes])[0]
 
 
 def _psnr(luma: np.ndarray, truth: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.machine import slug
 from benchmarks.measure import Row
+from vidsr.paths import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 REGRESSION = 0.10
@@ -83,10 +84,7 @@ def keep(rows: Sequence[Row], start: dict[str, float], machine: dict[str, Any], 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{slug(machine['machine'])}-{machine['commit']}.json"
     value = {**machine, "rows": {row.key: asdict(row) for row in rows}, "start": start}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    part.replace(path)
-    return path
+    return write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def slower(rows: Sequence[Row], machine: dict[str, Any], folder: Path = RESULTS) -> list[str]:

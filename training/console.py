@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from vidsr.errors import OutputUnwritable, VidsrError
+from vidsr.errors import OutputUnwritable, SettingsError, VidsrError
 from vidsr.paths import write_whole
 
 # A file or pipe has no width; 80 columns would cut the tables.
@@ -31,6 +31,21 @@ def run(command: click.Command) -> NoReturn:
         _errors.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     sys.exit(0)
+
+
+def whole_numbers(option: str, text: str, largest: int) -> list[int]:
+    """Whole numbers from 0 to `largest`, separated by commas, as an option's text gives them.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number <= largest for number in numbers):
+        raise SettingsError(f"{option} is {text!r}; give whole numbers from 0 to {largest}, such as 18,23,28")
+    return numbers
 
 
 def write_text(path: Path, text: str) -> None:

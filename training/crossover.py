@@ -19,11 +19,10 @@ from PIL import Image
 from rich.table import Table
 
 from training.coded import enlarge_luma
-from training.console import console, run, write_json
+from training.console import console, run, whole_numbers, write_json
 from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_planes, resize
 from training.metrics import crop as cut
 from training.metrics import psnr
-from vidsr.errors import SettingsError
 from vidsr.media.probe import probe
 from vidsr.model.upscaler import Upscaler
 
@@ -123,9 +122,7 @@ def variants(tier: str, scale: int) -> tuple[str, str]:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
 def main(clips: tuple[Path, ...], codec: str, quality: str, scale: int, frames: int, json_file: Path | None) -> None:
     """Measure both kinds of weights on CLIPS of 8-bit 4:2:0 footage in one codec."""
-    if not all(part.strip().isdigit() for part in quality.split(",")):
-        raise SettingsError(f"--quality {quality} is not a list of whole numbers; write 8,18,28")
-    qualities = [int(part) for part in quality.split(",")]
+    qualities = whole_numbers("--quality", quality, 63)
     upscalers = {name: Upscaler(name, scale=scale) for tier in TIERS for name in variants(tier, scale)}
     with tempfile.TemporaryDirectory(prefix="vidsr-crossover-") as folder:
         scores = [s for clip in clips for s in score_clip(clip, codec, qualities, frames, upscalers, Path(folder))]

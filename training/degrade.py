@@ -211,13 +211,11 @@ def code(frames: Sequence[Pixels], codec: str, options: dict[str, str]) -> list[
     """
     import av  # only here: a machine that trains from a finished bank needs no PyAV
 
-    from vidsr.media.encoders import x264_params
+    from training.footage import repeatable
 
     memory = io.BytesIO()
-    if codec == "libx264":
-        options = {"x264-params": x264_params(), **options}
     with av.open(memory, "w", format="matroska") as out:
-        stream: Any = out.add_stream(codec, rate=Fraction(25), options=options)
+        stream: Any = out.add_stream(codec, rate=Fraction(25), options=repeatable(codec, options))
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
         stream.codec_context.thread_count = 1
         for frame in frames:

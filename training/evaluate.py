@@ -17,7 +17,7 @@ from PIL import Image
 from rich.table import Table
 
 from training.coded import ClipScore, coded_gain
-from training.console import console, run, write_json
+from training.console import console, run, whole_numbers, write_json
 from training.data import Pixels, find_photos, read_picture, reduce
 from training.metrics import Lpips, Score, mean_score, score
 from training.sheet import Tile, telling_window, write_sheet
@@ -173,16 +173,6 @@ def _clips(clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frame
         return [coded_gain(clip, crf, upscaler, frames) for clip in clips for crf in crfs]
 
 
-def _crfs(text: str) -> list[int]:
-    try:
-        crfs = [int(part) for part in text.split(",")]
-    except ValueError:
-        crfs = []
-    if not crfs or not all(0 <= crf <= 51 for crf in crfs):
-        raise SettingsError(f"--crf is {text!r}; give whole numbers from 0 to 51, such as 23,28")
-    return crfs
-
-
 @click.command()
 @click.option("--model", "name", required=True, help="A bundled model's name or a weights file.")
 @click.option("--scale", type=click.Choice([2, 4]), default=2, show_default=True)
@@ -212,7 +202,7 @@ def evaluate(
     clips = clips + more_clips
     if bool(data) == bool(clips):
         raise SettingsError("give either --data FOLDER or --clips FILE...")
-    crfs = _crfs(crf)
+    crfs = whole_numbers("--crf", crf, 51)
     model = find_model(name, scale)
     upscaler = Upscaler(str(model.path), device=device, scale=scale, backend="torch")
     if data:

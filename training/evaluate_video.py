@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from training.console import console, run, write_json
+from training.console import console, run, whole_numbers, write_json
 from training.footage import (
     Plane,
     Planes,
@@ -176,9 +176,9 @@ def evaluate(
         for number, f in enumerate(footage)
         for crf in crfs
     ]
-    middle = crfs[len(crfs) // 2]
+    central = crfs[len(crfs) // 2]
     stills = [
-        code_clip(replace(f, still=True), scale, middle, work / f"{number:03d}-{f.path.stem}-still.mp4")
+        code_clip(replace(f, still=True), scale, central, work / f"{number:03d}-{f.path.stem}-still.mp4")
         for number, f in enumerate(footage)
     ]
     options = [*LOSSLESS, "--model", model, *options]
@@ -193,7 +193,7 @@ def evaluate(
         name, result = c.footage.path.stem, Path(report["result"])
         still_scores.append(score_still(name, c.crf, c.path, result, scale, halo))
 
-    cut = [(c, path) for c, path in zip(coded, larger, strict=False) if c.crf == middle]
+    cut = [(c, path) for c, path in zip(coded, larger, strict=False) if c.crf == central]
     (work / "parts").mkdir()
     parts = upscale_files([c.path for c, _ in cut], work / "parts", scale, [*options, *IN_PARTS])
     seams = [
@@ -216,10 +216,7 @@ def parse_crfs(text: str) -> list[int]:
     Raises:
         SettingsError: they are not.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) <= 51 for part in parts):
-        raise SettingsError(f"--crf {text} is not a list of numbers from 0 to 51; write 18,23,28")
-    return sorted({int(part) for part in parts})
+    return sorted(set(whole_numbers("--crf", text, 51)))
 
 
 @click.command()

@@ -6,6 +6,7 @@ A measured picture is never converted: swscale's conversions truncate, which alo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -80,22 +81,25 @@ def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterato
         InputMissing: no such file.
         NotAVideo: it cannot be read, or is not 8-bit 4:2:0.
     """
-    _check_file(path)
     stop = None if count is None else first + count
-    try:
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if stop is not None and number >= stop:
-                    return
-                if number >= first:
-                    yield _frame_planes(path, frame)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+    with _opened(path) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if stop is not None and number >= stop:
+                return
+            if number >= first:
+                yield _frame_planes(path, frame)
 
 
-def _check_file(path: Path) -> None:
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    """A video's container; what FFmpeg says of it becomes an error of the project."""
     if not path.is_file():
         raise InputMissing(f"{path}: no such clip; check the name")
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.error.FFmpegError, IndexError) as error:
+        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
 
 
 def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
@@ -115,12 +119,8 @@ def count_frames(path: Path) -> int:
         InputMissing: no such file.
         NotAVideo: it cannot be read.
     """
-    _check_file(path)
-    try:
-        with av.open(str(path)) as container:
-            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
-    except (av.error.FFmpegError, IndexError) as error:
-        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+    with _opened(path) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
 def middle(path: Path, frames: int) -> int:
@@ -135,12 +135,13 @@ def frame_rate(path: Path) -> Fraction:
         InputMissing: no such file.
         NotAVideo: it cannot be read.
     """
-    _check_file(path)
-    try:
-        with av.open(str(path)) as container:
-            return Fraction(container.streams.video[0].average_rate or 25)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
+    with _opened(path) as container:
+        return Fraction(container.streams.video[0].average_rate or 25)
+
+
+def repeatable(codec: str, options: dict[str, str]) -> dict[str, str]:
+    """An encoder's options, and with them those without which it gives other bits on every run."""
+    return {"x264-params": x264_params(), **options} if codec == "libx264" else options
 
 
 class PlaneWriter:
@@ -170,9 +171,7 @@ class PlaneWriter:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
         self._container = av.open(str(self._part), "w", format=kind)
-        if codec == "libx264":
-            options = {"x264-params": x264_params(), **options}
-        video = self._container.add_stream(codec, rate=rate, options=options)
+        video = self._container.add_stream(codec, rate=rate, options=repeatable(codec, options))
         assert isinstance(video, VideoStream)
         self._video = video
         self._video.width, self._video.height = size

@@ -38,23 +38,18 @@ def ssim(output: Array, target: Array, data_range: float) -> float:
     Raises:
         UnsupportedSize: a side is under 11 pixels.
     """
-    import cv2  # only here: PSNR needs nothing of the training extra
+    import pytorch_msssim  # only here: PSNR needs nothing of the training extra
 
     h, w = output.shape[:2]
     if min(h, w) < WINDOW:
         raise UnsupportedSize(f"SSIM's window of {WINDOW}x{WINDOW} does not fit into {w}x{h} pixels; use larger ones")
-    window = cv2.getGaussianKernel(WINDOW, 1.5)
-    x, y = (a.astype(np.float64) for a in (output, target))
-    inner = slice(WINDOW // 2, -(WINDOW // 2))
-    mean_x, mean_y, xx, yy, xy = (
-        np.asarray(cv2.sepFilter2D(a, -1, window, window), np.float64)[inner, inner]
-        for a in (x, y, x * x, y * y, x * y)
-    )
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    both = mean_x * mean_y
-    squares = mean_x**2 + mean_y**2
-    similarity = (2 * both + c1) * (2 * (xy - both) + c2) / ((squares + c1) * (xx + yy - squares + c2))
-    return float(similarity.mean())
+    x, y = (_planes(a) for a in (output, target))
+    return float(pytorch_msssim.ssim(x, y, data_range=data_range, win_size=WINDOW))
+
+
+def _planes(array: Array) -> torch.Tensor:
+    """(H, W) or (H, W, C) -> (1, C, H, W) float64."""
+    return torch.from_numpy(np.atleast_3d(array.astype(np.float64))).permute(2, 0, 1)[None]
 
 
 def crop(array: Array, border: int) -> Array:

@@ -25,6 +25,7 @@ from training.presets import Preset, differences, override, preset, to_json
 from training.source import open_source
 from training.workers import Group
 from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError
+from vidsr.paths import write_whole
 
 CONFIG = "config.json"
 
@@ -113,9 +114,7 @@ def _settle_config(wanted: Preset, folder: Path, resume: bool) -> None:
             )
     elif (folder / CHECKPOINT).exists():
         raise OutputExists(f"{folder} holds a run already; go on with --resume, or give another --run")
-    part = path.with_name(CONFIG + ".part")
-    part.write_text(json.dumps(to_json(wanted), indent=2) + "\n")
-    part.replace(path)
+    write_whole(path, (json.dumps(to_json(wanted), indent=2) + "\n").encode())
 
 
 def choose_device(name: str) -> torch.device:

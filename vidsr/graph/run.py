@@ -217,8 +217,8 @@ def prepare(
     if settings.fill_gaps:
         info = fill_gaps(info)
     scale, width, height = choose_size(info, settings)
-    # Weights for clean pictures have no adversarial partner.
     alone = len(info.table) > 1 and all(info.table.key)
+    # Weights for clean pictures have no adversarial partner.
     clean = settings.fidelity == 1 and is_clean(info.codec, info.bits_per_pixel, alone)
     model = choose_model(settings.model, scale, gpu, info.width * info.height, clean)
     if settings.fidelity < 1:
