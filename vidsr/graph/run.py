@@ -40,7 +40,7 @@ from vidsr.paths import check_result, check_source, default_result, write_whole
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
 LARGEST_SIDE = 16384
-# What `--stabilise-detail auto` takes: the strongest that costs no PSNR on any measured clip (docs/training.md).
+# What `--stabilise-detail auto` takes: it steadies every measured clip, and most of them gain PSNR (docs/training.md).
 STABILISED = 0.25
 
 
