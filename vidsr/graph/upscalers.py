@@ -44,8 +44,27 @@ class UpscalerSpec:
 @dataclass
 class _Member:
     handle: Any
+    changed: float
+    started: Any  # a reference to the answer that the actor's process gives once it has loaded the model
+    answered: bool = False
     state: str = "PENDING"
-    changed: float = 0.0
+
+    def take(self, found: str, now: float) -> None:
+        """Take over the state in Ray's table, which also takes an actor for alive whose constructor just failed."""
+        if found == "ALIVE" and not self.answered:
+            found = "ALIVE" if self._answers() else "PENDING"
+        if (found == "ALIVE") != (self.state == "ALIVE"):
+            self.changed = now
+        self.state = found
+
+    def _answers(self) -> bool:
+        if ray.wait([self.started], timeout=0, fetch_local=False)[0]:
+            try:
+                ray.get(self.started)
+                self.answered = True
+            except RayError:  # it ended, or will be started again
+                self.started = self.handle.__ray_ready__.remote()
+        return self.answered
 
 
 class Upscalers:
@@ -99,10 +118,7 @@ class Upscalers:
         self._looked = now
         states = {actor: found["State"] for actor, found in state.actors().items()}
         for member in self._members:
-            found = states.get(identity(member.handle), "PENDING")
-            if (found == "ALIVE") != (member.state == "ALIVE"):
-                member.changed = now
-            member.state = found
+            member.take(states.get(identity(member.handle), "PENDING"), now)
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
@@ -156,7 +172,7 @@ class Upscalers:
         now = time.monotonic()
         for _ in range(missing):
             handle = make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity)
-            self._members.append(_Member(handle, changed=now))
+            self._members.append(_Member(handle, now, handle.__ray_ready__.remote()))
 
 
 def _reason(handle: Any) -> VidsrError:
