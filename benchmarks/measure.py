@@ -110,6 +110,8 @@ def _stage_rows(plan: Plan, lines: int, scale: int, writing: float) -> Iterator[
         yield _work_row(plan, "decode", lines, 1, "-", 0.005)
     if plan.wants("encode"):
         yield _work_row(plan, "encode", lines, scale, "-", writing)
+    if plan.wants("steady"):
+        yield _work_row(plan, "steady", lines, scale, "-", writing)
     if plan.wants("lanczos"):
         yield _work_row(plan, "lanczos", lines, scale, "-", writing, _gain(plan, "lanczos", scale, ""))
 

@@ -42,7 +42,7 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
     for tier, least in (("fast", 8.0), ("balanced", 1.5)):
         whole, plain = by_key.get(f"vidsr {tier} 540p 2x"), by_key.get(f"plain loop {tier} 540p 2x")
         parts = [by_key.get(f"{part} 540p {scale}x") for part, scale in
-                 (("decode", 1), (f"model {tier}", 2), ("encode", 2))]  # fmt: skip
+                 (("decode", 1), (f"model {tier}", 2), ("steady", 2), ("encode", 2))]  # fmt: skip
         if whole and whole.after:
             found.append((f"{tier}, 540p 2x, frames/s", whole.after, f">= {least}"))
             if all(parts):

@@ -19,11 +19,11 @@ import click
 
 from vidsr.frames import FrameBatch
 from vidsr.media.decode import decode_range
+from vidsr.media.encoders import rules_of
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
 
 BATCH = 4
-CRF = "17"  # of `vidsr upscale` for H.264, so that every row writes alike
 
 
 class Clock:
@@ -73,22 +73,14 @@ def compute(source: Path, result: Path, scale: int, model: str) -> tuple[int, Cl
 
 def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
     """Encode all frames, enlarged by the bicubic, as `vidsr upscale` does."""
-    import torch
-
     from vidsr.graph.stages import ENCODER_THREADS
     from vidsr.media.encode import SegmentEncoder
-    from vidsr.model.resample import bicubic_upscale
-
-    def enlarge(plane: Any) -> Any:
-        return (
-            bicubic_upscale(torch.from_numpy(plane)[:, None].float(), scale)[:, 0].round().clamp(0, 255).byte().numpy()
-        )
 
     clock, info = Clock(), probe(source)
     size = (info.width * scale, info.height * scale)
     with SegmentEncoder(result.with_suffix(".mkv"), info, *size, EncodeSettings("libx264"), ENCODER_THREADS) as encoder:
         for batch in _batches(info):
-            large = batch.with_planes(tuple(enlarge(plane) for plane in batch.planes))
+            large = _enlarged(batch, scale)
             clock.start()
             encoder.write(large)
             clock.stop()
@@ -96,6 +88,32 @@ def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clo
         frames = encoder.close()
         clock.stop()
     return frames, clock
+
+
+def steady(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Steady the detail of all frames, enlarged by the bicubic, as `vidsr upscale` does."""
+    from vidsr.graph.run import STABILISED
+    from vidsr.model.steady import stabilise
+
+    clock, frames = Clock(), 0
+    pairs = [(batch, _enlarged(batch, scale)) for batch in _batches(probe(source))]
+    clock.start()
+    for batch in stabilise(pairs, STABILISED):
+        frames += len(batch)
+    clock.stop()
+    return frames, clock
+
+
+def _enlarged(batch: FrameBatch, scale: int) -> FrameBatch:
+    import torch
+
+    from vidsr.model.resample import bicubic_upscale
+
+    def enlarge(plane: Any) -> Any:
+        large = bicubic_upscale(torch.from_numpy(plane)[:, None].float(), scale)[:, 0]
+        return large.round().clamp(0, 255).byte().numpy()
+
+    return batch.with_planes(tuple(enlarge(plane) for plane in batch.planes))
 
 
 def lanczos(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
@@ -116,12 +134,13 @@ def peer(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock
 
 def _loop(source: Path, result: Path, change: Any) -> tuple[int, Clock]:
     clock, frames, stream = Clock(), 0, None
+    rules = rules_of("libx264")  # so that every row writes alike
     clock.start()
     with av.open(str(source)) as reader, av.open(str(result), "w") as writer:
         for frame in reader.decode(video=0):
             large = change(frame)
             if stream is None:
-                stream = writer.add_stream("libx264", rate=25, options={"crf": CRF})
+                stream = writer.add_stream("libx264", rate=25, options={"crf": str(rules.crf), "preset": rules.preset})
                 stream.width, stream.height, stream.pix_fmt = large.width, large.height, "yuv420p"
             large.pts, large.time_base = frames, 1 / stream.codec_context.framerate
             frames += 1
@@ -132,7 +151,7 @@ def _loop(source: Path, result: Path, change: Any) -> tuple[int, Clock]:
     return frames, clock
 
 
-WORK = {"decode": decode, "model": compute, "encode": encode, "lanczos": lanczos, "peer": peer}
+WORK = {"decode": decode, "model": compute, "encode": encode, "steady": steady, "lanczos": lanczos, "peer": peer}
 
 
 def main(arguments: list[str]) -> None:

@@ -26,7 +26,7 @@ class EncodeSettings:
     Attributes:
         codec: an FFmpeg encoder's name, or "auto": one of the source's family.
         crf: constant rate factor; None takes a visually transparent one for the codec.
-        preset: the encoder's preset; None takes its medium one.
+        preset: the encoder's preset; None takes a fast one.
         container: "auto" keeps the source's where it can carry every stream, else Matroska; "same" keeps it always.
     """
 

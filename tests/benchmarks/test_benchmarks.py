@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import presets
 from benchmarks.__main__ import main
 from benchmarks.clips import parked
 from benchmarks.measure import Row
@@ -25,10 +26,10 @@ def row(name: str, fps: float, lines: int = 540, scale: int = 2, **more: float |
 
 def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(
-        main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "lanczos"]
+        main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "steady"]
     )
     assert result.exit_code == 0, result.output
-    assert "decode 96p 1x" in result.stdout and "lanczos 96p 2x" in result.stdout
+    assert "decode 96p 1x" in result.stdout and "steady 96p 2x" in result.stdout
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert kept["rows"]["decode 96p 1x"]["fps"] > 0
     assert {"machine", "versions", "commit", "load"} <= kept.keys()
@@ -41,6 +42,17 @@ def test_every_row_of_a_quick_run(tmp_path: Path) -> None:
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert {"vidsr fast 96p 2x", "model fast 96p 2x", "plain loop fast 96p 2x", "parked 96p 2x"} <= kept["rows"].keys()
     assert kept["rows"]["vidsr fast 96p 2x"]["first"] > 0
+
+
+def test_presets_are_compared(tmp_path: Path) -> None:
+    source = str(parked(tmp_path, 96, 8))
+    words = [source, "--preset", "ultrafast", "--crf", "16", "--crf", "40", "--frames", "8"]
+    result = CliRunner().invoke(presets.main, words)
+    assert result.exit_code == 0, result.output
+    fine, coarse = (
+        [float(cell) for cell in line.split("│")[2:6]] for line in result.stdout.splitlines() if "ultra" in line
+    )
+    assert fine[2] > coarse[2] and fine[3] > coarse[3] + 5, "more bits, and truer"
 
 
 def test_the_whole_tree_is_watched() -> None:
@@ -66,7 +78,8 @@ def test_a_regression_is_reported(tmp_path: Path) -> None:
 def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     rows = [
-        row("decode", 100.0, scale=1, cpu=0.02), row("model fast", 10.0, cpu=0.1), row("encode", 20.0, cpu=0.08),
+        row("decode", 100.0, scale=1, cpu=0.02), row("model fast", 10.0, cpu=0.1), row("encode", 20.0, cpu=0.05),
+        row("steady", 20.0, cpu=0.03),
         row("vidsr fast", 5.0, after=9.0, first=6.0), row("plain loop fast", 3.0),
         row("parked", 4.0, after=12.0), row("driving", 1.0, after=2.0),
         row("memory 30 s", 1.0, peak_mb=200), row("memory 600 s", 1.0, peak_mb=202),
