@@ -32,6 +32,7 @@ from vidsr.graph.session import Session
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 WIDTH, HEIGHT, RATE = 64, 48, 25
+WARM_CLIPS, WARM_FRAMES = 16, 30  # start the processes that the measured run needs
 
 
 class SleepingUpscaler:
@@ -80,6 +81,13 @@ def write_clip(path: Path, frames: int) -> None:
         container.mux(stream.encode())
 
 
+def _clips(folder: Path, count: int, frames: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        write_clip(folder / f"{number:04}.mp4", frames)
+    return folder
+
+
 def measure(folder: Path, count: int, output: Path, model: Path, session: Session) -> float:
     """Frames per second over `count` videos of a folder, from the first begun to the last verified."""
     settings = UpscaleSettings(
@@ -94,7 +102,7 @@ def measure(folder: Path, count: int, output: Path, model: Path, session: Sessio
 
 @click.command()
 @click.option("--seconds", default=0.1, show_default=True, help="What a GPU takes for a frame.")
-@click.option("--frames", default=1200, show_default=True, help="Of each measurement, over all its videos.")
+@click.option("--frames", default=2400, show_default=True, help="Of each measurement, over all its videos.")
 @click.option("--videos", default="1,8,200", show_default=True, help="How many videos share the frames.")
 @click.option("--actors", default="1,2,4,8", show_default=True, help="How many upscalers.")
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Any 2x weights file.")
@@ -109,16 +117,14 @@ def _print_table(frames: int, videos: str, actors: str, model: Path, seconds: fl
     table = Table("videos", *(f"{n} upscalers" for n in numbers), title=f"frames per second, {seconds} s for a frame")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
+        warm = _clips(work / "warm", WARM_CLIPS, WARM_FRAMES)
         for count in (int(each) for each in videos.split(",")):
-            folder = work / f"in{count}"
-            folder.mkdir()
-            for number in range(count):
-                write_clip(folder / f"{number:04}.mp4", max(frames // count, 1))
+            folder = _clips(work / f"in{count}", count, max(frames // count, 1))
             found = []
             for number in numbers:
                 with Session(ClusterSettings(actors=number)) as session:
                     session.start()
-                    measure(folder, min(2, count), work / f"warm{count}-{number}", model, session)
+                    measure(warm, WARM_CLIPS, work / f"warm{count}-{number}", model, session)
                     found.append(measure(folder, count, work / f"out{count}-{number}", model, session))
             ideal = [found[0] / numbers[0] * number for number in numbers]
             cells = [f"{rate:.2f} ({rate / best:.0%})" for rate, best in zip(found, ideal, strict=True)]

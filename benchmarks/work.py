@@ -92,7 +92,7 @@ def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clo
 
 def steady(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
     """Steady the detail of all frames, enlarged by the bicubic, as `vidsr upscale` does."""
-    from vidsr.graph.run import STABILISED
+    from vidsr.graph.prepare import STABILISED
     from vidsr.model.steady import stabilise
 
     clock, frames = Clock(), 0

@@ -11,7 +11,7 @@ from jobs.folder import FolderOptions, places
 from jobs.travel import Travel
 from vidsr.errors import VidsrError
 from vidsr.estimate import estimate
-from vidsr.graph.run import prepare
+from vidsr.graph.prepare import prepare
 from vidsr.graph.session import sees_gpu
 from vidsr.settings import UpscaleSettings
 

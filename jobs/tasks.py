@@ -16,9 +16,10 @@ import ray
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
 from vidsr.graph.plan import Segment
-from vidsr.graph.run import Silent, VideoPlan, open_ledger, starting_over
+from vidsr.graph.prepare import VideoPlan
+from vidsr.graph.prepare import prepare as prepare_plan
+from vidsr.graph.run import Silent, open_ledger, starting_over
 from vidsr.graph.run import finish as join_and_verify
-from vidsr.graph.run import prepare as prepare_plan
 from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.compare import thumbnail_pair
 from vidsr.settings import UpscaleSettings
@@ -31,7 +32,7 @@ class Prepared:
     """A video that can be computed.
 
     Attributes:
-        plan: of vidsr.graph.run.
+        plan: of vidsr.graph.prepare.
         missing: segments that no earlier run finished.
         sentences: what the user should know.
         seconds: what planning took.

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.media.clips import Clip, make_clip
 from vidsr.clean import CLEAN_FROM, is_clean
-from vidsr.graph.run import prepare
+from vidsr.graph.prepare import prepare
 from vidsr.image import upscale_image
 from vidsr.settings import UpscaleSettings
 

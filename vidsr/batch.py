@@ -12,7 +12,8 @@ from jobs.folder import FolderOptions, default_cache, run_folder
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
-from vidsr.graph.run import prepare, upscale_video
+from vidsr.graph.prepare import prepare
+from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session, sees_gpu
 from vidsr.paths import check_source, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings

@@ -14,7 +14,7 @@ from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
 from vidsr.errors import SettingsError
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
-from vidsr.graph.run import prepare
+from vidsr.graph.prepare import prepare
 from vidsr.model.ranges import Ranges
 from vidsr.model.weights import add_ranges
 from vidsr.settings import EncodeSettings, UpscaleSettings

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.media.clips import Clip, make_clip
 from vidsr.errors import DeviceError, UnknownModel
 from vidsr.graph import upscalers
+from vidsr.graph.prepare import prepare
 from vidsr.graph.session import SegmentPool, Session
 from vidsr.graph.upscalers import UpscalerSpec
-from vidsr.settings import ClusterSettings
+from vidsr.settings import ClusterSettings, UpscaleSettings
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine starts Ray's processes slowly
 
@@ -47,3 +49,18 @@ def test_so_many_as_asked_for(session: Session, nearest: Path) -> None:
         session.upscalers.look()
     assert pool.has_room
     assert [work["computed"] for work in session.work()] == [0, 0]
+
+
+def test_short_videos_share_the_upscalers(session: Session, nearest: Path, tmp_path: Path) -> None:
+    session.load(UpscalerSpec(str(nearest), 2, "cpu", "torch"))
+    pool = SegmentPool(session)
+    settings = UpscaleSettings(model=str(nearest), backend="torch")
+    while session.upscalers.alive < 2:
+        pool.wait(0.1)
+    for name in ("a", "b"):
+        source = make_clip(tmp_path / f"{name}.mp4", Clip(frames=4))
+        plan = prepare(source, None, settings, overwrite=False, gpu=False)
+        pool.submit(plan.job(plan.segments[0]))
+    while pool:
+        assert [event.error for event in pool.wait(0.1) if event.error] == []
+    assert all(work["computed"] for work in session.work())

@@ -21,7 +21,12 @@ from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
-SEGMENTS_PER_GPU = 4
+IDLE_MILLISECONDS = 30_000
+# Of memory that a worker has freed, the most that it keeps.
+KEPT_BYTES = 1 << 30
+# Segments in flight for each upscaler: none shall wait for an encoder's end, nor for batches that lie in another's
+# queue. A GPU is faster than an encoder on a few cores, so it gets several.
+SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
 UPSCALERS_PER_SEGMENT = 8
 # A process of ours died, not its node: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
@@ -89,12 +94,9 @@ class Session:
 
     @property
     def parallel_segments(self) -> int:
-        """How many segments to keep in flight: one more than upscalers, so that none waits for an encoder's end.
-
-        A GPU is faster than an encoder on a few cores, so it gets several.
-        """
-        count = len(self.upscalers.handles)
-        return SEGMENTS_PER_GPU * count if self.upscalers.on_gpus else count + 1
+        """How many segments to keep in flight."""
+        each = SEGMENTS_PER_GPU if self.upscalers.on_gpus else SEGMENTS_PER_CPU_UPSCALER
+        return each * len(self.upscalers.handles)
 
     @property
     def encoder_cpus(self) -> float:
@@ -121,6 +123,9 @@ def _init_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Upscalers share their cores with encoders; threads that wait spinning would take the cores from them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc would give the memory of each batch back to the system and fetch it again for the next.
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address:
@@ -129,7 +134,9 @@ def _init_ray(address: str | None) -> None:
     # Ray's ports run anyone's code. Without this, `127.0.0.1` is replaced by the machine's public address.
     ray_constants.ENABLE_RAY_CLUSTER = False
     store = min(OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4)
-    ray.init(address="local", include_dashboard=False, object_store_memory=store, **quiet)
+    # Ray ends processes that were idle for a second once there are more than cores; starting one takes a second too.
+    patience = {"idle_worker_killing_time_threshold_ms": IDLE_MILLISECONDS}
+    ray.init(address="local", include_dashboard=False, object_store_memory=store, _system_config=patience, **quiet)
 
 
 @dataclass(frozen=True)
@@ -192,11 +199,12 @@ class SegmentPool:
         self._running[task.remote(job, upscalers)] = _Flight(job, frozenset(map(identity, upscalers)))
 
     def _some_upscalers(self) -> Sequence[Any]:
-        """All upscalers; of very many, other ones for each segment, as its batches in flight grow with their number."""
+        """At most UPSCALERS_PER_SEGMENT, as a segment's batches in flight grow with their number.
+
+        Each segment begins with another one: many have fewer batches than there are upscalers.
+        """
         handles = self._session.upscalers.handles
-        if len(handles) <= UPSCALERS_PER_SEGMENT:
-            return handles
-        begin = self._submitted * UPSCALERS_PER_SEGMENT % len(handles)
+        begin = self._submitted % len(handles)
         self._submitted += 1
         return [*handles[begin:], *handles[:begin]][:UPSCALERS_PER_SEGMENT]
 

@@ -180,7 +180,7 @@ def _enlarged(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[tuple[Any, 
     frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
     pending: deque[tuple[Any, Any]] = deque()
     for number, batch in enumerate(frames):
-        upscaler = upscalers[(job.segment.number + number) % len(upscalers)]
+        upscaler = upscalers[number % len(upscalers)]
         large = upscaler.upscale.remote(batch, job.size, (job.info.path, job.segment.number))
         pending.append((batch, large))
         del batch, large
