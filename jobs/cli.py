@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from vidsr.errors import SettingsError
+
 ADDRESS = click.option(
     "--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265", show_default=True,
     help="The cluster's dashboard. With RAY_AUTH_MODE=token the token of RAY_AUTH_TOKEN is sent.",
@@ -37,6 +39,8 @@ def submit(
 
     with upscale.make_context("vidsr submit", list(arguments)) as context:
         picture_settings(dict(context.params))  # what is wrong is said here, not in a log
+        if context.params["c2pa"]:
+            raise SettingsError("--c2pa would send your key to the cluster; use `vidsr evidence sign` on the results")
     client = connect(address)
     job = submit_job(client, Submission(arguments, gpus, cpus, image_has_vidsr))
     click.echo(job)

@@ -6,23 +6,27 @@ from pathlib import Path
 
 import av
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.media.clips import Clip, make_clip
 from tests.media.numbered import write_numbered
+from vidsr.cli import main
 from vidsr.errors import InputError, SettingsError
 from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, check_record, read_record, write_record
-from vidsr.signing import sign_result
+from vidsr.signing import Credentials, sign_result
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed")
 
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
 def certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, authority: bool
+    subject: str, key: PrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, authority: bool
 ) -> bytes:
     """A PEM certificate of the profile that C2PA asks for."""
 
@@ -50,17 +54,20 @@ def certificate(
 
 
 @pytest.fixture(scope="module")
-def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     """A signer's certificate chain and key, made for the test."""
-    folder = tmp_path_factory.mktemp("keys")
-    root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    return credentials_of(ec.generate_private_key(ec.SECP256R1()), tmp_path_factory.mktemp("keys"))
+
+
+def credentials_of(key: PrivateKey, folder: Path) -> Credentials:
+    root = ec.generate_private_key(ec.SECP256R1())
     chain = certificate("Signer", key, "Root", root, authority=False) + certificate("Root", root, "Root", root, True)
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (folder / "chain.pem").write_bytes(chain)
     (folder / "key.pem").write_bytes(secret)
-    return folder / "chain.pem", folder / "key.pem"
+    return Credentials(folder / "chain.pem", folder / "key.pem")
 
 
 def made(folder: Path, suffix: str = ".mp4") -> tuple[Path, Path]:
@@ -85,12 +92,10 @@ def packets(path: Path) -> list[tuple[int | None, bytes]]:
         return [(packet.pts, bytes(packet)) for packet in container.demux()]
 
 
-def test_a_signed_result_is_the_same_video_and_its_manifest_holds(
-    tmp_path: Path, credentials: tuple[Path, Path]
-) -> None:
+def test_a_signed_result_is_the_same_video_and_its_manifest_holds(tmp_path: Path, credentials: Credentials) -> None:
     source, result = made(tmp_path)
     before, untouched = packets(result), source.read_bytes()
-    record = sign_result(result, *credentials)
+    record = sign_result(result, credentials)
     assert record.signature == "C2PA, Signer, Es256"
     assert packets(result) == before
     assert source.read_bytes() == untouched
@@ -107,9 +112,9 @@ def test_a_signed_result_is_the_same_video_and_its_manifest_holds(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["drive.mp4", "drive_2x.mp4", "drive_2x.mp4.vidsr.json"]
 
 
-def test_a_changed_byte_breaks_the_signature(tmp_path: Path, credentials: tuple[Path, Path]) -> None:
+def test_a_changed_byte_breaks_the_signature(tmp_path: Path, credentials: Credentials) -> None:
     _, result = made(tmp_path)
-    sign_result(result, *credentials)
+    sign_result(result, credentials)
     content = bytearray(result.read_bytes())
     content[content.index(b"mdat") + 100] ^= 1
     result.write_bytes(content)
@@ -118,30 +123,73 @@ def test_a_changed_byte_breaks_the_signature(tmp_path: Path, credentials: tuple[
     assert "has changed" in check_record(result)[0]
 
 
-def test_a_result_that_is_not_what_its_record_says_is_not_signed(
-    tmp_path: Path, credentials: tuple[Path, Path]
-) -> None:
+def test_a_result_that_is_not_what_its_record_says_is_not_signed(tmp_path: Path, credentials: Credentials) -> None:
     _, result = made(tmp_path)
     result.write_bytes(result.read_bytes() + b"x")
     with pytest.raises(InputError, match="not signed"):
-        sign_result(result, *credentials)
+        sign_result(result, credentials)
 
 
-def test_what_cannot_be_signed_is_left_as_it_was(tmp_path: Path, credentials: tuple[Path, Path]) -> None:
+def test_what_cannot_be_signed_is_left_as_it_was(tmp_path: Path, credentials: Credentials) -> None:
     _, result = made(tmp_path)
     before = result.read_bytes()
-    chain, key = credentials
-    with pytest.raises(SettingsError, match="algorithm"):
-        sign_result(result, chain, key, "md5")
     with pytest.raises(SettingsError, match=r"gone\.pem"):
-        sign_result(result, tmp_path / "gone.pem", key)
+        sign_result(result, Credentials(tmp_path / "gone.pem", credentials.key))
     with pytest.raises(SettingsError, match="cannot sign"):
-        sign_result(result, key, key)
+        sign_result(result, Credentials(credentials.key, credentials.certificates))
+    with pytest.raises(SettingsError, match="cannot"):
+        sign_result(result, Credentials(credentials.key, credentials.key))
     assert result.read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_matroska_has_no_place_for_a_manifest(tmp_path: Path, credentials: tuple[Path, Path]) -> None:
+def test_matroska_has_no_place_for_a_manifest(tmp_path: Path, credentials: Credentials) -> None:
     _, result = made(tmp_path, ".mkv")
     with pytest.raises(SettingsError, match="--container mp4"):
-        sign_result(result, *credentials)
+        sign_result(result, credentials)
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "Es256"),
+        (ec.generate_private_key(ec.SECP384R1()), "Es384"),
+        (ec.generate_private_key(ec.SECP521R1()), "Es512"),
+        (rsa.generate_private_key(65537, 2048), "Ps256"),
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_key_says_how_it_signs(tmp_path: Path, key: PrivateKey, algorithm: str) -> None:
+    _, result = made(tmp_path)
+    record = sign_result(result, credentials_of(key, tmp_path))
+    assert record.signature == f"C2PA, Signer, {algorithm}"
+
+
+def test_the_command_signs_files_and_folders(tmp_path: Path, credentials: Credentials, nearest: Path) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    for name in ("a.mp4", "b.mkv"):
+        make_clip(card / name, Clip(frames=4))
+    words = ["--model", str(nearest), "--c2pa", str(credentials.certificates), str(credentials.key)]
+    done = CliRunner().invoke(main, ["upscale", str(card / "a.mp4"), "-o", str(tmp_path / "one.mp4"), *words])
+    assert done.exit_code == 0, done.output
+    assert read_record(tmp_path / "one.mp4").signature == "C2PA, Signer, Es256"
+    done = CliRunner().invoke(main, ["upscale", str(card), *words])
+    assert done.exit_code == 0, done.output
+    assert read_record(tmp_path / "card_2x" / "a.mp4").signature == "C2PA, Signer, Es256"
+    assert read_record(tmp_path / "card_2x" / "b.mkv").signature == "", "Matroska has no place"
+    for name in ("a.mp4", "b.mkv"):
+        assert check_record(tmp_path / "card_2x" / name) == []
+
+
+def test_what_cannot_be_signed_is_said_before_the_work(tmp_path: Path, credentials: Credentials, nearest: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", Clip(frames=4))
+    words = [str(source), "--model", str(nearest), "--c2pa"]
+    done = CliRunner().invoke(main, ["upscale", *words, str(credentials.key), str(credentials.certificates)])
+    assert done.exit_code == SettingsError.exit_code and "certificates first" in done.output
+    done = CliRunner().invoke(main, ["upscale", *words, str(credentials.certificates), str(credentials.key)])
+    assert done.exit_code == SettingsError.exit_code and "--container mp4" in done.output
+    done = CliRunner().invoke(main, ["submit", *words, str(credentials.certificates), str(credentials.key)])
+    assert done.exit_code == SettingsError.exit_code and "send your key" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]

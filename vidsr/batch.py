@@ -8,15 +8,16 @@ from typing import Any
 
 from jobs.cache import NodeCache
 from jobs.find import Selection, read_list
-from jobs.folder import FolderOptions, default_cache, run_folder
+from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
 from vidsr.graph.prepare import prepare
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session, sees_gpu
-from vidsr.paths import check_source, is_image
+from vidsr.paths import check_source, default_result, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.signing import Credentials, media_type, open_signer, sign_folder, sign_result
 
 
 def folder_options(values: dict[str, Any], overwrite: bool) -> FolderOptions:
@@ -33,6 +34,7 @@ def upscale_inputs(
     settings: UpscaleSettings,
     cluster: ClusterSettings,
     options: FolderOptions,
+    credentials: Credentials | None,
     dry_run: bool,
     stop: threading.Event,
 ) -> list[dict[str, Any]]:
@@ -41,6 +43,9 @@ def upscale_inputs(
     Raises:
         VidsrError: of the first input that fails; results before it are kept.
     """
+    if credentials:
+        with open_signer(credentials):  # what is wrong is said before the work
+            pass
     if isinstance(out, Path) and out.suffix and not out.is_dir() and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     reports = []
@@ -48,11 +53,13 @@ def upscale_inputs(
         for source in inputs:
             if isinstance(source, str) or source.is_dir():
                 place = f"{out}/{Path(source).name}" if out is not None and len(inputs) > 1 else out
-                reports.append(_upscale_folder(source, place, settings, options, dry_run, session, stop))
+                reports.append(_upscale_folder(source, place, settings, options, credentials, dry_run, session, stop))
                 continue
             if isinstance(out, str):
                 raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
             check_source(source)
+            if is_image(source) and credentials:
+                raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
             if is_image(source):
                 from vidsr.image import upscale_image
 
@@ -63,7 +70,7 @@ def upscale_inputs(
                 plan = prepare(source, out, settings, options.overwrite, sees_gpu(settings.device))
                 reports.append(estimate(plan))
             else:
-                reports.append(_upscale(source, out, settings, options.overwrite, session, stop))
+                reports.append(_upscale(source, out, settings, options.overwrite, credentials, session, stop))
     return reports
 
 
@@ -72,6 +79,7 @@ def _upscale_folder(
     out: Path | str | None,
     settings: UpscaleSettings,
     options: FolderOptions,
+    credentials: Credentials | None,
     dry_run: bool,
     session: Session,
     stop: threading.Event,
@@ -80,12 +88,26 @@ def _upscale_folder(
         from jobs.dryrun import estimate_folder
 
         return estimate_folder(folder, out, settings, options)
-    return run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
+    results = places(folder, out, settings)[1]
+    if credentials and results.folder is None:
+        raise SettingsError(f"{results.url}: only files are signed; fetch them and use `vidsr evidence sign`")
+    report = run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
+    if credentials and results.folder:
+        sign_folder(results.folder, credentials)
+    return report
 
 
 def _upscale(
-    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, session: Session, stop: threading.Event
+    source: Path,
+    out: Path | None,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    credentials: Credentials | None,
+    session: Session,
+    stop: threading.Event,
 ) -> dict[str, Any]:
+    if credentials:
+        media_type(default_result(source, out, settings))
     progress = make_progress()
     try:
         outcome = upscale_video(source, out, settings, overwrite, session, progress, stop)
@@ -93,6 +115,8 @@ def _upscale(
             progress.say(f"{source.name}: {note}")
         for path in outcome.mux.beside:
             progress.say(f"{source.name}: carried beside the result in {path.name}")
+        if credentials:
+            progress.say(f"{outcome.plan.result}: {sign_result(outcome.plan.result, credentials).signature}")
         progress.say(f"{outcome.plan.result} ({outcome.plan.frames} frames, {outcome.seconds:.1f} s)")
     finally:
         progress.stop()

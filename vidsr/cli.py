@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,6 +149,12 @@ FOLDER_OPTIONS = options(
 )  # fmt: skip
 
 
+C2PA = partial(
+    click.option, "--c2pa", nargs=2, type=click.Path(path_type=Path), default=None, metavar="CERTIFICATES KEY",
+    help="Sign results with your certificates (yours first) and private key, PEM files.",
+)  # fmt: skip
+
+
 @main.command(context_settings=main.context_settings)  # `vidsr submit` parses with it outside the group
 @click.argument("inputs", nargs=-1, required=True, type=path_or_url)
 @click.option("-o", "--output", type=path_or_url, default=None,
@@ -159,6 +166,7 @@ FOLDER_OPTIONS = options(
               help="CPUs of a cluster that each encoder reserves.")  # fmt: skip
 @click.option("--address", default=None, help="Address of a Ray cluster to work on.")
 @click.option("--overwrite", is_flag=True, help="Replace a result that is there.")
+@C2PA()
 @click.option("--dry-run", is_flag=True, help="Check and estimate, do nothing.")
 @JSON
 def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values: Any) -> None:
@@ -167,15 +175,18 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     Kill it at any time: the same command goes on where it stopped. Ctrl-C once finishes what is in flight.
     """
     from vidsr.batch import folder_options, upscale_inputs
+    from vidsr.signing import Credentials
 
     as_json = values.pop("as_json")
     cluster = ClusterSettings(**{name: values.pop(name) for name in ("address", "actors", "encoder_cpus")})
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
+    signer = values.pop("c2pa")
     settings = picture_settings(values)
     folder = folder_options(values, overwrite)
+    credentials = Credentials(*signer) if signer else None
     stop = _stop_on_interrupt()
     with redirect_stdout(sys.stderr):  # Ray prints what it says about lost workers and nodes
-        reports = upscale_inputs(list(inputs), output, settings, cluster, folder, dry_run, stop)
+        reports = upscale_inputs(list(inputs), output, settings, cluster, folder, credentials, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
     elif dry_run:
@@ -286,19 +297,12 @@ def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
 
 @evidence.command("sign")
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option(
-    "--certificates",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="PEM file: your certificate, then those that vouch for it.",
-)
-@click.option("--key", type=click.Path(path_type=Path), required=True, help="PEM file of your private key.")
-@click.option("--algorithm", default="es256", show_default=True, help="Of the key: es256, ps256, ed25519 ...")
-def sign_evidence(result: Path, certificates: Path, key: Path, algorithm: str) -> None:
-    """Put a signed C2PA manifest into RESULT and renew its record."""
-    from vidsr.signing import sign_result
+@C2PA(required=True)
+def sign_evidence(result: Path, c2pa: tuple[Path, Path]) -> None:
+    """Put a signed C2PA manifest into RESULT and renew its record, as `vidsr upscale --c2pa` does."""
+    from vidsr.signing import Credentials, sign_result
 
-    record = sign_result(result, certificates, key, algorithm)
+    record = sign_result(result, Credentials(*c2pa))
     click.echo(f"{result}: {record.signature}")
 
 

@@ -20,6 +20,8 @@ from typing import Any
 from vidsr.errors import InputError, InputMissing, OutputUnwritable
 from vidsr.paths import write_whole
 
+SUFFIX = ".vidsr.json"
+
 FORMAT = 1
 PACKAGES = ("vidsr", "av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
 
@@ -135,7 +137,7 @@ class EvidenceRecord:
 
 def record_path(result: Path) -> Path:
     """Where the record of a result is: RESULT.vidsr.json beside it."""
-    return result.with_name(f"{result.name}.vidsr.json")
+    return result.with_name(f"{result.name}{SUFFIX}")
 
 
 def enhanced_note(model: ModelDigest, scale: float) -> str:

@@ -7,29 +7,81 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsr.errors import InputError, OutputUnwritable, SettingsError
-from vidsr.evidence import EvidenceRecord, check_record, find_source, read_record, renew_result
+from vidsr.evidence import SUFFIX, EvidenceRecord, check_record, find_source, read_record, renew_result
 
 if TYPE_CHECKING:
     import c2pa
 
 MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/avi"}
+# Of signatures; a key belongs to one kind of them, and the first that takes it is taken.
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
 # IPTC digital source type: partly made by a trained model, which an upscaled picture is.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
 
-def sign_result(result: Path, certificates: Path, key: Path, algorithm: str = "es256") -> EvidenceRecord:
+@dataclass(frozen=True)
+class Credentials:
+    """Who signs.
+
+    Attributes:
+        certificates: PEM file: the signer's certificate, then those that vouch for it.
+        key: PEM file (PKCS #8) of the signer's private key.
+    """
+
+    certificates: Path
+    key: Path
+
+
+def open_signer(credentials: Credentials) -> c2pa.Signer:
+    """A context manager that signs.
+
+    Raises:
+        SettingsError: the package c2pa is missing, or key and certificates cannot be read or are refused.
+    """
+    try:
+        import c2pa
+    except ImportError as error:
+        raise SettingsError("signing needs the package c2pa-python; install vidsr[c2pa]") from error
+    try:
+        chain, secret = credentials.certificates.read_bytes(), credentials.key.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read ({error.strerror}); name a PEM file") from error
+    refused: Exception | None = None
+    for algorithm in ALGORITHMS:
+        info = c2pa.C2paSignerInfo(alg=algorithm.encode(), sign_cert=chain, private_key=secret, ta_url=None)
+        try:
+            return c2pa.Signer.from_info(info)
+        except c2pa.C2paError as error:
+            refused = refused or error
+    raise SettingsError(
+        f"{credentials.key} cannot sign with {credentials.certificates} ({refused}); "
+        "name the certificates first, then their private key in PKCS #8"
+    )
+
+
+def sign_folder(folder: Path, credentials: Credentials) -> None:
+    """Sign all results below a folder that have a record, a place for a manifest and no signature yet.
+
+    Raises:
+        VidsrError: as `sign_result`, of the first that cannot be signed.
+    """
+    for path in sorted(folder.rglob(f"*{SUFFIX}")):
+        result = path.with_name(path.name.removesuffix(SUFFIX))
+        if result.suffix.lower() in MEDIA_TYPES and result.exists() and not read_record(result).signature:
+            sign_result(result, credentials)
+
+
+def sign_result(result: Path, credentials: Credentials) -> EvidenceRecord:
     """Put a signed C2PA manifest into a result, and renew its record.
 
     Args:
         result: an MP4, MOV or AVI result with its record beside it; it is replaced by rename.
-        certificates: PEM file: the signer's certificate, then those that vouch for it.
-        key: PEM file (PKCS #8) of the signer's private key.
-        algorithm: of the key, one of ALGORITHMS.
+        credentials: who signs.
 
     Returns:
         The renewed record.
@@ -40,27 +92,17 @@ def sign_result(result: Path, certificates: Path, key: Path, algorithm: str = "e
         InputError: there is no record, or the result or source is not what it says.
         OutputUnwritable: the signed file cannot be written.
     """
-    try:
-        import c2pa
-    except ImportError as error:
-        raise SettingsError("signing needs the package c2pa-python; install vidsr[c2pa]") from error
-    kind = MEDIA_TYPES.get(result.suffix.lower())
-    if kind is None:
-        raise SettingsError(f"{result}: C2PA has no place in {result.suffix or 'such'} files; use --container mp4")
-    if algorithm not in ALGORITHMS:
-        raise SettingsError(f"no signature algorithm {algorithm!r}; use one of {', '.join(ALGORITHMS)}")
+    kind = media_type(result)
     problems = check_record(result)
     if problems:
         raise InputError(f"{result} is not signed, because it is not what its record says ({'; '.join(problems)})")
     record = read_record(result)
     part = result.with_name(f"{result.name}.signed.part")
     try:
-        with c2pa.Signer.from_info(_signer(certificates, key, algorithm)) as signer:
+        with open_signer(credentials) as signer:
             _sign(record, result, part, kind, signer)
         signature = _signature(part, kind)
         os.replace(part, result)
-    except c2pa.C2paError as error:
-        raise SettingsError(f"{certificates} or {key} cannot sign {result}: {error}") from error
     except OSError as error:
         raise OutputUnwritable(f"{result} cannot be signed ({error.strerror}: {error.filename})") from error
     finally:
@@ -68,14 +110,16 @@ def sign_result(result: Path, certificates: Path, key: Path, algorithm: str = "e
     return renew_result(record, result, signature)
 
 
-def _signer(certificates: Path, key: Path, algorithm: str) -> c2pa.C2paSignerInfo:
-    import c2pa
+def media_type(result: Path) -> str:
+    """What C2PA calls a result's container.
 
-    try:
-        chain, secret = certificates.read_bytes(), key.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{error.filename} cannot be read ({error.strerror}); name a PEM file") from error
-    return c2pa.C2paSignerInfo(alg=algorithm.encode(), sign_cert=chain, private_key=secret, ta_url=None)
+    Raises:
+        SettingsError: it has no place for a manifest.
+    """
+    kind = MEDIA_TYPES.get(result.suffix.lower())
+    if kind is None:
+        raise SettingsError(f"{result}: C2PA has no place in {result.suffix or 'such'} files; use --container mp4")
+    return kind
 
 
 def _sign(record: EvidenceRecord, result: Path, part: Path, kind: str, signer: c2pa.Signer) -> None:
@@ -90,7 +134,10 @@ def _sign(record: EvidenceRecord, result: Path, part: Path, kind: str, signer: c
             with source.open("rb") as stream:
                 builder.add_ingredient(json.dumps(ingredient), media, stream)
         with result.open("rb") as before, part.open("w+b") as after:
-            builder.sign(signer, kind, before, after)
+            try:
+                builder.sign(signer, kind, before, after)
+            except c2pa.C2paError as error:
+                raise SettingsError(f"{result} cannot be signed with these certificates: {error}") from error
 
 
 def _manifest(record: EvidenceRecord, result: Path, with_source: bool) -> dict[str, Any]:
