@@ -25,7 +25,7 @@ from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
 LARGEST_SIDE = 16384
 # What `--stabilise-detail auto` takes: it steadies every measured clip, and most of them gain PSNR (docs/training.md).
-STABILISED = 0.25
+STABILISED = 0.33
 
 
 @dataclass(frozen=True)
