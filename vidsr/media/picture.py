@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
@@ -77,12 +78,15 @@ def _planar(frame: VideoFrame) -> VideoFrame:
     return frame.reformat(format="yuv444p16le" if wide else "yuv444p")
 
 
+@lru_cache(maxsize=32)  # the same for every frame, and half of the time of looking at one
 def _borders(length: int, blocks: int, factor: Fraction) -> NDArray[np.int64]:
     """Where the blocks of a side of `length` samples begin, and its end, at the source's borders times `factor`."""
     source = max(1, math.ceil(length / factor))
     blocks = min(blocks, source)
     borders = [min(round(i * source // blocks * factor), length) for i in range(blocks)]
-    return np.array([*borders, length])
+    found = np.array([*borders, length])
+    found.flags.writeable = False
+    return found
 
 
 def _averages(samples: NDArray[Any], columns: int, rows: int, factor: Factor) -> Blocks:
