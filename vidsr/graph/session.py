@@ -126,6 +126,7 @@ def _init_ray(address: str | None) -> None:
     # glibc would give the memory of each batch back to the system and fetch it again for the next.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # each decoder's threads would begin heaps of their own
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address:
