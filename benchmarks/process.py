@@ -102,13 +102,13 @@ class _Tree:
             processes = [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
-        memory = 0
+        memory, measure_memory = 0, self._samples < MEMORY_EVERY or self._samples % MEMORY_EVERY == 0
         for process in processes:
             try:
                 times, key = process.cpu_times(), (process.pid, process.create_time())
                 self._names[key] = _name(process)
                 self.cpu[key] = float(times.user + times.system)
-                if self._samples % MEMORY_EVERY == 0:
+                if measure_memory:
                     memory += int(process.memory_full_info().pss)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
