@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,6 +101,10 @@ class ProxyEncoder:
 def copy_packets(clip: Clip, path: Path, first: float) -> None:
     """Put a video's coded pictures, untouched, into an MP4 of their own.
 
+    MP4 has no durations but the steps of decoding times, and Chromium takes them for how long a frame is shown: where
+    frames last differently and are reordered, it would never show some. So decoding times get the frames' durations as
+    steps.
+
     Args:
         clip: an H.264 video.
         path: the file to write.
@@ -109,10 +114,13 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         stream = source.streams.video[0]
         copied = target.add_stream_from_template(stream)
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
-        for packet in source.demux(stream):
-            if packet.size == 0 or packet.dts is None or packet.pts is None:
-                continue
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
+        lengths = {now: after - now for now, after in pairwise(sorted(pts for _, pts in packets))}
+        steps = [lengths.get(pts, packet.duration or 1) for packet, pts in packets]
+        decoded = list(accumulate(steps, initial=0))
+        begin = min(pts - at for (_, pts), at in zip(packets, decoded, strict=False))
+        for (packet, pts), step, at in zip(packets, steps, decoded, strict=False):
+            packet.pts, packet.dts, packet.duration = pts - shift, begin + at - shift, step
             packet.stream = copied
             target.mux(packet)
 
