@@ -7,15 +7,16 @@ coded luma is to what was given to the encoder. The defaults in `vidsr.media.enc
 from __future__ import annotations
 
 import itertools
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from training.metrics import psnr
 from vidsr.frames import FrameBatch
 from vidsr.graph.stages import ENCODER_THREADS
 from vidsr.media.decode import decode_range
@@ -39,11 +40,12 @@ def measure(
     seconds = time.process_time() - before
     coded = probe(path)
     decoded = decode_range(coded, 0, len(coded.table), BATCH)
-    errors = [
-        ((given.planes[0].astype(np.float32) - found.planes[0]) ** 2).mean((1, 2))
+    fidelity = [
+        psnr(coded_frame, frame, 255)
         for given, found in zip(frames, decoded, strict=True)
+        for frame, coded_frame in zip(given.planes[0], found.planes[0], strict=True)
     ]
-    return seconds, path.stat().st_size, float(np.mean(10 * np.log10(255**2 / np.concatenate(errors))))
+    return seconds, path.stat().st_size, statistics.fmean(fidelity)
 
 
 @click.command()

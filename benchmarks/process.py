@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 SAMPLE_SECONDS = 0.2
-MEMORY_EVERY = 10  # samples; reading proportional memory walks every page table, which took a tenth of two cores
+MEMORY_EVERY = 10  # samples; reading proportional memory walks every page table, on the cores that are measured
 
 
 class CommandFailed(Exception):
@@ -102,13 +102,14 @@ class _Tree:
             processes = [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
-        memory, measure_memory = 0, self._samples < MEMORY_EVERY or self._samples % MEMORY_EVERY == 0
+        memory = 0
+        weigh = self._samples < MEMORY_EVERY or self._samples % MEMORY_EVERY == 0  # short commands at every sample
         for process in processes:
             try:
                 times, key = process.cpu_times(), (process.pid, process.create_time())
                 self._names[key] = _name(process)
                 self.cpu[key] = float(times.user + times.system)
-                if measure_memory:
+                if weigh:
                     memory += int(process.memory_full_info().pss)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue

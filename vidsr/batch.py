@@ -9,6 +9,7 @@ from typing import Any
 from jobs.cache import NodeCache
 from jobs.find import Selection, read_list
 from jobs.folder import FolderOptions, default_cache, places, run_folder
+from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
@@ -58,9 +59,9 @@ def upscale_inputs(
             if isinstance(out, str):
                 raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
             check_source(source)
-            if is_image(source) and credentials:
-                raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
             if is_image(source):
+                if credentials:
+                    raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
                 from vidsr.image import upscale_image
 
                 reports.append(upscale_image(source, out, settings, options.overwrite))
@@ -88,13 +89,17 @@ def _upscale_folder(
         from jobs.dryrun import estimate_folder
 
         return estimate_folder(folder, out, settings, options)
-    results = places(folder, out, settings)[1]
-    if credentials and results.folder is None:
-        raise SettingsError(f"{results.url}: only files are signed; fetch them and use `vidsr evidence sign`")
+    signed = _folder_to_sign(places(folder, out, settings)[1]) if credentials else None
     report = run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
-    if credentials and results.folder:
-        sign_folder(results.folder, credentials)
+    if credentials and signed:
+        sign_folder(signed, credentials)
     return report
+
+
+def _folder_to_sign(results: Place) -> Path:
+    if results.folder is None:
+        raise SettingsError(f"{results.url}: only files are signed; fetch them and use `vidsr evidence sign`")
+    return results.folder
 
 
 def _upscale(

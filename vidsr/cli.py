@@ -299,7 +299,7 @@ def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
 @click.argument("result", type=click.Path(path_type=Path))
 @C2PA(required=True)
 def sign_evidence(result: Path, c2pa: tuple[Path, Path]) -> None:
-    """Put a signed C2PA manifest into RESULT and renew its record, as `vidsr upscale --c2pa` does."""
+    """Put a signed C2PA manifest into RESULT and renew its record."""
     from vidsr.signing import Credentials, sign_result
 
     record = sign_result(result, Credentials(*c2pa))

@@ -20,8 +20,7 @@ from typing import Any
 from vidsr.errors import InputError, InputMissing, OutputUnwritable
 from vidsr.paths import write_whole
 
-SUFFIX = ".vidsr.json"
-
+RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
 PACKAGES = ("vidsr", "av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
 
@@ -137,7 +136,7 @@ class EvidenceRecord:
 
 def record_path(result: Path) -> Path:
     """Where the record of a result is: RESULT.vidsr.json beside it."""
-    return result.with_name(f"{result.name}{SUFFIX}")
+    return result.with_name(f"{result.name}{RECORD_SUFFIX}")
 
 
 def enhanced_note(model: ModelDigest, scale: float) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsr.errors import InputError, OutputUnwritable, SettingsError
-from vidsr.evidence import SUFFIX, EvidenceRecord, check_record, find_source, read_record, renew_result
+from vidsr.evidence import RECORD_SUFFIX, EvidenceRecord, check_record, find_source, read_record, renew_result
 
 if TYPE_CHECKING:
     import c2pa
@@ -70,8 +70,8 @@ def sign_folder(folder: Path, credentials: Credentials) -> None:
     Raises:
         VidsrError: as `sign_result`, of the first that cannot be signed.
     """
-    for path in sorted(folder.rglob(f"*{SUFFIX}")):
-        result = path.with_name(path.name.removesuffix(SUFFIX))
+    for path in sorted(folder.rglob(f"*{RECORD_SUFFIX}")):
+        result = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
         if result.suffix.lower() in MEDIA_TYPES and result.exists() and not read_record(result).signature:
             sign_result(result, credentials)
 

@@ -13,7 +13,7 @@ from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
 from vidsr.graph.stages import SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
-from vidsr.media.encoders import check_encoder, choose_codec
+from vidsr.media.encoders import encoder_for
 from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
@@ -179,7 +179,7 @@ def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: b
 
 
 def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str:
-    codec = check_encoder(settings.encode.codec if settings.encode.codec != "auto" else choose_codec(info))
+    codec = encoder_for(info, settings.encode)
     if codec == "libx265" and width < X265_LEAST_WIDTH:
         raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec libx264 or ffv1")
     return codec

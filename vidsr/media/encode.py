@@ -16,7 +16,7 @@ from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
-from vidsr.media.encoders import calm_threads, check_encoder, choose_codec, encoder_options, pix_fmt_for, quieten
+from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
@@ -54,7 +54,7 @@ class SegmentEncoder:
             UnsupportedSize: the codec cannot code that size.
         """
         self.path = path
-        self.codec = check_encoder(choose_codec(info) if settings.codec == "auto" else settings.codec)
+        self.codec = encoder_for(info, settings)
         self.frames = 0
         self._info = info
         self._size = (width, height)

@@ -144,6 +144,15 @@ def _try_hardware(name: str) -> None:
         raise EncoderMissing(f"encoder {name} finds no hardware on this machine; use libx264 or libx265") from None
 
 
+def encoder_for(info: VideoInfo, settings: EncodeSettings) -> str:
+    """The encoder that the settings name, or for "auto" the one that `choose_codec` takes.
+
+    Raises:
+        UnknownCodec, EncoderMissing: as `check_encoder`.
+    """
+    return check_encoder(choose_codec(info) if settings.codec == "auto" else settings.codec)
+
+
 def choose_codec(info: VideoInfo) -> str:
     """An encoder of the source's family that can code its layout; lossless sources stay lossless."""
     layout = info.layout

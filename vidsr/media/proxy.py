@@ -117,9 +117,9 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
         lengths = {now: after - now for now, after in pairwise(sorted(pts for _, pts in packets))}
         steps = [lengths.get(pts, packet.duration or 1) for packet, pts in packets]
-        decoded = list(accumulate(steps, initial=0))
-        begin = min(pts - at for (_, pts), at in zip(packets, decoded, strict=False))
-        for (packet, pts), step, at in zip(packets, steps, decoded, strict=False):
+        decoded = list(accumulate(steps[:-1], initial=0))
+        begin = min(pts - at for (_, pts), at in zip(packets, decoded, strict=True))
+        for (packet, pts), step, at in zip(packets, steps, decoded, strict=True):
             packet.pts, packet.dts, packet.duration = pts - shift, begin + at - shift, step
             packet.stream = copied
             target.mux(packet)
