@@ -14,7 +14,8 @@ cut anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, pairwise
 
@@ -32,7 +33,7 @@ CUT = 0.12 * 255
 NEAR = 4
 # The least side of a frame that is steadied: OpenCV's flow crashes on flat ones, such as 200x12.
 SMALLEST = 16
-# Rows of the enlarged frame that are computed at a time.
+# Rows of the enlarged frame that are computed at a time, about.
 BAND = 64
 
 Field = NDArray[np.float32]
@@ -79,27 +80,46 @@ def _mixed(
         flow = optical_flow(old.astype(np.uint8), new.astype(np.uint8))
         trust = np.exp((new - _warp(old, flow[..., 0], flow[..., 1], 0)) ** 2 / (-2 * SOURCE_SPREAD**2))
         ratio = large.shape[1] / source.shape[1], large.shape[0] / source.shape[0]
-        fields = cv2.merge([flow[..., 0] * ratio[0], flow[..., 1] * ratio[1], strength * trust * moving])
+        fields = flow[..., 0] * ratio[0], flow[..., 1] * ratio[1], strength * trust * moving
         mixed = np.empty_like(large)
-        for top in range(0, len(large), BAND):  # what a band needs stays in the cache: a third of the time
-            band = large[top : top + BAND]
-            x, y, weight = _rows(fields, large.shape, top, len(band))
-            change = _warp(before[1], x, y, top) - band
-            gate = np.exp(change**2 / (-2 * (LARGE_SPREAD * 2 ** (depth - 8)) ** 2))
-            mixed[top : top + BAND] = np.rint(band + weight * gate * change)
+        step = _step(len(large), len(source))
+        step *= max(BAND // step, 1)
+        for top in range(0, len(large), step):  # what a band needs stays in the cache: a third of the time
+            band = large[top : top + step].astype(np.float32)
+            x, y, weight = _rows(fields, large.shape, top, top + len(band))
+            change = _warp(before[1], x, y, top)
+            change -= band
+            gate = change**2
+            gate /= -2 * (LARGE_SPREAD * 2 ** (depth - 8)) ** 2
+            change *= np.exp(gate, out=gate)
+            change *= weight
+            band += change
+            mixed[top : top + step] = np.rint(band, out=band)
     return mixed
 
 
-def _rows(fields: Field, shape: tuple[int, ...], top: int, count: int) -> Sequence[Field]:
-    """Some rows of fields (h, w, channels), each enlarged to `shape` (H, W) by bilinear interpolation."""
+def _rows(fields: Iterable[Field], shape: tuple[int, int], top: int, bottom: int) -> list[Field]:
+    """Rows of fields (h, w) enlarged to `shape` (H, W) by bilinear interpolation.
+
+    Enlarged are the rows that are needed and, as those at a border are repeated there, some more. `top` and `bottom`
+    are multiples of `_step`, or H, so that the rows lie where they do in the whole.
+    """
     height, width = shape
-    at = (np.arange(top, top + count, dtype=np.float32) + 0.5) * (len(fields) / height) - 0.5
-    above = np.floor(at)
-    part = (at - above)[:, None, None]
-    upper, lower = (fields[np.clip(above + k, 0, len(fields) - 1).astype(int)] for k in (0, 1))
-    wide = cv2.resize(upper + part * (lower - upper), (width, count), interpolation=cv2.INTER_LINEAR)
-    channels: Sequence[Field] = cv2.split(wide)
-    return channels
+
+    def enlarged(field: Field) -> Field:
+        less = _step(len(field), height)  # rows of the field that become `more`
+        more = _step(height, len(field))
+        first, last = max(top // more * less - less, 0), min(bottom // more * less + less, len(field))
+        rows = cv2.resize(field[first:last], (width, (last - first) // less * more), interpolation=cv2.INTER_LINEAR)
+        begin = first // less * more
+        return np.asarray(rows[top - begin : bottom - begin], np.float32)
+
+    return [enlarged(field) for field in fields]
+
+
+def _step(height: int, other: int) -> int:
+    """The least number of rows of `height` that are a whole number of rows of `other`."""
+    return height // math.gcd(height, other)
 
 
 def _changed(a: Plane, b: Plane) -> NDArray[np.uint8]:
