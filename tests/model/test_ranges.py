@@ -16,7 +16,7 @@ from vidsr.model import ranges as ranges_module
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
-from vidsr.model.ranges import Ranges, has_native_int8
+from vidsr.model.ranges import Ranges, choose_ranges, has_native_int8
 from vidsr.model.registry import bundled_models, describe
 from vidsr.model.resample import bicubic_downscale
 from vidsr.model.upscaler import Upscaler
@@ -64,6 +64,17 @@ def test_only_auto_at_full_fidelity_takes_int8(weights: Path, monkeypatch: pytes
     add_ranges(weights, MEASURED)
     monkeypatch.setattr(ranges_module, "has_native_int8", lambda: False)
     assert backend() == plain
+
+
+def test_wide_networks_leave_int8_where_tiles_of_bfloat16_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges_module, "has_native_int8", lambda: True)
+
+    def takes_int8(amx: bool, channels: int) -> bool:
+        monkeypatch.setattr(ranges_module, "has_amx", lambda: amx)
+        return choose_ranges(MEASURED, "auto", 1, channels) is not None
+
+    assert (takes_int8(False, 64), takes_int8(False, 16), takes_int8(True, 16)) == (True, True, True)
+    assert not takes_int8(True, 32)
 
 
 def test_storing_ranges_leaves_the_weights_as_they_are(weights: Path) -> None:

@@ -136,7 +136,7 @@ def prepare(
     span = choose_range(info, settings)
     share = (span.stop - span.first) / len(info.table)
     output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
-    int8 = not gpu and choose_ranges(model.ranges, settings.backend, settings.fidelity)
+    int8 = not gpu and choose_ranges(model.ranges, settings.backend, settings.fidelity, model.config.channels)
     plan = VideoPlan(
         source=source,
         info=info,

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
 
@@ -20,6 +21,8 @@ KEY = "int8"
 INT8 = "openvino int8"  # the backend's name, before what is left in floating point
 # A model that loses more to float32, in the mean of the pictures that were held out, is not run in int8.
 LARGEST_LOSS_DB = 0.1
+# Where the CPU has AMX, bfloat16 is faster than int8 from so many channels on (docs/performance.md).
+_AMX_CHANNELS = 32
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,24 @@ def has_native_int8() -> bool:
     return bool(cpu_features.get("AVX512VNNI"))
 
 
-def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float) -> Ranges | None:
+def has_amx() -> bool:
+    """Whether the CPU multiplies tiles of bfloat16 (AMX); only Linux tells."""
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float, channels: int) -> Ranges | None:
     """The ranges with which a model is run on a CPU; None is not in int8.
 
     Args:
         ranges: of the model, if it has some.
         backend: as asked for; only `auto` takes int8.
         fidelity: as asked for; weights between two files have other ranges than either, so only 1 takes int8.
+        channels: of the model.
     """
     here = backend == "auto" and importlib.util.find_spec("openvino") is not None and has_native_int8()
-    return ranges if here and fidelity == 1 and ranges is not None and ranges.pay else None
+    if not here or fidelity != 1 or ranges is None or not ranges.pay:
+        return None
+    return None if channels >= _AMX_CHANNELS and has_amx() else ranges

@@ -86,7 +86,7 @@ class Upscaler:
         else:
             found = find_model(str(model), scale)
             generator = load_interpolated(found.path, fidelity)
-            ranges = choose_ranges(found.ranges, backend, fidelity)
+            ranges = choose_ranges(found.ranges, backend, fidelity, generator.config.channels)
         self.config = generator.config
         self.scale = self.config.scale
         self._generator = fold(generator).requires_grad_(False)
