@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
@@ -178,3 +180,16 @@ def test_impossible_ranges(tmp_path: Path, first: int, stop: int, size: int) -> 
     info = probe(make_clip(tmp_path / "clip.mp4", Clip()))
     with pytest.raises(ValueError, match="frames"):
         next(decode_range(info, first, stop, size))
+
+
+def test_frames_are_freed_at_once(tmp_path: Path) -> None:
+    """Cycles of references would keep hundreds of them until Python looks for cycles."""
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=20)))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in decode_range(info, 0, 20, 4):
+            pass
+        assert not any(isinstance(thing, VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()

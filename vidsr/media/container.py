@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -31,6 +32,16 @@ SILENT_CODECS = {
     "mpeg1video", "mpeg2video", "mpeg4", "mjpeg", "h261", "h263", "h263p", "flv1", "msmpeg4v1", "msmpeg4v2",
     "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20",
 }  # fmt: skip
+
+
+def side_data(frame: VideoFrame, kind: Type) -> tuple[bytes, ...]:
+    """A frame's side data of one kind.
+
+    `frame.side_data` would make a cycle of references: frames would stay in memory until Python next looks for cycles,
+    hundreds of them later.
+    """
+    view: Any = SideDataContainer  # its type hints know no constructor
+    return tuple(bytes(item) for item in view(frame) if item.type == kind)
 
 
 def decoder_threads(codec: str, threads: int) -> int:

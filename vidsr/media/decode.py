@@ -6,7 +6,6 @@ import bisect
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 from av.codec.context import ThreadType
 from av.container import InputContainer
@@ -19,7 +18,15 @@ from av.video.stream import VideoStream
 from vidsr.errors import DamagedVideo, NotAVideo
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import is_banner
-from vidsr.media.container import VideoPacket, decode_in_order, decode_packet, decoder_threads, demux, open_input
+from vidsr.media.container import (
+    VideoPacket,
+    decode_in_order,
+    decode_packet,
+    decoder_threads,
+    demux,
+    open_input,
+    side_data,
+)
 from vidsr.media.pixels import SourceFormat, copy_planes, empty_planes, source_format, to_planar
 from vidsr.media.probe import VideoInfo
 from vidsr.media.salvage import as_shown
@@ -83,9 +90,7 @@ def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> Fra
 
 def user_data_of(frame: VideoFrame) -> tuple[bytes, ...]:
     """The frame's SEI user data messages (uuid and payload), without the encoder's banner."""
-    items: Any = frame.side_data  # a sequence, whatever its type hint says
-    messages = (bytes(item) for item in items if item.type == Type.SEI_UNREGISTERED)
-    return tuple(message for message in messages if not is_banner(message))
+    return tuple(message for message in side_data(frame, Type.SEI_UNREGISTERED) if not is_banner(message))
 
 
 def _decoded(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:

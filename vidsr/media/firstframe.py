@@ -7,14 +7,13 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour
-from vidsr.media.container import decode_in_order
+from vidsr.media.container import decode_in_order, side_data
 from vidsr.media.pixels import SourceFormat, colour_of, source_format
 
 Point = tuple[Fraction, Fraction]
@@ -83,11 +82,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
 
 
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    items: Any = frame.side_data  # a sequence, whatever its type hint says
-    for item in items:
-        if item.type == kind:
-            return bytes(item)
-    return None
+    return next(iter(side_data(frame, kind)), None)
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
