@@ -135,9 +135,14 @@ def _init_ray(address: str | None) -> None:
     # Ray's ports run anyone's code. Without this, `127.0.0.1` is replaced by the machine's public address.
     ray_constants.ENABLE_RAY_CLUSTER = False
     store = min(OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4)
-    # Ray ends processes that were idle for a second once there are more than cores; starting one takes a second too.
-    patience = {"idle_worker_killing_time_threshold_ms": IDLE_MILLISECONDS}
-    ray.init(address="local", include_dashboard=False, object_store_memory=store, _system_config=patience, **quiet)
+    config = {
+        # Ray ends processes that were idle for a second once there are more than cores; starting one takes that long.
+        "idle_worker_killing_time_threshold_ms": IDLE_MILLISECONDS,
+        # Histories of tasks and metrics are for the dashboard, which a local Ray does not have.
+        "task_events_report_interval_ms": 0,
+        "enable_metrics_collection": False,
+    }
+    ray.init(address="local", include_dashboard=False, object_store_memory=store, _system_config=config, **quiet)
 
 
 @dataclass(frozen=True)
