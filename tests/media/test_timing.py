@@ -60,11 +60,15 @@ def test_frames_stay_in_their_segment_and_in_its_decode_order(data: st.DataObjec
 
 @given(st.data(), steps, starts)
 def test_the_track_ends_where_its_last_frame_does(data: st.DataObject, durations: list[int], start: int) -> None:
-    """MP4 adds up the distances of decode times and the last packet's duration."""
+    """MP4 adds up the distances of decode times and the last packet's duration; each is how long its frame is shown."""
     pts = list(itertools.accumulate(durations[:-1], initial=start))
     stamps = list(join(data.draw(segment_orders(len(pts))), pts, durations, by_decoding=True))
     assert stamps[-1].dts - stamps[0].dts + stamps[-1].duration == sum(durations)
-    assert stamps[-1].duration > 0
+    shown = dict(zip(pts, durations, strict=True))
+    assert all(a.duration == b.dts - a.dts for a, b in itertools.pairwise(stamps))
+    assert all(stamp.duration == shown[stamp.pts] for stamp in stamps)
+    assert all(stamp.dts <= stamp.pts for stamp in stamps)
+    assert any(stamp.dts == stamp.pts for stamp in stamps)
 
 
 def test_without_reordering_frames_are_decoded_when_they_are_shown() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
+from vidsr.media import timing
 from vidsr.media.excerpt import Clip
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -101,10 +102,6 @@ class ProxyEncoder:
 def copy_packets(clip: Clip, path: Path, first: float) -> None:
     """Put a video's coded pictures, untouched, into an MP4 of their own.
 
-    MP4 has no durations but the steps of decoding times, and Chromium takes them for how long a frame is shown: where
-    frames last differently and are reordered, it would never show some. So decoding times get the frames' durations as
-    steps.
-
     Args:
         clip: an H.264 video.
         path: the file to write.
@@ -115,12 +112,13 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         copied = target.add_stream_from_template(stream)
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
         packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
-        lengths = {now: after - now for now, after in pairwise(sorted(pts for _, pts in packets))}
-        steps = [lengths.get(pts, packet.duration or 1) for packet, pts in packets]
-        decoded = list(accumulate(steps[:-1], initial=0))
-        begin = min(pts - at for (_, pts), at in zip(packets, decoded, strict=True))
-        for (packet, pts), step, at in zip(packets, steps, decoded, strict=True):
-            packet.pts, packet.dts, packet.duration = pts - shift, begin + at - shift, step
+        pts = sorted(time for _, time in packets)
+        last = next((packet.duration for packet, time in packets if time == pts[-1]), None) or 1
+        durations = [after - now for now, after in pairwise(pts)] + [last]
+        order = timing.presentation_order([time for _, time in packets])
+        stamps = timing.join([order], [time - shift for time in pts], durations, by_decoding=True)
+        for (packet, _), stamp in zip(packets, stamps, strict=True):
+            packet.pts, packet.dts, packet.duration = stamp.pts, stamp.dts, stamp.duration
             packet.stream = copied
             target.mux(packet)
 

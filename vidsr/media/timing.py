@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -47,33 +48,33 @@ def join(
 ) -> Iterator[Stamp]:
     """Times for the packets of joined segments, in decode order.
 
-    Packet i is decoded when frame i - depth is shown, with the depth by which frames are reordered; packets before
-    that are decoded before the first frame is shown. So decode times ascend strictly and are never after the
-    presentation, for any ascending `pts`.
+    Decode times ascend strictly and are never after the presentation, for any ascending `pts`. Packet i is decoded when
+    frame i - depth is shown, with the depth by which frames are reordered; packets before that are decoded before the
+    first frame is shown.
 
     Args:
         orders: for each segment the presentation position of each packet, in decode order.
         pts: when each frame is shown, strictly ascending, of all segments together.
-        durations: how long each frame is shown.
-        by_decoding: for containers that add up the distances of decode times to get the length of the track (MP4):
-            the last packet's duration stretches to the end of the last frame.
+        durations: how long each frame is shown, until the next one.
+        by_decoding: for containers that have no durations but the distances of decode times (MP4): each packet is
+            decoded its frame's duration before the next one. Players such as Chromium, which take the distance for how
+            long the frame is shown, would otherwise pass over frames that last differently and are reordered.
 
     Raises:
         ValueError: the segments do not have as many packets as there are frames.
     """
     if sum(map(len, orders)) != len(pts):
         raise ValueError(f"the segments have {sum(map(len, orders))} frames, not {len(pts)}")
-    depth = reorder_depth(orders)
-    lead = max(1, min(durations, default=1))
-    index = 0
-    for order in orders:
-        begin = index
-        for position in order:
-            frame = begin + position
-            dts = pts[index - depth] if index >= depth else pts[0] - (depth - index) * lead
-            duration = durations[frame]
-            if by_decoding and index == len(pts) - 1:
-                length = pts[-1] + durations[-1] - pts[0]
-                duration = length - (dts - pts[0] + depth * lead) if depth <= index else length - index * lead
-            yield Stamp(pts[frame], dts, max(duration, 1))
-            index += 1
+    begins = accumulate(map(len, orders), initial=0)
+    frames = [begin + position for begin, order in zip(begins, orders, strict=False) for position in order]
+    lengths = [max(durations[frame], 1) for frame in frames]
+    if by_decoding:
+        after = list(accumulate(lengths, initial=0))
+        start = min((pts[frame] - time for frame, time in zip(frames, after, strict=False)), default=0)
+        decoded = [start + time for time in after]
+    else:
+        depth = reorder_depth(orders)
+        lead = max(1, min(durations, default=1))
+        decoded = [pts[0] - (depth - index) * lead for index in range(min(depth, len(pts)))] + list(pts)
+    for frame, dts, length in zip(frames, decoded, lengths, strict=False):
+        yield Stamp(pts[frame], dts, length)
