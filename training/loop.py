@@ -255,7 +255,7 @@ class Trainer:
         return low.contiguous(memory_format=torch.channels_last), high.contiguous(memory_format=torch.channels_last)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = autocast_type(self.device)
+        dtype = autocast_type(self.device, self.preset.generator.channels)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
 
     @torch.no_grad()

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from training.workers import Group
+from vidsr.model.ranges import AMX_CHANNELS, has_amx
 
 
-def autocast_type(device: torch.device) -> torch.dtype | None:
-    """bfloat16 or float16 where the device computes fast in it; None, float32, elsewhere."""
+def autocast_type(device: torch.device, channels: int) -> torch.dtype | None:
+    """bfloat16 or float16 where the device computes networks of so many channels fast in it; None, float32, elsewhere.
+
+    On CPUs with AMX bfloat16 trains two to three times as fast; on those without it is many times slower.
+    """
     if device.type != "cuda":
-        return None
+        return torch.bfloat16 if channels >= AMX_CHANNELS and has_amx() else None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
@@ -31,7 +35,7 @@ class Updater:
         self.parameters, self.clip = list(network.parameters()), clip
         self.optimiser = torch.optim.Adam(self.parameters, lr=rate, betas=(0.9, 0.99))
         # float16 overflows and underflows; bfloat16 and float32 need no scaling.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_type(device) == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_type(device, AMX_CHANNELS) == torch.float16)
 
     def step(self, loss: Tensor, rate: float, group: Group, weight: float) -> None:
         """Fit the network to a loss.

@@ -22,7 +22,7 @@ INT8 = "openvino int8"  # the backend's name, before what is left in floating po
 # A model that loses more to float32, in the mean of the pictures that were held out, is not run in int8.
 LARGEST_LOSS_DB = 0.1
 # Where the CPU has AMX, bfloat16 is faster than int8 from so many channels on (docs/performance.md).
-_AMX_CHANNELS = 32
+AMX_CHANNELS = 32
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,4 @@ def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float, channels
     here = backend == "auto" and importlib.util.find_spec("openvino") is not None and has_native_int8()
     if not here or fidelity != 1 or ranges is None or not ranges.pay:
         return None
-    return None if channels >= _AMX_CHANNELS and has_amx() else ranges
+    return None if channels >= AMX_CHANNELS and has_amx() else ranges
