@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from training.adversary import Adversary
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.grow import grown
 from training.losses import WeightedLoss, build_loss, two_view_consistency
 from training.presets import Preset, Stage, to_json
 from training.source import Source
@@ -78,7 +79,7 @@ def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:
 
 
 def starting_generator(preset: Preset) -> Generator:
-    """A new generator; tensors that fit come from the preset's `start`.
+    """A new generator; what fits comes from the preset's `start`, which may be narrower and shallower.
 
     A start without branches is folded; it then gives a branched generator nothing, which is an error.
     """
@@ -87,10 +88,10 @@ def starting_generator(preset: Preset) -> Generator:
     if preset.start:
         given = _network(preset.start, preset.generator.scale).state_dict()
         own = generator.state_dict()
-        fitting = {k: given[k] for k, v in own.items() if k in given and given[k].shape == v.shape}
-        if not any(k.startswith("body.") and v.dim() == 4 for k, v in fitting.items()):
+        state = grown(own, given)
+        if not any(k.startswith("body.") and v.dim() == 4 and k in given and state[k] is not v for k, v in own.items()):
             raise RunError(f"start={preset.start} has no body that fits this generator; leave it out")
-        generator.load_state_dict(own | fitting)
+        generator.load_state_dict(state)
     return generator
 
 
