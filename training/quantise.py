@@ -6,6 +6,7 @@ picture twice, coded as in training and clean, others only clean. The backend th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from vidsr.errors import DeviceError, NoPicture
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
-from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges, has_native_int8
+from vidsr.model.ranges import AMX_CHANNELS, LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
 from vidsr.model.weights import add_ranges, load_weights
 
 _CODED = Degradation(keep=1)
@@ -34,6 +35,7 @@ _OUTERMOST = 10_000
 _LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
 _FRAME = (540, 960)  # whose speed is measured
 _ROUNDS = 7
+_LIMIT = "ONEDNN_MAX_CPU_ISA"  # the most that OpenVINO may use of a CPU
 
 
 def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
@@ -44,7 +46,8 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
         photos: every other one gives the ranges, the others the loss.
 
     Raises:
-        DeviceError: the CPU has no AVX512-VNNI, so that the speed would be no one's.
+        DeviceError: the CPU has no AVX512-VNNI, or it has AMX and would not run this model in int8, so that the speed
+            would be no one's.
         NoPicture: fewer than two pictures, or none that can be read.
         BadWeights: as `load_weights`.
     """
@@ -53,6 +56,11 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
     if len(photos) < 2:
         raise NoPicture("one picture cannot give both ranges and loss; give a folder with more of them to --data")
     generator = fold(load_weights(path)).requires_grad_(False)
+    if generator.config.channels >= AMX_CHANNELS and has_amx() and _LIMIT not in os.environ:
+        raise DeviceError(
+            f"this CPU has AMX and runs {path.name} faster without int8, other CPUs do not; "
+            f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"
+        )
     inputs = input_ranges(generator, (low for low, _ in _pictures(generator, photos[::2])))
     plain, exact = (OpenVinoBackend(generator, precision) for precision in (best_precision(), "f32"))
     bytes_ = OpenVinoBackend(generator, best_precision(), inputs)

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.training.pictures import folder_of
 from training import quantise
-from vidsr.errors import NoPicture
+from vidsr.errors import DeviceError, NoPicture
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import describe
@@ -46,6 +46,18 @@ def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest
     (photos / "1.png").unlink()
     with pytest.raises(NoPicture, match="--data"):
         quantise.quantise(path, [photos / "0.png"])
+
+
+@needs_int8
+def test_the_speed_of_a_cpu_that_would_not_take_int8_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantise, "has_amx", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    path = tmp_path / "wide.safetensors"
+    save_weights(path, Generator(GeneratorConfig(2, 1, 32, "luma", kernel=3)), {})
+    with pytest.raises(DeviceError, match="wide.safetensors faster without int8.*ONEDNN_MAX_CPU_ISA"):
+        quantise.quantise(path, [path, path])
 
 
 def test_one_value_in_ten_thousand_does_not_widen_a_range() -> None:
