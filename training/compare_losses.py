@@ -145,7 +145,7 @@ def compare(
 
 def score_table(scores: Mapping[str, Score], missing: Mapping[str, str]) -> Table:
     """The scores, and the recipes that could not be tried."""
-    table = Table("loss", title="Y is BT.601 with the border cut off; drift is of 8x8 means, of 255")
+    table = Table("loss", title="Y is BT.601 with the border cut off; drift of 255")
     for column in ("PSNR Y", "SSIM Y", "LPIPS", "drift", "CIEDE2000"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, s in scores.items():

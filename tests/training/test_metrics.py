@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from training.backbones import ALEXNET, Backbone, is_published, lpips_network, torchvision_models
-from training.metrics import Lpips, ciede2000, low_frequency_drift, mean_score, psnr, score, ssim
+from training.metrics import Lpips, block_means, ciede2000, low_frequency_drift, mean_score, psnr, score, ssim
 from vidsr.errors import BadWeights, InputMissing, UnsupportedSize
 
 Pixels = NDArray[np.uint8]
@@ -85,8 +86,22 @@ def test_y_is_bt601_limited_with_the_border_cut_off() -> None:
 def test_drift_ignores_detail_and_sees_an_offset() -> None:
     flat = np.full((64, 64, 3), 100, np.uint8)
     checker = flat + np.where(np.indices((64, 64)).sum(0) % 2, 20, -20).astype(np.int64)[..., None]
-    assert low_frequency_drift(checker, flat) == 0
+    assert low_frequency_drift(checker, flat) == pytest.approx(0, abs=0.1)
     assert low_frequency_drift(flat + 3, flat) == pytest.approx(3)
+    stripes = flat + 20 * np.sin(np.arange(64) * 2 * np.pi / 10)[None, :, None]
+    blocks = np.abs(block_means(stripes) - block_means(flat)).mean()
+    assert low_frequency_drift(stripes, flat) < blocks / 3
+
+
+def test_drift_is_measured_on_pictures_reduced_as_pillow_reduces() -> None:
+    output, truth = pictures(64, 80)
+    small = [
+        np.asarray(Image.fromarray(picture[..., k].astype(np.float32)).resize((10, 8), Image.Resampling.BICUBIC))
+        for picture in (output, truth)
+        for k in range(3)
+    ]
+    expected = np.abs(np.stack(small[:3]) - np.stack(small[3:])).mean()
+    assert low_frequency_drift(output, truth) == pytest.approx(expected, rel=1e-3)
 
 
 def test_ciede2000_of_a_known_pair() -> None:
