@@ -15,7 +15,7 @@ from training.backbones import Backbone, torchvision_models
 from training.coded import coded_gain, read_planes
 from training.data import find_photos, luma, read_picture, reduce
 from training.evaluate import BASELINES, enlargers, evaluate, evaluate_picture, gains, means
-from training.metrics import Lpips, crop, psnr
+from training.metrics import Lpips, crop, low_frequency_drift, psnr
 from training.sheet import telling_window
 from vidsr.errors import InputError, InputMissing, NoPicture, NotAVideo, SettingsError, VidsrError, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -271,3 +271,18 @@ def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path
     upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
     gained = [coded_gain(shared_data / "video" / clip, crf, upscaler, 10).gain for clip in ROAD_CLIPS]
     assert sum(gained) / len(gained) >= ROAD[model, crf] - 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith(("-clean", "-sharp"))])
+def test_default_weights_keep_brightness_and_colour(model: str, shared_data: Path) -> None:
+    file = next(m for m in bundled_models() if m.name == model)
+    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    drifts = []
+    for photo in find_photos(shared_data / "bench" / "BSD100"):
+        picture = read_picture(photo)
+        h, w = (n // upscaler.scale * upscaler.scale for n in picture.shape[:2])
+        truth = np.ascontiguousarray(picture[:h, :w])
+        drifts.append(low_frequency_drift(upscaler.upscale(reduce(truth, upscaler.scale)), truth))
+    assert np.mean(drifts) < 0.5
