@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+import vidsr
 from vidsr.errors import InputError, InputMissing
 from vidsr.evidence import (
     CheckOutcome,
@@ -59,6 +61,18 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert record.versions["vidsr"]
     assert json.loads(record_path(result).read_text())["verified"] is True
     assert sorted(p.name for p in result.parent.iterdir()) == ["drive_2x.mp4", "drive_2x.mp4.vidsr.json"]
+
+
+def test_a_machine_that_was_sent_the_package_without_metadata_can_write_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("vidsr.evidence.version", unknown)
+    *_, record = made(tmp_path)
+    assert record.versions["vidsr"] == vidsr.__version__ and "av" not in record.versions
+    assert f"by vidsr {vidsr.__version__} with" in enhanced_note(MODEL, 2)
 
 
 def test_an_untouched_result_has_no_problems(tmp_path: Path) -> None:

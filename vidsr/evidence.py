@@ -17,12 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import vidsr
 from vidsr.errors import InputError, InputMissing, OutputUnwritable
 from vidsr.paths import write_whole
 
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
-PACKAGES = ("vidsr", "av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
+PACKAGES = ("av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def record_path(result: Path) -> Path:
 def enhanced_note(model: ModelDigest, scale: float) -> str:
     """The sentence that the result's own metadata carry."""
     return (
-        f"Enhanced: enlarged {scale:g}x by vidsr {version('vidsr')} with the model {model.name} "
+        f"Enhanced: enlarged {scale:g}x by vidsr {vidsr.__version__} with the model {model.name} "
         f"(sha256 {model.sha256[:16]}). Fine detail is estimated, not recorded; the source is the evidence."
     )
 
@@ -172,18 +173,20 @@ def write_record(
     started: float,
     finished: float,
     salvaged: Sequence[str] = (),
+    made: Path | None = None,
 ) -> EvidenceRecord:
     """Write the record of a finished result beside it. Both files are read once, for their sha256.
 
     Args:
         source: the video that was enlarged.
-        result: the finished result under its final name.
+        result: the final name of the finished result.
         model: the weights.
         settings: what was asked for; JSON values (`dataclasses.asdict` of settings is one).
         frames: where the frames come from.
         checks: of `vidsr verify`.
         started, finished: seconds since 1970 UTC.
         salvaged: sentences about what a damaged source did not give.
+        made: where the result's file is now, if it does not have its name yet.
 
     Raises:
         InputMissing: one of the files is gone.
@@ -191,7 +194,7 @@ def write_record(
     """
     record = EvidenceRecord(
         source=_describe(source, result.parent),
-        result=_describe(result, result.parent),
+        result=_describe(result, result.parent, made),
         model=model,
         settings=json.loads(json.dumps(settings, default=str)),
         frames=frames,
@@ -270,9 +273,9 @@ def _compare(path: Path, expected: FileDigest) -> list[str]:
     return []
 
 
-def _describe(path: Path, folder: Path) -> FileDigest:
+def _describe(path: Path, folder: Path, made: Path | None = None) -> FileDigest:
     try:
-        size, sha256 = digest(path)
+        size, sha256 = digest(made or path)
     except OSError as error:
         raise InputMissing(f"{path} cannot be read for its record ({error.strerror}); is it gone?") from error
     try:
@@ -283,7 +286,8 @@ def _describe(path: Path, folder: Path) -> FileDigest:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "system": platform.platform()}
+    # A cluster's machines may have been sent the package without its metadata.
+    found = {"python": platform.python_version(), "system": platform.platform(), "vidsr": vidsr.__version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)

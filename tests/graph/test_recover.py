@@ -17,6 +17,7 @@ def test_unfinished_recording(nearest: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copy(whole, tmp_path / "0002.mp4"))
     content = damaged.read_bytes()
     damaged.write_bytes(content[: content.rindex(b"moov") - 4])
+    damaged.with_suffix(".gps").write_bytes(b"positions")
     result = tmp_path / "out" / "large.mp4"
     result.parent.mkdir()
     command = [sys.executable, "-m", "vidsr", "upscale", str(damaged), "-o", str(result), "--model", str(nearest)]
@@ -27,4 +28,5 @@ def test_unfinished_recording(nearest: Path, tmp_path: Path) -> None:
     assert any("index is missing" in sentence for sentence in report["salvaged"])
     assert report["source"] == str(damaged)
     assert probe(result).frames == 30
+    assert result.with_suffix(".gps").read_bytes() == b"positions"
     assert not list(result.parent.glob("*recovered*")) and not list(result.parent.glob(".*recovered*"))

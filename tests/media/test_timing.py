@@ -62,13 +62,24 @@ def test_frames_stay_in_their_segment_and_in_its_decode_order(data: st.DataObjec
 def test_the_track_ends_where_its_last_frame_does(data: st.DataObject, durations: list[int], start: int) -> None:
     """MP4 adds up the distances of decode times and the last packet's duration; each is how long its frame is shown."""
     pts = list(itertools.accumulate(durations[:-1], initial=start))
-    stamps = list(join(data.draw(segment_orders(len(pts))), pts, durations, by_decoding=True))
+    stamps = list(join(data.draw(segment_orders(len(pts))), pts, durations, most_lead=sum(durations)))
     assert stamps[-1].dts - stamps[0].dts + stamps[-1].duration == sum(durations)
     shown = dict(zip(pts, durations, strict=True))
     assert all(a.duration == b.dts - a.dts for a, b in itertools.pairwise(stamps))
     assert all(stamp.duration == shown[stamp.pts] for stamp in stamps)
     assert all(stamp.dts <= stamp.pts for stamp in stamps)
     assert any(stamp.dts == stamp.pts for stamp in stamps)
+
+
+def test_one_long_pause_does_not_part_all_pictures_from_their_sound() -> None:
+    durations = [10, 10, 10, 5000, 10, 10, 10, 10]
+    pts = list(itertools.accumulate(durations[:-1], initial=0))
+    orders = [[0, 3, 1, 2, 6, 4, 5, 7]]
+    assert next(join(orders, pts, durations, most_lead=5000)).dts == -5000
+    stamps = list(join(orders, pts, durations, most_lead=100))
+    assert [stamp.dts for stamp in stamps] == [-10, *pts[:-1]]
+    assert stamps[-1].dts - stamps[0].dts + stamps[-1].duration == sum(durations)
+    assert [stamp.duration for stamp in stamps[:-1]] == [durations[k] for k in orders[0][:-1]]
 
 
 def test_without_reordering_frames_are_decoded_when_they_are_shown() -> None:

@@ -13,6 +13,7 @@ from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
 from vidsr.graph.stages import SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.media.carried import check_side_files_free
 from vidsr.media.encoders import encoder_for
 from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.probe import VideoInfo
@@ -133,6 +134,9 @@ def prepare(
     result = default_result(source, out, settings, suffix)
     check_container(result.suffix, codec)
     check_result(source, result, overwrite)
+    ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
+    if not overwrite and not ledger.folder.exists():
+        check_side_files_free(source, result)
     span = choose_range(info, settings)
     share = (span.stop - span.first) / len(info.table)
     output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
@@ -148,7 +152,7 @@ def prepare(
         height=height,
         span=span,
         segments=cut(info, span, settings.segment_seconds),
-        ledger=Ledger(result.with_name(f".{result.name}.vidsr")),
+        ledger=ledger,
         damage=damage,
         output_bytes=output,
         disk_bytes=2 * output + (16 << 20),

@@ -22,7 +22,7 @@ from vidsr.graph.stages import SegmentJob
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.recover import remove_recovered
-from vidsr.media.telemetry import carry_beside
+from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.paths import write_whole
 from vidsr.settings import UpscaleSettings
@@ -198,13 +198,13 @@ def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: 
         raise Interrupted("stopped; finished segments are kept, run the same command to go on")
 
 
-def _write_gpx(plan: VideoPlan, progress: Progress) -> tuple[Path, ...]:
+def _write_gpx(plan: VideoPlan, result: Path, progress: Progress) -> tuple[Path, ...]:
     """Write the source's GPS track as RESULT.gpx; say so where it has none that can be read."""
-    track = gpx_track(plan.info.path)
+    track = gpx_track(plan.info.path, plan.source)
     if track is None:
-        progress.say(f"{plan.info.path.name}: no GPS track in it can be read as GPX")
+        progress.say(f"{plan.source.name}: no GPS track in it can be read as GPX")
         return ()
-    return (write_whole(plan.result.with_name(f"{plan.result.name}.gpx"), track.encode()),)
+    return (write_whole(result.with_name(f"{result.name}.gpx"), track.encode()),)
 
 
 def _filled(plan: VideoPlan) -> int:
@@ -215,6 +215,9 @@ def _filled(plan: VideoPlan) -> int:
 
 def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -> Outcome:
     """Join a plan's finished segments, hold the result against the source, record it and give it its name.
+
+    Everything is made in the ledger's folder first. The result gets its name last, so it never lacks its record, and a
+    run that ends before goes on.
 
     Args:
         plan: all of whose segments are finished.
@@ -232,18 +235,19 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
     paths = [plan.ledger.path(segment) for segment in plan.segments]
     note = enhanced_note(model, plan.height / info.height)
     report = mux(info, paths, joined, span.first, span.stop, note)
-    beside = carry_beside(info.path, result, report.left, joined)
+    staged = plan.ledger.folder / result.name
+    beside = carry_beside(info.path, staged, report.left, joined, plan.source)
     if plan.settings.gpx:
-        beside += _write_gpx(plan, progress)
-    report = replace(report, beside=beside)
+        beside += _write_gpx(plan, staged, progress)
     progress.stage("verifying")
-    proof = verify(info.path, joined, first=span.first, stop=span.stop, beside=result, filled=bool(info.shows))
+    proof = verify(
+        info.path, joined, first=span.first, stop=span.stop, beside=staged, filled=bool(info.shows),
+        original=plan.source,
+    )  # fmt: skip
     if not proof.ok:
-        for path in report.beside:
-            path.unlink(missing_ok=True)
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
         raise VerifyFailed(f"{result} was not written, the joined file differs from its source ({wrong})")
-    joined.replace(result)
+    report = replace(report, beside=place_beside(beside, plan.source, result))
     salvaged = plan.damage.sentences if plan.damage else ()
     outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
     write_record(
@@ -256,7 +260,9 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         started=started,
         finished=time.time(),
         salvaged=outcome.salvaged,
+        made=joined,
     )
+    joined.replace(result)
     plan.ledger.remove()
     if info.path != plan.source:
         remove_recovered(info.path)

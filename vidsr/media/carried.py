@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
 
+from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
 from vidsr.media.inventory import NO_TIME, Contents, Inventory
 from vidsr.media.private import private_data
@@ -251,6 +253,20 @@ def side_files(path: Path) -> list[Path]:
         for each in path.parent.iterdir()
         if each.stem.lower() == stem and each.suffix.lower() in SIDE_SUFFIXES and each.is_file()
     )
+
+
+def check_side_files_free(source: Path, result: Path) -> None:
+    """Refuse to copy the source's side files over others that have those names.
+
+    Raises:
+        OutputExists: one of them exists.
+    """
+    for each in side_files(source):
+        copy = result.with_name(result.stem + each.suffix)
+        if copy != each and copy.exists() and not filecmp.cmp(copy, each, shallow=False):
+            raise OutputExists(
+                f"{copy} exists and {each.name} would replace it; use --overwrite, or -o for another name"
+            )
 
 
 def check_side_files(source: Path, result: Path) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from math import lcm
 
 import av
@@ -20,6 +21,8 @@ FORMATS = {
     "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts",
 }  # fmt: skip
 MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
+# Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
+MOST_LEAD = 2
 MATROSKA_FAMILY = ("matroska", "webm")
 # FFmpeg writes any stream into MPEG-TS; these its demuxer gives back as what they were.
 TS_CODECS = {
@@ -56,6 +59,11 @@ def _holds(name: str, codec: str) -> bool:
         return Codec(codec, "w").canonical_name in TS_CODECS
     with av.open(io.BytesIO(), "w", format=name) as trial:
         return codec in trial.supported_codecs
+
+
+def most_lead(name: str, time_base: Fraction) -> int | None:
+    """`most_lead` of `timing.join` for a container; None for those that keep durations, or need none."""
+    return round(MOST_LEAD / time_base) if name in MOV_FAMILY else None
 
 
 def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]:

@@ -45,22 +45,28 @@ class Fix:
     course: float | None = None
 
 
-def gpx_track(path: Path) -> str | None:
+def gpx_track(path: Path, original: Path | None = None) -> str | None:
     """The GPS track of a video as a GPX 1.1 document, or None where none of its data can be read as one.
 
     Needs gpxpy (the extra `gpx`).
 
+    Args:
+        path: the video.
+        original: the user's file, where `path` was recovered from it.
+
     Raises:
         InputError: the video cannot be opened.
     """
-    fixes = sorted({fix.time: fix for fix in _plausible(_fixes(path))}.values(), key=lambda fix: fix.time)
+    fixes = sorted(
+        {fix.time: fix for fix in _plausible(_fixes(path, original or path))}.values(), key=lambda fix: fix.time
+    )
     if not fixes:
         return None
     from gpxpy import gpx
 
     document = gpx.GPX()
     document.creator = "vidsr"
-    track = gpx.GPXTrack(name=path.name)
+    track = gpx.GPXTrack(name=(original or path).name)
     segment = gpx.GPXTrackSegment()
     for fix in fixes:
         point = gpx.GPXTrackPoint(fix.latitude, fix.longitude, fix.elevation, fix.time)
@@ -80,17 +86,17 @@ def _plausible(fixes: Iterable[Fix]) -> Iterator[Fix]:
             yield fix
 
 
-def _fixes(path: Path) -> Iterator[Fix]:
+def _fixes(path: Path, original: Path) -> Iterator[Fix]:
     with open_input(path) as container:
         tracks = [stream for stream in container.streams if stream.type in ("data", "subtitle")]
         if tracks:
             for packet in demux(container, *tracks):
                 yield from parse(bytes(packet))
-    with path.open("rb") as file:
-        for block in private_data(path):
+    with original.open("rb") as file:
+        for block in private_data(original):
             if block.length <= _LARGEST_BLOCK:
                 yield from parse(block.read(file))
-    for each in side_files(path):
+    for each in side_files(original):
         if each.stat().st_size <= _LARGEST_BLOCK:
             yield from parse(each.read_bytes())
 

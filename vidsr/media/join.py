@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.container import AnyPacket, demux, open_input, reason_of
-from vidsr.media.formats import MOV_FAMILY, container_options, format_of
+from vidsr.media.formats import container_options, format_of, most_lead
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 
@@ -83,7 +83,7 @@ def _check_shapes(infos: Sequence[VideoInfo]) -> None:
 
 def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, name: str) -> tuple[str, ...]:
     left: list[str] = []
-    stamps = _stamps(parts, infos, name in MOV_FAMILY)
+    stamps = _stamps(parts, infos, name)
     with ExitStack() as stack:
         sources = [stack.enter_context(open_input(part.path)) for part in parts]
         options = container_options(name, working.with_suffix("").suffix, infos[0])
@@ -112,7 +112,7 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
     return tuple(left)
 
 
-def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], by_decoding: bool) -> Iterator[timing.Stamp]:
+def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
     """Times of all picture packets, in ticks of the first part's table.
 
     Raises:
@@ -126,7 +126,7 @@ def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], by_decoding: bool
             raise RunError(f"{parts[-1].path} or one before it begins before the video before it ends")
     last = round(infos[-1].table.durations[-1] * infos[-1].table.time_base / base)
     durations = [after - before for before, after in itertools.pairwise(pts)] + [last]
-    return timing.join(orders, pts, durations, by_decoding)
+    return timing.join(orders, pts, durations, most_lead(name, base))
 
 
 def _order(info: VideoInfo, first: VideoInfo) -> list[int]:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
-from vidsr.media.formats import MOV_FAMILY, container_options, format_of
+from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
@@ -127,9 +127,7 @@ def _write(
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
-        pictures = _pictures(
-            segments, _stamps(info, orders, first, span, name in MOV_FAMILY), video, info.table.time_base
-        )
+        pictures = _pictures(segments, _stamps(info, orders, first, span, name), video, info.table.time_base)
         others = _others(source, outlets, span)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
@@ -164,14 +162,12 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     return stream
 
 
-def _stamps(
-    info: VideoInfo, orders: list[list[int]], first: int, span: Span, by_decoding: bool
-) -> Iterator[timing.Stamp]:
+def _stamps(info: VideoInfo, orders: list[list[int]], first: int, span: Span, name: str) -> Iterator[timing.Stamp]:
     table = info.table
     stop = first + sum(map(len, orders))
     shift = table.pts[first] if span.shift else 0
     pts = [time - shift for time in table.pts[first:stop]]
-    return timing.join(orders, pts, table.durations[first:stop], by_decoding)
+    return timing.join(orders, pts, table.durations[first:stop], most_lead(name, table.time_base))
 
 
 def _pictures(

@@ -22,13 +22,17 @@ from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.paths import write_whole
 
-__all__ = ["carry_beside", "private_data"]
+__all__ = ["carry_beside", "place_beside", "private_data"]
 
 USER_DATA_CODECS = ("h264", "hevc")
 
 
 def carry_beside(
-    source: Path, result: Path, refused: Sequence[StreamInfo] = (), made: Path | None = None
+    source: Path,
+    result: Path,
+    refused: Sequence[StreamInfo] = (),
+    made: Path | None = None,
+    original: Path | None = None,
 ) -> tuple[Path, ...]:
     """Writes what a result's container does not hold into files beside it.
 
@@ -37,10 +41,11 @@ def carry_beside(
     under the result's stem. Tags and chapters that the result does not have go into the index.
 
     Args:
-        source: the original.
-        result: the final name of the result.
+        source: the video.
+        result: the name of the result.
         refused: streams of the source that are not in the result.
         made: where the result's file is now, to see which tags it has; None leaves tags out.
+        original: the user's file, where `source` was recovered from it.
 
     Returns:
         the files written; empty where everything is in the result.
@@ -49,10 +54,11 @@ def carry_beside(
         OutputUnwritable: writing fails.
     """
     try:
-        copies = _copy_side_files(source, result) + _save_attachments(source, result, refused)
+        original = original or source
+        copies = _copy_side_files(original, result) + _save_attachments(source, result, refused)
         index = _lost_descriptions(source, made, refused) if made else {}
         writer = _BinWriter(bin_path(result))
-        writer.add_private(source)
+        writer.add_private(original)
         writer.add_streams(source, [stream for stream in refused if stream.kind != "attachment"])
         if made and _loses_user_data(source, made):
             writer.add_user_data(source)
@@ -60,11 +66,35 @@ def carry_beside(
         if not index and not copies:
             index_path(result).unlink(missing_ok=True)
             return ()
-        index = {"source": source.name, **index, "files": [path.name for path in copies]}
+        index = {"source": original.name, **index, "files": [path.name for path in copies]}
         write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
     return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
+
+
+def place_beside(files: Sequence[Path], original: Path, result: Path) -> tuple[Path, ...]:
+    """Moves what `carry_beside` wrote elsewhere to where the result will be, in the place of an older result's files.
+
+    Args:
+        files: what it wrote, under the result's name in another folder of the same disk.
+        original: the user's file; its own side files stay as they are.
+        result: the final name of the result.
+
+    Raises:
+        OutputUnwritable: writing fails.
+    """
+    own = {each.absolute() for each in side_files(original)}
+    wanted = [result.with_name(each.name) for each in files]
+    try:
+        for each, target in zip(files, wanted, strict=True):
+            if target.absolute() not in own:
+                each.replace(target)
+        for stale in {bin_path(result), index_path(result)} - set(wanted):
+            stale.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
+    return tuple(target for target in wanted if target.absolute() not in own)
 
 
 def _copy_side_files(source: Path, result: Path) -> list[Path]:

@@ -44,7 +44,7 @@ def reorder_depth(orders: Sequence[Sequence[int]]) -> int:
 
 
 def join(
-    orders: Sequence[Sequence[int]], pts: Sequence[int], durations: Sequence[int], by_decoding: bool = False
+    orders: Sequence[Sequence[int]], pts: Sequence[int], durations: Sequence[int], most_lead: int | None = None
 ) -> Iterator[Stamp]:
     """Times for the packets of joined segments, in decode order.
 
@@ -56,25 +56,32 @@ def join(
         orders: for each segment the presentation position of each packet, in decode order.
         pts: when each frame is shown, strictly ascending, of all segments together.
         durations: how long each frame is shown, until the next one.
-        by_decoding: for containers that have no durations but the distances of decode times (MP4): each packet is
-            decoded its frame's duration before the next one. Players such as Chromium, which take the distance for how
-            long the frame is shown, would otherwise pass over frames that last differently and are reordered.
+        most_lead: for containers that have no durations but the distances of decode times (MP4): each packet is decoded
+            its frame's duration before the next one, if decoding then begins so many ticks before the first frame or
+            less. Players such as Chromium, which take the distance for how long a frame is shown, would otherwise pass
+            over frames that last differently and are reordered. One that lasts very long would part all pictures from
+            their sound in the file; then only the last packet's duration is changed, to end with the last frame.
 
     Raises:
         ValueError: the segments do not have as many packets as there are frames.
     """
     if sum(map(len, orders)) != len(pts):
         raise ValueError(f"the segments have {sum(map(len, orders))} frames, not {len(pts)}")
+    if not pts:
+        return
     begins = accumulate(map(len, orders), initial=0)
     frames = [begin + position for begin, order in zip(begins, orders, strict=False) for position in order]
     lengths = [max(durations[frame], 1) for frame in frames]
-    if by_decoding:
+    depth = reorder_depth(orders)
+    lead = max(1, min(durations))
+    decoded = [pts[0] - (depth - index) * lead for index in range(min(depth, len(pts)))] + list(pts)
+    if most_lead is not None:
         after = list(accumulate(lengths, initial=0))
-        start = min((pts[frame] - time for frame, time in zip(frames, after, strict=False)), default=0)
-        decoded = [start + time for time in after]
-    else:
-        depth = reorder_depth(orders)
-        lead = max(1, min(durations, default=1))
-        decoded = [pts[0] - (depth - index) * lead for index in range(min(depth, len(pts)))] + list(pts)
+        start = min(pts[frame] - time for frame, time in zip(frames, after, strict=False))
+        if pts[0] - start <= most_lead:
+            decoded = [start + time for time in after]
+        else:
+            last = len(frames) - 1
+            lengths[last] = max(decoded[0] + sum(durations) - decoded[last], 1)
     for frame, dts, length in zip(frames, decoded, lengths, strict=False):
         yield Stamp(pts[frame], dts, length)

@@ -61,6 +61,7 @@ def verify(
     stop: int | None = None,
     beside: Path | None = None,
     filled: bool | None = None,
+    original: Path | None = None,
 ) -> VerifyReport:
     """Hold a result against its source.
 
@@ -72,16 +73,18 @@ def verify(
         beside: the name under which files beside the result were written, where it is not the result's yet.
         filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does; None looks at the number
             of frames.
+        original: the user's file, where `source` was recovered from it: it has the side files and the private data.
 
     Raises:
         InputError: one of the files cannot be read at all.
     """
     source, result = Path(source), Path(result)
+    original = Path(original or source)
     info, made = probe(source), probe(result)
-    report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result)
+    report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result, original)
     if report is None:  # the source's packets promise frames that its decoder does not give
         info = probe(source, decode=True)
-        report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result)
+        report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result, original)
     return report or VerifyReport((Check("frames", False, "the source cannot be decoded twice in the same way"),))
 
 
@@ -92,7 +95,7 @@ def _expected(info: VideoInfo, made: VideoInfo, filled: bool | None) -> VideoInf
 
 
 def _verify(
-    info: VideoInfo, made: VideoInfo, scale: int | None, first: int, stop: int | None, beside: Path
+    info: VideoInfo, made: VideoInfo, scale: int | None, first: int, stop: int | None, beside: Path, original: Path
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
     part = first > 0 or stop < len(info.table)
@@ -111,8 +114,8 @@ def _verify(
         checks.append(check_chapters(ours, theirs, walk.timing, record))
         checks.append(check_attachments(ours, theirs, beside))
         checks.append(check_tags(ours, theirs, record))
-    checks.append(check_private(info.path, record))
-    checks.append(check_side_files(info.path, beside))
+    checks.append(check_private(original, record))
+    checks.append(check_side_files(original, beside))
     return VerifyReport(tuple(checks))
 
 

@@ -1,0 +1,71 @@
+"""The end of a run: what is written beside a result, in which order, and what stays when something fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import vidsr
+from tests.media.clips import Clip, make_clip
+from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
+from vidsr.evidence import check_record
+from vidsr.graph import run
+from vidsr.media.verify import Check, VerifyReport
+
+OLD = b"of an older result"
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """A clip with a side file."""
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "drive.gps").write_bytes(b"positions")
+    return make_clip(tmp_path / "card" / "drive.mp4", Clip(frames=6))
+
+
+def test_a_failed_proof_leaves_an_older_result_with_its_files(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = tmp_path / "large.mp4"
+    old = [result, tmp_path / "large.gps", tmp_path / "large.mp4.telemetry.json"]
+    for path in old:
+        path.write_bytes(OLD)
+    failed = VerifyReport((Check("frames", False, "5 instead of 6"),))
+    monkeypatch.setattr(run, "verify", lambda *_, **__: failed)
+    with pytest.raises(VerifyFailed, match="5 instead of 6"):
+        vidsr.upscale(drive, result, model=str(nearest), overwrite=True)
+    assert [path.read_bytes() for path in old] == [OLD] * 3
+    monkeypatch.undo()
+    outcome = vidsr.upscale(drive, result, model=str(nearest), overwrite=True)
+    assert outcome.computed_frames == 0
+    assert old[1].read_bytes() == b"positions"
+    assert tmp_path / "large.gps" in outcome.mux.beside
+    assert check_record(result) == []
+    assert not (tmp_path / ".large.mp4.vidsr").exists()
+
+
+def test_a_result_never_lacks_its_record(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = tmp_path / "large.mp4"
+
+    def full(*_: object, **__: object) -> None:
+        raise OutputUnwritable("the disk is full")
+
+    monkeypatch.setattr(run, "write_record", full)
+    with pytest.raises(OutputUnwritable):
+        vidsr.upscale(drive, result, model=str(nearest))
+    assert not result.exists()
+    monkeypatch.undo()
+    assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
+    assert check_record(result) == []
+
+
+def test_other_side_files_are_not_replaced_without_asking(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    other = tmp_path / "large.gps"
+    other.write_bytes(b"of another drive")
+    with pytest.raises(OutputExists, match=r"large\.gps exists and drive\.gps would replace it; use --overwrite"):
+        vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
+    other.write_bytes(b"positions")
+    assert vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest)).verify.ok
