@@ -12,8 +12,8 @@ from PIL import Image
 from tests.media.numbered import TIMES, write_numbered
 from vidsr.errors import InputMissing, NotAVideo, OutputUnwritable, SettingsError
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
-from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames
-from vidsr.media.proxy import to_picture
+from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
+from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import busiest_places
 
 
@@ -65,6 +65,22 @@ def test_the_still_shows_the_frame_that_was_asked_for(pair: tuple[Path, Path], t
     for left in (16, 16 + 960 + 16):
         bars = [pixels[400, left + 960 * (2 * bit + 1) // 12] > 128 for bit in range(6)]
         assert sum(bright << bit for bit, bright in enumerate(bars)) == 21
+
+
+def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_numbered(tmp_path / "12:30.mp4", 96, 64)
+    write_numbered(tmp_path / "12:30_2x.mp4", 192, 128)
+    source, result, page = Path("12:30.mp4"), Path("12:30_2x.mp4"), Path("12:30.html")
+    write_page(source, result, page, seconds=0.5)
+    assert page_data(page)["times"]
+    clip = open_clip(result)
+    copy_packets(clip, Path("12:31.mp4"), 0)
+    with ProxyEncoder(Path("12:32.mp4"), clip, 192, 128) as proxy:
+        for time, frame in read_frames(clip, 0, 10):
+            proxy.write(frame, time)
+    for copy in ("12:31.mp4", "12:32.mp4"):
+        assert len(list(read_frames(open_clip(Path(copy)), 0, 10))) == len(TIMES)
 
 
 def test_thumbnails_are_small_jpegs_of_both(pair: tuple[Path, Path]) -> None:

@@ -42,6 +42,13 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
+def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = [Part(Path(make_clip(tmp_path / f"12:3{n}.mp4", BASE).name), Fraction(n)) for n in range(2)]
+    join(parts, Path("13:00.mp4"))
+    assert probe(Path("13:00.mp4")).frames == 50
+
+
 def test_what_is_no_continuation_is_refused(tmp_path: Path) -> None:
     first = make_clip(tmp_path / "a.mp4", BASE)
     for other in (replace(BASE, width=128), replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"})):

@@ -193,6 +193,14 @@ def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> 
     assert not (tmp_path / ".again.mp4").exists()
 
 
+def test_index_is_missing_in_a_file_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = make_clip(tmp_path / "12:29.mp4", FILMED)
+    without_index(Path(shutil.copy(whole, "12:30.mp4")))
+    assert recover(Path("12:30.mp4"), Path("12:31.mp4")).frames == 60
+    assert probe(Path("12:31.mp4")).frames == 60
+
+
 def test_probe_or_recover(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "0001.mp4", FILMED)
     target = tmp_path / ".recovered.mp4"

@@ -97,6 +97,19 @@ def test_gps_box_and_the_blocks_that_it_lists(clip: Path) -> None:
     ]
 
 
+def test_private_data_of_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = make_clip(tmp_path / "12:30.mp4", Clip(frames=4)).read_bytes()
+    hidden = bytes(16) + b"freeGPS " + novatek_record() + bytes(60)
+    end = content.index(b"moov") - 4
+    mdat = content.index(b"mdat") - 4
+    grown = struct.pack(">I", end - mdat + len(hidden))
+    Path("12:30.mp4").write_bytes(content[:mdat] + grown + content[mdat + 4 : end] + hidden + content[end:])
+    assert contents(Path("12:30.mp4")) == {"mdat between samples": hidden}
+    make_clip(tmp_path / "12:30.ts", Clip(frames=4))
+    assert private_data(Path("12:30.ts")) == []
+
+
 def test_record_beside_holds_every_byte(clip: Path, tmp_path: Path) -> None:
     vendor = box(b"free", b"GPS log " * 1000)
     with clip.open("ab") as file:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo, SettingsError
 from vidsr.frames import Colour
+from vidsr.media.container import url_of
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
 
@@ -82,7 +83,7 @@ def open_clip(path: Path) -> Clip:
     if not path.is_file():
         raise InputMissing(f"no file {path}; name a video")
     try:
-        with av.open(str(path)) as container:
+        with av.open(url_of(path)) as container:
             if not container.streams.video:
                 raise NoPicture(f"{path} has no picture; name a video")
             stream = container.streams.video[0]
@@ -132,7 +133,7 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
     Yields:
         (seconds from the first frame, av.VideoFrame), ascending.
     """
-    with av.open(str(clip.path)) as container:
+    with av.open(url_of(clip.path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if start > 0:

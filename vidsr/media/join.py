@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, demux, open_input, reason_of
+from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
 from vidsr.media.formats import container_options, format_of, most_lead
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
@@ -87,7 +87,7 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
     with ExitStack() as stack:
         sources = [stack.enter_context(open_input(part.path)) for part in parts]
         options = container_options(name, working.with_suffix("").suffix, infos[0])
-        out = stack.enter_context(av.open(str(working), "w", format=name, container_options=options))
+        out = stack.enter_context(av.open(url_of(working), "w", format=name, container_options=options))
         out.metadata.update(container_tags(infos[0].tags))
         outlets: dict[int, _Outlet] = {}
         for stream in sources[0].streams:

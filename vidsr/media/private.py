@@ -16,6 +16,7 @@ import numpy as np
 
 from vidsr.media.beside import PrivateBlock
 from vidsr.media.boxes import TS_PACKET, Box, children, is_mp4, payload_start, pids_of, ts_layout, ts_packets
+from vidsr.media.container import url_of
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
@@ -140,7 +141,7 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
 def _samples(path: Path) -> list[tuple[int, int]]:
     """Where samples lie; none where the file is fragmented and so has no table of them."""
     try:
-        with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
+        with av.open(url_of(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
             entries = [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
     except (av.error.FFmpegError, ValueError):
         return []
@@ -164,7 +165,7 @@ def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateB
 
 def _stream_pids(path: Path) -> set[int]:
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(url_of(path), metadata_errors="replace") as container:
             return {stream.id for stream in container.streams}
     except (av.error.FFmpegError, ValueError):
         return set()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.media import timing
+from vidsr.media.container import url_of
 from vidsr.media.excerpt import Clip
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -68,7 +69,7 @@ class ProxyEncoder:
         """
         self._clip, self._size = clip, (width, height)
         sideways = round(clip.rotation / 90) % 2 == 1
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._container = av.open(url_of(path), "w", format="mp4", options={"movflags": "faststart"})
         stream = self._container.add_stream("libx264", rate=max(1, round(clip.rate)))
         stream.width, stream.height = (height, width) if sideways else (width, height)
         stream.pix_fmt = "yuv420p"
@@ -107,7 +108,7 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         path: the file to write.
         first: the time, in seconds from the start of the video, that becomes 0.
     """
-    with av.open(str(clip.path)) as source, av.open(str(path), "w", format="mp4") as target:
+    with av.open(url_of(clip.path)) as source, av.open(url_of(path), "w", format="mp4") as target:
         stream = source.streams.video[0]
         copied = target.add_stream_from_template(stream)
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))

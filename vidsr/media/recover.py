@@ -23,7 +23,7 @@ from av.packet import Packet
 from vidsr.errors import NotAVideo
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
-from vidsr.media.container import demux, find_video, open_input
+from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.probe import VideoInfo, probe
 
 START_CODE = b"\0\0\0\1"
@@ -289,7 +289,7 @@ def _write(target: Path, content: mmap.mmap, samples: list[list[Unit]], order: d
     stream_file = target.with_name(f"{target.name}.stream.part")
     part = target.with_name(f"{target.name}.part")
     try:
-        with av.open(str(stream_file), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
+        with av.open(url_of(stream_file), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
             stream = out.add_mux_stream("hevc" if model.hevc else "h264", rate=model.rate)
             for place, number in enumerate(decoded):
                 packet = _packet(content, samples[number], b"" if place else model.parameter_sets)
@@ -298,7 +298,7 @@ def _write(target: Path, content: mmap.mmap, samples: list[list[Unit]], order: d
                 packet.pts, packet.dts, packet.duration = order[number] + delay, place, 1
                 packet.is_keyframe = place == 0
                 out.mux(packet)
-        with open_input(stream_file) as container, av.open(str(part), "w", format="mp4") as out:
+        with open_input(stream_file) as container, av.open(url_of(part), "w", format="mp4") as out:
             source = find_video(container, stream_file)
             copy = out.add_stream_from_template(source, opaque=True)
             shift = round(delay / model.rate / (source.time_base or 1))
