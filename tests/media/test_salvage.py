@@ -7,6 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from tests.media.clips import Clip, make_clip
@@ -38,8 +40,6 @@ def without_index(path: Path) -> Path:
 
 def broken_packets(path: Path, first: int, stop: int) -> Path:
     """Zeroes the coded data of some pictures, lengths included: packets that no decoder takes."""
-    import av
-
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -123,8 +123,6 @@ def test_gaps_are_filled_only_when_asked_to(tmp_path: Path) -> None:
 
 def test_damaged_sound_is_told_beside_lost_frames(tmp_path: Path) -> None:
     path = broken_packets(make_clip(tmp_path / "clip.mp4", NO_REORDERING), 24, 28)
-    import av
-
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         spans = [(p.pos, p.size) for p in container.demux(container.streams.audio[0]) if p.size][20:24]
@@ -191,6 +189,21 @@ def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> 
     with pytest.raises(NotAVideo, match="index is missing"):
         recover(damaged, tmp_path / ".again.mp4")
     assert not (tmp_path / ".again.mp4").exists()
+
+
+def test_index_is_missing_and_other_neighbours_are_no_videos(tmp_path: Path) -> None:
+    neighbour = make_clip(tmp_path / "0001.mp4", FILMED)
+    damaged = without_index(Path(shutil.copy(neighbour, tmp_path / "0006.mp4")))
+    (tmp_path / "0002.mp4").touch()
+    (tmp_path / "0003.mp4").mkdir()
+    (tmp_path / "0004.mp4").symlink_to(tmp_path / "gone.mp4")
+    shutil.copy(neighbour, tmp_path / "0005.mp4").chmod(0)
+    with av.open(str(tmp_path / "0007.mp4"), "w") as container:
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    assert recover(damaged, tmp_path / ".recovered.mp4").frames == 60
 
 
 def test_index_is_missing_in_a_file_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

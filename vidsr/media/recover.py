@@ -20,7 +20,7 @@ from typing import Any
 import av
 from av.packet import Packet
 
-from vidsr.errors import NotAVideo
+from vidsr.errors import InputError, NotAVideo
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.container import demux, find_video, open_input, url_of
@@ -173,8 +173,8 @@ def _neighbours(path: Path) -> Iterator[_Model]:
                 codec = stream.codec_context.codec.canonical_name
                 sets = _extradata_sets(stream.codec_context.extradata or b"", codec == "hevc")
                 rate = Fraction(stream.average_rate or FALLBACK_RATE)
-        except NotAVideo:
-            continue
+        except InputError:
+            continue  # empty, not readable, a folder, or sound only
         if codec in ("h264", "hevc") and sets:
             yield _Model(codec == "hevc", sets, rate, f"the parameters of {each.name}")
 
