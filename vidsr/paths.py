@@ -25,11 +25,16 @@ IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file under another name and rename it, so that a file that is there is whole. Returns the path.
 
+    The content is on the disk before the rename: else the name could outlive a power loss and the content not.
+
     Raises:
         OSError: it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     return part.replace(path)
 
 

@@ -17,6 +17,7 @@ from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_
 from vidsr.graph.prepare import prepare
 from vidsr.model.ranges import Ranges
 from vidsr.model.weights import add_ranges
+from vidsr.paths import write_whole
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
@@ -119,6 +120,43 @@ def test_a_changed_key_starts_over_and_says_why(tmp_path: Path) -> None:
     assert not ledger.is_finished(segment)
     ledger.remove()
     assert not ledger.folder.exists()
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 40, b"[]", b"\xff\xfe", b'{"a": '])
+def test_what_a_power_loss_leaves_counts_as_absent(tmp_path: Path, left: bytes) -> None:
+    ledger, segments = Ledger(tmp_path / "work"), [Segment(0, 0, 5), Segment(1, 5, 9)]
+    ledger.open({"a": 1})
+    for segment in segments:
+        ledger.path(segment).write_bytes(b"frames")
+        ledger.record(segment)
+    ledger.path(segments[0]).with_suffix(".json").write_bytes(left)
+    assert [ledger.is_finished(segment) for segment in segments] == [False, True]
+    (ledger.folder / "run.json").write_bytes(left)
+    assert ledger.open({"a": 1}) == "run.json"
+    assert not ledger.is_finished(segments[1])
+    assert ledger.open({"a": 1}) is None
+
+
+def test_a_segment_is_on_the_disk_before_its_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, segment, synced = Ledger(tmp_path / "work"), Segment(0, 0, 5), []
+    ledger.open({"a": 1})
+    ledger.path(segment).write_bytes(b"frames")
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    ledger.record(segment)
+    assert synced == [ledger.path(segment).with_suffix(suffix).stat().st_ino for suffix in (".mkv", ".json")]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "run.json", []
+
+    def sync(number: int) -> None:
+        assert os.fstat(number).st_size == 5
+        assert not path.exists()
+        synced.append(number)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert write_whole(path, b"whole") == path
+    assert (path.read_bytes(), len(synced)) == (b"whole", 1)
 
 
 def test_the_key_tells_int8_from_other_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

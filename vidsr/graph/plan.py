@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,8 @@ class Ledger:
         run = self.folder / "run.json"
         changed = None
         if run.exists():
-            old = json.loads(run.read_text())
-            changed = changed_parts(old, key) or None
+            old = _read_json(run)
+            changed = "run.json" if old is None else changed_parts(old, key) or None
         if changed:
             self.remove()
             self.folder.mkdir()
@@ -164,11 +165,13 @@ class Ledger:
         path, note = self.path(segment), self.path(segment).with_suffix(".json")
         if not path.exists() or not note.exists():
             return False
-        return bool(json.loads(note.read_text()) == segment.note(path.stat().st_size))
+        return _read_json(note) == segment.note(path.stat().st_size)
 
     def record(self, segment: Segment) -> None:
-        """Note that a segment's file is whole."""
+        """Note that a segment's file is whole, once it is on the disk: the note must not outlive a power loss alone."""
         path = self.path(segment)
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
         _write_json(path.with_suffix(".json"), segment.note(path.stat().st_size))
 
     def remove(self) -> None:
@@ -181,6 +184,15 @@ class Ledger:
 def changed_parts(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The names of the parts of `new` that are not so in `old`, as a phrase; "" where all are."""
     return ", ".join(name for name in new if old.get(name) != new[name])
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None if the file holds none: a power loss can leave it empty."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _write_json(path: Path, value: Any) -> None:
