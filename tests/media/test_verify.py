@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from time import process_time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,10 @@ import pytest
 from tests.media.clips import VFR, Clip, make_clip
 from tests.media.enlarge import Frames, Packets, enlarge
 from vidsr.errors import InputMissing, NotAVideo
+from vidsr.media.beside import Record
+from vidsr.media.bitstream import NalFormat
+from vidsr.media.carried import Check, Timing, check_streams
+from vidsr.media.inventory import DIGEST_BYTES, Contents
 from vidsr.media.verify import VerifyReport, verify
 
 SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
@@ -220,3 +227,38 @@ def test_unreadable_files(source: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video at all")
     with pytest.raises(NotAVideo):
         verify(source, tmp_path / "text.mp4")
+
+
+def check_part(whole: list[bytes], part: list[bytes], first: int = 0) -> Check:
+    """The check of a sound stream that is a part of another from packet `first` on, of which each lasts 1 ms."""
+
+    def file_of(digests: list[bytes]) -> Any:
+        times = array("q", range(len(digests)))
+        stream = Contents(1, "audio", "aac", "", "und", (), {}, Fraction(1, 1000), NalFormat(False, 4), times, digests)
+        return SimpleNamespace(others={1: stream})
+
+    timing = Timing(Fraction(first, 1000), Fraction(0), start=Fraction(0), end=Fraction(0))
+    return next(check_streams(file_of(whole), file_of(part), timing, Record()))
+
+
+def test_a_part_is_found_where_its_packets_are() -> None:
+    packets = [bytes([number % 7, number % 3]) * (DIGEST_BYTES // 2) for number in range(30)]
+    for first, stop in ((0, 30), (0, 8), (5, 25), (21, 30)):
+        assert check_part(packets, packets[first:stop], first % 21).ok, (first, stop)
+    for other in (packets[5:8] + packets[9:25], [*packets, packets[0]], packets[::-1], [packets[0][1:] + b"x"]):
+        assert check_part(packets, other).detail.endswith("its packets are not a run of the source's")
+
+
+def test_a_part_does_not_begin_within_a_packet() -> None:
+    half = DIGEST_BYTES // 2
+    left, right = b"l" * half, b"r" * half
+    across, whole = left + right, [right + left, right + left]
+    assert not check_part(whole, [across]).ok
+    assert check_part([*whole, across], [across], 2).ok
+
+
+def test_a_part_of_hours_is_found_at_once() -> None:
+    silence, spoken = [bytes(DIGEST_BYTES)] * 200_000, [b"s" * DIGEST_BYTES]
+    began = process_time()
+    assert check_part(silence + spoken, silence[:100_000] + spoken, 100_000).ok
+    assert process_time() - began < 5

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
-from vidsr.media.inventory import NO_TIME, Contents, Inventory
+from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 from vidsr.media.private import private_data
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
@@ -135,13 +135,15 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
 
 
 def _position(whole: Contents, part: Contents) -> int | None:
-    """Where the packets of one stream lie among those of the other, as a run without gaps."""
-    if not part.digests:
-        return 0
-    for first in range(len(whole.digests) - len(part.digests) + 1):
-        if whole.digests[first : first + len(part.digests)] == part.digests:
-            return first
-    return None
+    """Where the packets of one stream lie among those of the other, as a run without gaps.
+
+    Searched as bytes, which takes time in proportion to the lengths, however much the packets repeat (silence).
+    """
+    packets, run = b"".join(whole.digests), b"".join(part.digests)
+    at = packets.find(run)
+    while at > 0 and at % DIGEST_BYTES:
+        at = packets.find(run, at + 1)
+    return None if at < 0 else at // DIGEST_BYTES
 
 
 def _coverage_fault(stream: Contents, first: int, stop: int, timing: Timing) -> str | None:

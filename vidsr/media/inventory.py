@@ -23,6 +23,7 @@ from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.container import decode_in_order, decode_packet, decoder_threads, demux, open_input
 
 NO_TIME = -(2**63)
+DIGEST_BYTES = 16
 _SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
 
 
@@ -32,7 +33,7 @@ class Contents:
 
     Attributes:
         times: presentation time of each packet in `time_base`, NO_TIME where it has none.
-        digests: 16 bytes per packet; one for the whole stream where packets have no fixed borders (PCM).
+        digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
     """
 
     index: int
@@ -62,9 +63,9 @@ class Contents:
         self.times.append(NO_TIME if moment is None else moment)
         if self.borderless:
             self._running.update(payload)
-            self.digests = [self._running.digest()[:16]]
+            self.digests = [self._running.digest()[:DIGEST_BYTES]]
         else:
-            self.digests.append(hashlib.sha256(payload).digest()[:16])
+            self.digests.append(hashlib.sha256(payload).digest()[:DIGEST_BYTES])
 
 
 def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
