@@ -32,8 +32,8 @@ CHECK = CheckOutcome("frames", True, "24 of 24")
 
 def made(folder: Path, checks: tuple[CheckOutcome, ...] = (CHECK,)) -> tuple[Path, Path, EvidenceRecord]:
     """A source, a result in another folder, and the record of it."""
-    (folder / "in").mkdir()
-    (folder / "out").mkdir()
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "out").mkdir(exist_ok=True)
     source, result = folder / "in" / "drive.mp4", folder / "out" / "drive_2x.mp4"
     source.write_bytes(b"source" * 1000)
     result.write_bytes(b"result" * 4000)
@@ -110,6 +110,23 @@ def test_the_source_may_be_gone_moved_or_named(tmp_path: Path) -> None:
     elsewhere.write_bytes(b"another")
     assert len(check_record(result, elsewhere)) == 1
     assert "missing" in check_record(result, tmp_path / "gone.mp4")[0]
+
+
+@pytest.mark.parametrize("linked", ["out", "in", "in and out"])
+def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str) -> None:
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "shelf").mkdir()
+    for name in linked.split(" and "):
+        (tmp_path / "store" / "deep" / name).mkdir()
+        (tmp_path / "shelf" / name).symlink_to(tmp_path / "store" / "deep" / name)
+    source, result, record = made(tmp_path / "shelf")
+    source.write_bytes(b"another")
+    for name in (result, result.resolve()):
+        found = find_source(record, name)
+        assert found is not None and found.samefile(source)
+        assert ["drive.mp4 has 7 bytes" in problem for problem in check_record(name)] == [True]
+    monkeypatch.chdir(result.parent)
+    assert len(check_record(Path(result.name))) == 1
 
 
 def test_folder_and_record_may_move_together(tmp_path: Path) -> None:

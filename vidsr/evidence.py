@@ -279,7 +279,8 @@ def _describe(path: Path, folder: Path, made: Path | None = None) -> FileDigest:
     except OSError as error:
         raise InputMissing(f"{path} cannot be read for its record ({error.strerror}); is it gone?") from error
     try:
-        relative = os.path.relpath(path, folder)
+        # Without links, because ".." of a linked folder is where the link leads to. A file keeps the name it was given.
+        relative = os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
     except ValueError:  # on another drive of a Windows machine
         relative = str(path.absolute())
     return FileDigest(relative.replace(os.sep, "/"), size, sha256)
