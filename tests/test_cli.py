@@ -2,17 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
+from vidsr.cli import main
 
 VIDSR = (sys.executable, "-m", "vidsr")
 
@@ -50,6 +54,27 @@ def test_exit_codes_are_distinct() -> None:
     codes = [kind.exit_code for kind in below(errors.VidsrError) if kind.__module__ == errors.__name__]
     assert len(codes) == len(set(codes))
     assert errors.SALVAGED not in codes
+
+
+def test_the_second_interrupt_ends_with_the_code_of_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    def interrupted(*arguments: Any) -> None:
+        stop = arguments[-1]
+        signal.raise_signal(signal.SIGINT)
+        said.append(stop.is_set())
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("vidsr.batch.upscale_inputs", interrupted)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        done = CliRunner().invoke(main, ["upscale", "drive.mp4"])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert said == [True]
+    assert done.exit_code == errors.Interrupted.exit_code
+    assert done.stderr.splitlines()[-1].startswith("vidsr: stopped at once")
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import click
 
 from jobs.cli import jobs, submit
 from vidsr import __version__
-from vidsr.errors import SALVAGED, SettingsError, SomeFailed, VidsrError
+from vidsr.errors import SALVAGED, Interrupted, SettingsError, SomeFailed, VidsrError
 from vidsr.settings import (
     CONTAINERS,
     DEINTERLACE,
@@ -32,7 +32,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 
 
 class Command(click.Group):
-    """The group; turns a VidsrError into one line and its exit code."""
+    """The group; turns a VidsrError or Ctrl-C into one line and its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -43,6 +43,9 @@ class Command(click.Group):
                 raise
             click.echo(f"vidsr: {error.message}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:  # click would exit with 1
+            click.echo("\nvidsr: stopped at once; what was finished is kept", err=True)
+            ctx.exit(Interrupted.exit_code)
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
