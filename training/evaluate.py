@@ -26,7 +26,6 @@ from vidsr.model.registry import ModelFile, find_model
 from vidsr.model.upscaler import Upscaler
 
 Enlarge = Callable[[Pixels], Pixels]
-BASELINES = ("bicubic", "lanczos")
 _SHEET_ROWS, _SHEET_CROP = 8, 128
 
 

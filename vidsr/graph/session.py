@@ -108,10 +108,6 @@ class Session:
         self.start()
         return wants_gpu(device, self._cluster)
 
-    def work(self) -> list[dict[str, Any]]:
-        """What each upscaler says of its backend and of the input pixels it computed and reused."""
-        return list(ray.get([u.describe.remote() for u in self.upscalers.handles]))
-
     def _release(self) -> None:
         if self._upscalers is not None:
             self._upscalers.close()

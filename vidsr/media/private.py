@@ -23,7 +23,6 @@ _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", 
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
 _TRAK = {"tkhd", "edts", "mdia", "tref", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
 _UDTA = {"meta", "loci", "hnti", "hinf", "chpl", "name", "manu", "modl", "cprt", "albm", "keyw"}
-_PADDING = {"free", "skip"}
 _GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
 _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
