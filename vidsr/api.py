@@ -49,7 +49,7 @@ def upscale(
         scale=scale, height=height, model=model, device=device, start=start, end=end,
         encode=EncodeSettings(codec=codec, crf=crf),
     )  # fmt: skip
-    with Session(ClusterSettings(address=address)) as session:
+    with Session(ClusterSettings(address=address), settings.device) as session:
         return upscale_video(
             Path(source), None if result is None else Path(result), settings, overwrite,
             session, progress or Silent(), threading.Event(),

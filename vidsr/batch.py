@@ -50,7 +50,7 @@ def upscale_inputs(
     if isinstance(out, Path) and out.suffix and not out.is_dir() and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     reports = []
-    with Session(cluster) as session:
+    with Session(cluster, settings.device) as session:
         for source in inputs:
             if isinstance(source, str) or source.is_dir():
                 place = f"{out}/{Path(source).name}" if out is not None and len(inputs) > 1 else out

@@ -15,7 +15,7 @@ from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
-from vidsr.errors import ClusterError, SegmentFailed, VidsrError, first_line
+from vidsr.errors import ClusterError, DeviceError, SegmentFailed, SettingsError, VidsrError, first_line
 from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
 from vidsr.settings import ClusterSettings
@@ -38,8 +38,14 @@ class Session:
     A local Ray has no dashboard, listens on loopback only and dies with this process.
     """
 
-    def __init__(self, cluster: ClusterSettings) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: ClusterSettings, device: str = "auto") -> None:
+        """Nothing starts yet.
+
+        Args:
+            cluster: where to connect to, and how much to reserve.
+            device: of all upscalers; cuda:N shows a local Ray that GPU alone.
+        """
+        self._cluster, self._device = cluster, device
         self._loaded: UpscalerSpec | None = None
         self._upscalers: Upscalers | None = None
         self._owns_ray = False
@@ -55,9 +61,17 @@ class Session:
 
         Raises:
             ClusterError: it cannot be reached or started.
+            SettingsError: the device is one GPU of one machine, and Ray is a cluster or runs already.
         """
+        one = self._device.startswith("cuda:")
+        if one and (self._cluster.address or (ray.is_initialized() and not self._owns_ray)):
+            raise SettingsError(
+                f"--device {self._device} names a GPU of one machine; Ray chooses here, use --device cuda"
+            )
         if ray.is_initialized():
             return
+        if one:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(self._device, os.environ.get("CUDA_VISIBLE_DEVICES"))
         try:
             _init_ray(self._cluster.address)
         except Exception as error:  # a start that times out on a busy machine raises a bare one
@@ -260,6 +274,21 @@ def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
         f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times "
         f"({type(cause).__name__}: {first_line(cause)}); what is finished is kept, run the command again"
     )
+
+
+def visible_gpu(device: str, visible: str | None) -> str:
+    """CUDA_VISIBLE_DEVICES for cuda:N alone, where it is `visible` now.
+
+    Raises:
+        DeviceError: there is no such GPU among those.
+    """
+    number = int(device.partition(":")[2])
+    if visible is None:
+        return str(number)
+    names = [name for name in visible.split(",") if name]
+    if number >= len(names):
+        raise DeviceError(f"there is no {device}; CUDA_VISIBLE_DEVICES shows {len(names)} GPU(s)")
+    return names[number]
 
 
 def sees_gpu(device: str) -> bool:

@@ -29,7 +29,7 @@ class UpscalerSpec:
     Attributes:
         model: weights file.
         scale: of the model.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; of the last, the session sees to the number.
         backend: auto, torch or openvino.
         fidelity: share of the model's own weights against its adversarial partner's.
     """
@@ -167,7 +167,7 @@ class Upscalers:
             share = min(min(machines), min(machines) * len(machines) / self._wanted())
             threads = max(int(share), 1)
             options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
-        device = spec.device if use_gpu else "cpu"
+        device = "cuda" if use_gpu else "cpu"  # Ray shows each actor its own GPU alone
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
         now = time.monotonic()
         for _ in range(missing):

@@ -1,0 +1,27 @@
+"""Which GPU a session takes, without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidsr.errors import DeviceError, SettingsError
+from vidsr.graph.session import Session, visible_gpu
+from vidsr.settings import ClusterSettings
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [("cuda:0", None, "0"), ("cuda:3", None, "3"), ("cuda:1", "2,5", "5"), ("cuda:0", "GPU-ab", "GPU-ab")],
+)
+def test_a_local_ray_sees_the_named_gpu_alone(device: str, visible: str | None, expected: str) -> None:
+    assert visible_gpu(device, visible) == expected
+
+
+def test_a_gpu_that_is_not_visible_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="no cuda:2; CUDA_VISIBLE_DEVICES shows 2"):
+        visible_gpu("cuda:2", "0,1")
+
+
+def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
+    with pytest.raises(SettingsError, match="cuda:1 names a GPU of one machine.*--device cuda"):
+        Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
