@@ -82,7 +82,7 @@ def load_weights(path: Path) -> Generator:
 def load_interpolated(path: Path, fidelity: float) -> Generator:
     """The generator between a model (fidelity 1) and its adversarial partner (0), weight by weight.
 
-    Network interpolation (Wang et al. 2018, section 3.4); valid because the partner was fine-tuned from the model.
+    Network interpolation (Wang et al. 2018, section 3.4); valid because both were fine-tuned from the same weights.
 
     Raises:
         UnknownModel: fidelity is below 1 and the model has no partner.
