@@ -109,7 +109,10 @@ def fingerprint(inputs: Place, entry: Entry) -> str:
     """Size, time and a sample of the content (the store's own hash where there is one) of a source."""
     sample = entry.tag
     if not sample and inputs.folder is not None:
-        sample = content_sample(inputs.folder / entry.name)[:32]
+        try:
+            sample = content_sample(inputs.folder / entry.name)[:32]
+        except OSError:
+            sample = "unreadable"  # which is said of this video once it is its turn
     return f"{entry.size}-{entry.mtime_ns}-{sample}"
 
 

@@ -24,7 +24,7 @@ from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
-from vidsr.errors import ClusterError, Interrupted, OutputExists
+from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputUnwritable, first_line
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
@@ -83,12 +83,19 @@ def run_folder(
         SettingsError: the output root holds results made with other settings.
         Interrupted: stopped before the end.
         ClusterError: Ray cannot be reached, or was lost on the way.
+        OutputUnwritable: the job's own files cannot be read or written below the output root.
     """
     job = _FolderJob(folder, output, settings, options)
     try:
         whole = job.run(session, view, stop)
     except RayError as error:
         raise ClusterError(f"the Ray cluster was lost ({error}); run the same command to go on") from error
+    except OSError as error:  # of leases and records; those of one video's files are that video's
+        place, why = error.filename or job.summary.output, error.strerror or first_line(error)
+        raise OutputUnwritable(
+            f"{place} cannot be read or written ({why}); check its permissions and run the same command to go on, "
+            "or use -o for another place"
+        ) from error
     finally:
         view.stop()
     if not whole:

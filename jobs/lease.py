@@ -2,7 +2,8 @@
 
 A lease is a file `NAME.GENERATION.json`. The highest generation counts; who finds it expired creates the next one,
 which a store lets only one of many do. Nothing is ever replaced by somebody else, so no two jobs can both believe
-that they hold a video at the same time, as long as their clocks agree to within the lease's length.
+that they hold a video at the same time, as long as their clocks agree to within the lease's length. One that cannot be
+read may be half written: it holds for as long as one that was written when it was, or when it was first seen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uuid import uuid4
 
 import psutil
 
-from jobs.storage import Place, read_json
+from jobs.storage import Entry, Place, read_json
 
 SECONDS = 120.0
 FOLDER = ".vidsr/leases"
@@ -74,6 +75,7 @@ class Leases:
         self._place, self._seconds, self._now = place, seconds, now
         self._owner = Owner.here()
         self._held: dict[str, str] = {}
+        self._unreadable: dict[Entry, float] = {}
         self._lost: set[str] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -149,13 +151,19 @@ class Leases:
         return json.dumps({"owner": asdict(self._owner), "expires": self._now() + self._seconds}).encode()
 
     def _is_over(self, file: str) -> bool:
-        value = read_json(self._place, file)
-        if value is None:
-            return True
+        value = read_json(self._place, file) or {}
         try:
             return bool(value["expires"] <= self._now()) or Owner(**value["owner"]).is_dead()
         except (KeyError, TypeError):
-            return True
+            return self._is_old(file)
+
+    def _is_old(self, file: str) -> bool:
+        """Whether a lease that cannot be read was not written just now."""
+        entry = self._place.entry(file)
+        if entry is None:
+            return True  # it was released meanwhile
+        seen = self._unreadable.setdefault(entry, self._now())  # the store's clock may be ahead, or say nothing
+        return min(entry.mtime_ns / 1e9 or seen, seen) + self._seconds <= self._now()
 
     def _files(self) -> list[str]:
         """All leases, of the videos that are in work; a large cluster has hundreds."""

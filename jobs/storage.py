@@ -165,15 +165,34 @@ class FolderPlace:
         part.replace(self._path(name))
 
     def create(self, name: str, content: bytes) -> bool:
-        """See Place. A hard link is atomic on NFS too, and never shows a file half written."""
+        """See Place. A hard link is atomic on NFS too, and never shows a file half written.
+
+        exFAT, some shares and mounted buckets have none; there others may see the file before its content.
+        """
         part = self._part(name)
         part.write_bytes(content)
         try:
             os.link(part, self._path(name))
         except FileExistsError:
             return False
+        except OSError:
+            return self._create_in_place(name, content)
         finally:
             part.unlink()
+        return True
+
+    def _create_in_place(self, name: str, content: bytes) -> bool:
+        path = self._path(name)
+        try:
+            file = path.open("xb")
+        except FileExistsError:
+            return self.read(name) == content  # of a link that was answered with an error and yet made
+        try:
+            with file:
+                file.write(content)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return True
 
     def _part(self, name: str) -> Path:

@@ -131,6 +131,19 @@ def test_folder_that_cannot_be_made(clip: Path) -> None:
     refused(errors.OutputUnwritable, "upscale", clip, "-o", clip / "inside" / "a.mp4")
 
 
+def test_job_files_that_cannot_be_written(clip: Path, tmp_path: Path, nearest: Path) -> None:
+    leases = tmp_path / "out" / ".vidsr" / "leases"
+    leases.parent.mkdir(parents=True)
+    leases.touch()  # a file in the folder's place
+    card = tmp_path / "card"
+    card.mkdir()
+    clip.rename(card / clip.name)
+    done = vidsr("upscale", card, "-o", tmp_path / "out", "--model", nearest)
+    assert done.returncode == errors.OutputUnwritable.exit_code, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert str(leases) in line and "-o for another place" in line and "Traceback" not in done.stderr
+
+
 def test_disk_too_small(clip: Path) -> None:
     """A file that seems to have 100 TB, without having them."""
     with clip.open("r+b") as file:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
-from jobs.storage import open_place
+from jobs.storage import Entry, open_place
 from vidsr.errors import InputMissing, NoVideos
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
@@ -79,3 +79,7 @@ def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:
         return fingerprint(place, entry)
 
     assert look(b"one") == look(b"one") != look(b"two")
+
+
+def test_a_source_that_is_gone_stops_nobody_else(tmp_path: Path) -> None:
+    assert fingerprint(open_place(tmp_path), Entry("gone.mp4", 5, 7)) == "5-7-unreadable"

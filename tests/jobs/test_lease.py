@@ -11,6 +11,7 @@ import pytest
 
 from jobs.lease import FOLDER, Leases
 from jobs.storage import Place, open_place
+from tests.jobs.test_storage import refuse_links
 
 
 class Clock:
@@ -94,8 +95,33 @@ def test_the_thread_renews_and_the_end_releases(tmp_path: Path) -> None:
     assert list(place.files(FOLDER)) == []
 
 
-def test_a_damaged_lease_counts_as_none(tmp_path: Path) -> None:
-    leases = Leases(open_place(tmp_path))
+@pytest.mark.parametrize("content", ["", '{"owner": {"tok', "{}"])
+def test_a_lease_that_cannot_be_read_holds_as_long_as_others(tmp_path: Path, content: str) -> None:
+    """It may be half written; who never finished it keeps nothing."""
+    assert Leases(open_place(tmp_path)).acquire("a")
+    file = next(tmp_path.rglob("*.json"))
+    file.write_text(content)
+    written = file.stat().st_mtime
+    assert not Leases(open_place(tmp_path), 60, lambda: written + 59).acquire("a")
+    assert Leases(open_place(tmp_path), 60, lambda: written + 61).acquire("a")
+
+
+def test_a_lease_that_cannot_be_read_ends_whatever_the_stores_clock_says(tmp_path: Path) -> None:
+    clock = Clock()  # decades behind the file's
+    leases = Leases(open_place(tmp_path), 60, clock)
     assert leases.acquire("a")
     next(tmp_path.rglob("*.json")).write_text("{")
-    assert Leases(open_place(tmp_path)).acquire("a")
+    two = Leases(open_place(tmp_path), 60, clock)
+    assert not two.acquire("a")
+    clock.now += 59
+    assert not two.acquire("a")
+    clock.now += 2
+    assert two.acquire("a")
+
+
+def test_two_share_a_folder_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_links(monkeypatch)
+    one, two = Leases(open_place(tmp_path)), Leases(open_place(tmp_path))
+    assert one.acquire("a") and not two.acquire("a")
+    one.release("a")
+    assert two.acquire("a")

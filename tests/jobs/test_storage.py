@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import threading
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -11,11 +14,22 @@ from tests.jobs.conftest import S3Server
 from vidsr.errors import InputMissing, SettingsError
 
 
-@pytest.fixture(params=["folder", "file", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=["folder", "file", "no links", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     if request.param == "s3":
         return open_place(request.getfixturevalue("bucket") + "/deep/folder")
-    return open_place(tmp_path if request.param == "folder" else f"file://{tmp_path}")
+    if request.param == "no links":
+        refuse_links(monkeypatch)
+    return open_place(f"file://{tmp_path}" if request.param == "file" else tmp_path)
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behave as exFAT does, and shares without hard links."""
+
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
 
 
 def test_small_files(place: Place) -> None:
@@ -52,6 +66,23 @@ def test_one_of_many_creates(place: Place) -> None:
         thread.join()
     assert len(made) == 1
     assert place.read("lease") == b"%d" % made[0]
+    assert [e.name for e in place.files()] == ["lease"]
+
+
+def test_a_file_that_cannot_be_written_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_links(monkeypatch)
+    whole = Path.open
+
+    def full(path: Path, mode: str = "r", *words: Any) -> IO[Any]:
+        if mode != "xb":
+            return whole(path, mode, *words)
+        path.touch()
+        return whole(Path("/dev/full"), "wb", buffering=0)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space"):
+        open_place(tmp_path).create("lease", b"mine")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
