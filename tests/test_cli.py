@@ -231,6 +231,29 @@ def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 
+def test_dry_run_makes_no_folder(clip: Path, nearest: Path) -> None:
+    new = clip.parent / "new" / "deeper"
+    done = vidsr("upscale", clip, "--model", nearest, "-o", new, "--dry-run", "--json")
+    assert json.loads(done.stdout)["result"] == str(new / "drive_2x.mp4")
+    refused(errors.OutputUnwritable, "upscale", clip, "-o", clip / "inside" / "a.mp4", "--dry-run")
+    assert [p.name for p in clip.parent.iterdir()] == [clip.name]
+
+
+def test_dry_run_of_a_picture_writes_nothing(tmp_path: Path, nearest: Path) -> None:
+    source = tmp_path / "still.png"
+    Image.new("RGB", (20, 12)).save(source)
+    words = ("upscale", source, "--model", nearest, "-o", tmp_path / "new")
+    planned = json.loads(vidsr(*words, "--dry-run", "--json").stdout)
+    assert [p.name for p in tmp_path.iterdir()] == [source.name]
+    assert planned["result"] == str(tmp_path / "new" / "still_2x.png")
+    assert nearest.stem in vidsr(*words, "--dry-run").stdout
+    made = json.loads(vidsr(*words, "--json").stdout)
+    assert made.pop("seconds") > 0
+    assert made == planned
+    with Image.open(made["result"]) as large:
+        assert large.size == (planned["width"], planned["height"])
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_pictures_keep_exif_and_profile(tmp_path: Path, nearest: Path, suffix: str) -> None:
     from PIL import ImageCms

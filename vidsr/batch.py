@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.cache import NodeCache
@@ -64,12 +65,14 @@ def upscale_inputs(
                     raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
                 from vidsr.image import upscale_image
 
-                reports.append(upscale_image(source, out, settings, options.overwrite))
+                reports.append(upscale_image(source, out, settings, options.overwrite, dry_run))
             elif dry_run:
                 from vidsr.estimate import estimate
 
-                plan = prepare(source, out, settings, options.overwrite, sees_gpu(settings.device))
-                reports.append(estimate(plan))
+                gpu = sees_gpu(settings.device)
+                with TemporaryDirectory() as scratch:
+                    plan = prepare(source, out, settings, options.overwrite, gpu, scratch=Path(scratch))
+                    reports.append(estimate(plan))
             else:
                 reports.append(_upscale(source, out, settings, options.overwrite, credentials, session, stop))
     return reports

@@ -28,7 +28,7 @@ def estimate(plan: VideoPlan) -> dict[str, Any]:
         upscaler.upscale(batch, job.size)
     seconds = (time.perf_counter() - started) / len(batches[1:] or batches)
     return {
-        "source": str(plan.info.path),
+        "source": str(plan.source),
         "result": str(plan.result),
         "frames": plan.frames,
         "width": plan.width,

@@ -20,7 +20,9 @@ JPEG_QUALITY = 95
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}
 
 
-def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool) -> dict[str, Any]:
+def upscale_image(
+    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, dry_run: bool = False
+) -> dict[str, Any]:
     """Enlarge a picture file.
 
     Args:
@@ -28,6 +30,7 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
         out: the result's name or folder; None is beside the source.
         settings: scale or height, model, device and backend are used.
         overwrite: whether a result that is there may be replaced.
+        dry_run: check and choose everything, compute and write nothing.
 
     Returns:
         The report that `--json` prints.
@@ -38,7 +41,7 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
     started = time.monotonic()
     check_source(source)
     result = default_result(source, out, settings)
-    check_result(source, result, overwrite)
+    check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
     scale, size = _size(image, settings)
     gpu = settings.device.startswith("cuda")
@@ -46,6 +49,13 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
     codec = LOSSY.get(image.format or "", "png")
     clean = settings.fidelity == 1 and is_clean(codec, 8 * source.stat().st_size / pixels)
     model = choose_model(settings.model, scale, gpu, pixels, clean)
+    width, height = size or (image.width * scale, image.height * scale)
+    report: dict[str, Any] = {
+        "source": str(source), "result": str(result), "width": width, "height": height,
+        "model": {"name": model.name, "sha256": model.sha256},
+    }  # fmt: skip
+    if dry_run:
+        return report
     upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
     large = upscaler.upscale(image, size)
     part = result.with_name(f".{result.stem}.part{result.suffix}")
@@ -56,14 +66,7 @@ def upscale_image(source: Path, out: Path | None, settings: UpscaleSettings, ove
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     part.replace(result)
-    return {
-        "source": str(source),
-        "result": str(result),
-        "width": large.width,
-        "height": large.height,
-        "model": {"name": model.name, "sha256": model.sha256},
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    return {**report, "seconds": round(time.monotonic() - started, 3)}
 
 
 def _open(source: Path) -> Image.Image:

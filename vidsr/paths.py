@@ -77,8 +77,19 @@ def check_source(path: Path) -> None:
         raise InputEmpty(f"{path} has 0 bytes; the recording was not finished, copy it again from the card")
 
 
-def check_result(source: Path, result: Path, overwrite: bool) -> None:
-    """Refuse a result that cannot be written or would destroy something. Makes its folder.
+def existing_folder(path: Path) -> Path:
+    """The path itself or the nearest above it that is there."""
+    return next((each for each in (path, *path.parents) if each.exists()), Path())
+
+
+def check_result(source: Path, result: Path, overwrite: bool, make: bool = True) -> None:
+    """Refuse a result that cannot be written or would destroy something.
+
+    Args:
+        source: what it is made of.
+        result: its name.
+        overwrite: whether it may be there.
+        make: make its folder; else only see whether it could be made.
 
     Raises:
         OutputIsInput, OutputExists, OutputUnwritable
@@ -87,9 +98,14 @@ def check_result(source: Path, result: Path, overwrite: bool) -> None:
         raise OutputIsInput(f"{result} is the source itself; give another name with -o")
     if result.exists() and not overwrite:
         raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
-    try:
-        result.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputUnwritable(f"the folder {result.parent} cannot be made ({error.strerror}); use -o") from error
-    if not os.access(result.parent, os.W_OK):
-        raise OutputUnwritable(f"the folder {result.parent} may not be written; use -o for another place")
+    folder = existing_folder(result.parent)
+    if not folder.is_dir():
+        raise OutputUnwritable(f"the folder {result.parent} cannot be made, {folder} is a file; use -o")
+    if make:
+        try:
+            result.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputUnwritable(f"the folder {result.parent} cannot be made ({error.strerror}); use -o") from error
+        folder = result.parent
+    if not os.access(folder, os.W_OK):
+        raise OutputUnwritable(f"the folder {folder} may not be written; use -o for another place")

@@ -6,18 +6,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.media.probe import probe
 
 
-def test_unfinished_recording(nearest: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A clip without its index beside a whole one."""
     clip = Clip(frames=30, options={"g": "10", "bf": "2", "preset": "veryfast"}, sound=("aac",))
     whole = make_clip(tmp_path / "0001.mp4", clip)
-    damaged = Path(shutil.copy(whole, tmp_path / "0002.mp4"))
-    content = damaged.read_bytes()
-    damaged.write_bytes(content[: content.rindex(b"moov") - 4])
-    damaged.with_suffix(".gps").write_bytes(b"positions")
+    path = Path(shutil.copy(whole, tmp_path / "0002.mp4"))
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"moov") - 4])
+    path.with_suffix(".gps").write_bytes(b"positions")
+    return path
+
+
+def test_dry_run_of_an_unfinished_recording_leaves_nothing(damaged: Path, nearest: Path) -> None:
+    before = sorted(damaged.parent.rglob("*"))
+    command = [sys.executable, "-m", "vidsr", "upscale", str(damaged), "--model", str(nearest), "--dry-run", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["source"], report["frames"]) == (str(damaged), 30)
+    assert sorted(damaged.parent.rglob("*")) == before
+
+
+def test_unfinished_recording(damaged: Path, nearest: Path, tmp_path: Path) -> None:
     result = tmp_path / "out" / "large.mp4"
     result.parent.mkdir()
     command = [sys.executable, "-m", "vidsr", "upscale", str(damaged), "-o", str(result), "--model", str(nearest)]

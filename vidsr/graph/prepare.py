@@ -21,7 +21,7 @@ from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
-from vidsr.paths import check_result, check_source, default_result
+from vidsr.paths import check_result, check_source, default_result, existing_folder
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
 LARGEST_SIDE = 16384
@@ -98,7 +98,13 @@ class VideoPlan:
 
 
 def prepare(
-    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool, decode: bool = False
+    source: Path,
+    out: Path | None,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    gpu: bool,
+    decode: bool = False,
+    scratch: Path | None = None,
 ) -> VideoPlan:
     """Check everything that can be checked before work starts, and plan it.
 
@@ -109,6 +115,7 @@ def prepare(
         overwrite: whether a result that is there may be replaced.
         gpu: whether the upscalers will run on GPUs; decides what `auto` takes.
         decode: count the frames by decoding them all, for a source whose packets promised more than there is.
+        scratch: for a plan that is only looked at: a folder for recovered frames. Nothing is written elsewhere.
 
     Raises:
         VidsrError: of the class of whatever is wrong.
@@ -117,8 +124,9 @@ def prepare(
     if settings.gpx and importlib.util.find_spec("gpxpy") is None:
         raise SettingsError("--gpx needs gpxpy; run `pip install vidsr[gpx]`")
     stand_in = default_result(source, out, settings)
-    check_result(source, stand_in, overwrite)
-    info, damage = _open_source(source, stand_in, settings, decode)
+    check_result(source, stand_in, overwrite, make=scratch is None)
+    recovered = (scratch or stand_in.parent) / f".{stand_in.name}.recovered.mp4"
+    info, damage = _open_source(source, recovered, settings, decode)
     scale, width, height = choose_size(info, settings)
     model = _choose_model(info, settings, scale, gpu)
     codec = _choose_codec(info, settings, width)
@@ -133,7 +141,7 @@ def prepare(
         info = replace(info, notes=(*info.notes, why))
     result = default_result(source, out, settings, suffix)
     check_container(result.suffix, codec)
-    check_result(source, result, overwrite)
+    check_result(source, result, overwrite, make=scratch is None)
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     if not overwrite and not ledger.folder.exists():
         check_side_files_free(source, result)
@@ -162,13 +170,13 @@ def prepare(
 
 
 def _open_source(
-    source: Path, stand_in: Path, settings: UpscaleSettings, decode: bool
+    source: Path, recovered: Path, settings: UpscaleSettings, decode: bool
 ) -> tuple[VideoInfo, Damage | None]:
-    """The source as it is read, recovered beside `stand_in` if it must be, and what it does not give."""
-    info, recovered = probe_or_recover(source, stand_in.with_name(f".{stand_in.name}.recovered.mp4"), decode)
+    """The source as it is read, or as `recovered` holds it if it must be, and what it does not give."""
+    info, said = probe_or_recover(source, recovered, decode)
     damage = assess(info)
-    if recovered:
-        damage = Damage(damage.gaps if damage else (), (*recovered, *(damage.sentences if damage else ())))
+    if said:
+        damage = Damage(damage.gaps if damage else (), (*said, *(damage.sentences if damage else ())))
     return (fill_gaps(info) if settings.fill_gaps else info), damage
 
 
@@ -227,7 +235,7 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
 
 def _check_disk(plan: VideoPlan) -> None:
     done = sum(path.stat().st_size for path in plan.ledger.folder.glob("*.mkv")) if plan.ledger.folder.exists() else 0
-    free = shutil.disk_usage(plan.result.parent).free
+    free = shutil.disk_usage(existing_folder(plan.result.parent)).free
     needed = plan.disk_bytes - done
     if needed > free:
         raise DiskTooSmall(
