@@ -93,16 +93,19 @@ def result_names(names: Iterable[str], settings: UpscaleSettings) -> dict[str, s
     """The result's name below the output root for each source: the same, with another suffix where `--container`
     asks for one or the source's container cannot be written (AVI becomes Matroska). Two sources that would share a
     name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
-    container = settings.encode.container
-    suffixes = {}
-    for name in names:
-        own = PurePosixPath(name).suffix
-        writable = own.lower().lstrip(".") in FORMATS
-        keep = container == "same" or (container == "auto" and writable)
-        suffixes[name] = own if keep else ".mkv" if container == "auto" else f".{container}"
+    suffixes = {name: result_suffix(name, settings.encode.container) for name in names}
     wanted = {name: str(PurePosixPath(name).with_suffix(suffix)) for name, suffix in suffixes.items()}
     shared = Counter(wanted.values())
     return {name: result if shared[result] == 1 else f"{name}{suffixes[name]}" for name, result in wanted.items()}
+
+
+def result_suffix(name: str, container: str) -> str:
+    """The suffix of a source's result, as far as its name and `--container` tell."""
+    own = PurePosixPath(name).suffix
+    writable = own.lower().lstrip(".") in FORMATS
+    if container == "same" or (container == "auto" and writable):
+        return own
+    return ".mkv" if container == "auto" else f".{container}"
 
 
 def fingerprint(inputs: Place, entry: Entry) -> str:

@@ -220,6 +220,43 @@ def test_doctor_examines(tmp_path: Path) -> None:
     assert findings["torch"]["ok"]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options"),
+    [
+        (("front/0001.png", "rear/0001.png"), ()),
+        (("front/a.mp4", "rear/a.mov"), ("--container", "mkv")),
+        (("front/a.mkv", "rear/a.avi"), ()),
+        (("front/clips", "rear/clips/"), ()),
+        (("front/a.mp4", "front/a.mp4"), ("--overwrite",)),
+    ],
+)
+def test_results_of_one_name_are_refused(tmp_path: Path, inputs: tuple[str, str], options: tuple[str, ...]) -> None:
+    for name in inputs:
+        path = tmp_path / name
+        (path if name.endswith(("clips", "/")) else path.parent).mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.write_bytes(b"never read")
+    line = refused(errors.SettingsError, "upscale", *inputs, "-o", "large", *options, cwd=tmp_path)
+    assert all(name.rstrip("/") in line for name in inputs) and "-o" in line
+    assert not (tmp_path / "large").exists()
+
+
+def test_a_result_that_becomes_matroska_shares_no_name(tmp_path: Path, nearest: Path) -> None:
+    """Whether MOV can hold what the result needs is known only from the content."""
+    (tmp_path / "rear").mkdir()
+    moved = make_clip(tmp_path / "a.mov", Clip(frames=6))
+    plain = make_clip(tmp_path / "rear" / "a.mkv", Clip(frames=6))
+    words = ("-o", tmp_path / "large", "--model", nearest, "--dry-run", "--codec", "ffv1")
+    line = refused(errors.SettingsError, "upscale", moved, plain, *words)
+    assert "a.mov" in line and "a.mkv" in line and "a_2x.mkv" in line
+
+
+def test_results_of_one_stem_and_two_containers(clip: Path, nearest: Path) -> None:
+    other = make_clip(clip.with_suffix(".mkv"), Clip(frames=6))
+    done = vidsr("upscale", clip, other, "-o", clip.parent / "large", "--model", nearest, "--dry-run", "--json")
+    assert [Path(r["result"]).name for r in json.loads(done.stdout)] == ["drive_2x.mp4", "drive_2x.mkv"]
+
+
 def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None:
     done = vidsr("upscale", clip, "--model", nearest, "--dry-run", "--json")
     report = json.loads(done.stdout)

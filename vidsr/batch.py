@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import splitext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.cache import NodeCache
-from jobs.find import Selection, read_list
+from jobs.find import Selection, read_list, result_suffix
 from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
 from vidsr.errors import SettingsError
-from vidsr.graph.prepare import prepare
+from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session, sees_gpu
 from vidsr.paths import check_source, default_result, is_image
@@ -50,15 +54,15 @@ def upscale_inputs(
             pass
     if isinstance(out, Path) and out.suffix and not out.is_dir() and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
+    _refuse_shared_results(inputs, out, settings)
     reports = []
     with Session(cluster, settings.device) as session:
         for source in inputs:
             if isinstance(source, str) or source.is_dir():
-                place = f"{out}/{Path(source).name}" if out is not None and len(inputs) > 1 else out
+                place = _place(source, out, len(inputs))
                 reports.append(_upscale_folder(source, place, settings, options, credentials, dry_run, session, stop))
                 continue
-            if isinstance(out, str):
-                raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
+            assert not isinstance(out, str)  # which was refused
             check_source(source)
             if is_image(source):
                 if credentials:
@@ -69,13 +73,70 @@ def upscale_inputs(
             elif dry_run:
                 from vidsr.estimate import estimate
 
-                gpu = sees_gpu(settings.device)
-                with TemporaryDirectory() as scratch:
-                    plan = prepare(source, out, settings, options.overwrite, gpu, scratch=Path(scratch))
+                with _look(source, out, settings, options.overwrite) as plan:
                     reports.append(estimate(plan))
             else:
                 reports.append(_upscale(source, out, settings, options.overwrite, credentials, session, stop))
     return reports
+
+
+def _refuse_shared_results(inputs: list[Path | str], out: Path | str | None, settings: UpscaleSettings) -> None:
+    """Refuse inputs whose results would replace each other.
+
+    Raises:
+        SettingsError: two results have one name.
+    """
+    results = [_result(source, out, settings, len(inputs)) for source in inputs]
+    _refuse_twins(inputs, results)
+    stems = Counter(splitext(result)[0] for result in results)
+    for number, source in enumerate(inputs):
+        shared = stems[splitext(results[number])[0]] > 1
+        if shared and _may_become_matroska(source, settings) and not isinstance(out, str):
+            with _look(Path(source), out, settings, True) as plan:
+                results[number] = _whole_name(plan.result)
+    _refuse_twins(inputs, results)
+
+
+def _refuse_twins(inputs: list[Path | str], results: list[str]) -> None:
+    made: dict[str, Path | str] = {}
+    for source, result in zip(inputs, results, strict=True):
+        if result in made:
+            raise SettingsError(
+                f"{made[result]} and {source} would both become {result}; do one at a time, each with its own -o"
+            )
+        made[result] = source
+
+
+def _result(source: Path | str, out: Path | str | None, settings: UpscaleSettings, inputs: int) -> str:
+    """The result of one of so many inputs, as far as names tell."""
+    if isinstance(source, str) or source.is_dir():
+        return places(source, _place(source, out, inputs), settings)[1].url
+    if isinstance(out, str):
+        raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
+    suffix = source.suffix if is_image(source) else result_suffix(source.name, settings.encode.container)
+    return _whole_name(default_result(source, out, settings, suffix))
+
+
+def _whole_name(result: Path) -> str:
+    return str(result.parent.resolve() / result.name)
+
+
+def _may_become_matroska(source: Path | str, settings: UpscaleSettings) -> bool:
+    """Whether it depends on a video's content which container its result has."""
+    is_file = isinstance(source, Path) and not source.is_dir() and not is_image(source)
+    return is_file and settings.encode.container == "auto"
+
+
+def _place(folder: Path | str, out: Path | str | None, inputs: int) -> Path | str | None:
+    """Where the results of a folder go that is one of so many inputs."""
+    return f"{out}/{Path(folder).name}" if out is not None and inputs > 1 else out
+
+
+@contextmanager
+def _look(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool) -> Iterator[VideoPlan]:
+    """A video's plan, to be looked at: nothing of it stays."""
+    with TemporaryDirectory() as scratch:
+        yield prepare(source, out, settings, overwrite, sees_gpu(settings.device), scratch=Path(scratch))
 
 
 def _upscale_folder(
