@@ -307,6 +307,23 @@ def test_pictures_keep_exif_and_profile(tmp_path: Path, nearest: Path, suffix: s
         assert large.info["icc_profile"] == profile
 
 
+@pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "grey.png", "rgb.tif", "grey.tif"])
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path: Path, name: str) -> None:
+    import cv2
+
+    channels = {"rgb": (3,), "rgba": (4,), "grey": ()}[name.partition(".")[0]]
+    assert cv2.imwrite(str(tmp_path / name), np.full((12, 20, *channels), 257, np.uint16))
+    assert "8 bits" in refused(errors.NotAVideo, "upscale", tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("1", ".tif"), ("1", ".png"), ("P", ".png"), ("RGB", ".tif")])
+def test_pictures_of_8_bits_and_less_are_not(tmp_path: Path, nearest: Path, mode: str, suffix: str) -> None:
+    source = tmp_path / f"still{suffix}"
+    Image.new(mode, (20, 12)).save(source)
+    assert vidsr("upscale", source, "--model", nearest, "--dry-run").returncode == 0
+
+
 def test_broken_picture(tmp_path: Path) -> None:
     (tmp_path / "still.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     refused(errors.NotAVideo, "upscale", tmp_path / "still.png")

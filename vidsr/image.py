@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, UnsupportedSize
@@ -81,9 +82,19 @@ def _open(source: Path) -> Image.Image:
         raise UnsupportedSize(f"{source} has too many pixels for one picture; cut it up first") from error
     if getattr(image, "n_frames", 1) > 1:
         raise NotAVideo(f"{source} holds several pictures; save it as a video (or one picture) first")
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")) or _sample_bits(image, source) > 8:
         raise NotAVideo(f"{source} has more than 8 bits per sample, which pictures lose here; save it with 8 bits")
     return image
+
+
+def _sample_bits(image: Image.Image, source: Path) -> int:
+    """Bits of a sample in the file; Pillow cuts colours of 16 to 8 without a word."""
+    if image.format == "PNG":
+        with source.open("rb") as file:
+            return file.read(25)[24]  # of IHDR, which is always first
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
+    return 8
 
 
 def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
