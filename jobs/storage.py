@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,10 +134,9 @@ class FolderPlace:
 
     def files(self, below: str = "") -> Iterator[Entry]:
         """See Place."""
-        for parent, folders, names in os.walk(self._path(below), followlinks=True):
-            folders.sort()
+        for folder, names in _folders(self._path(below)):
             for name in sorted(names):
-                path = Path(parent, name)
+                path = folder / name
                 try:
                     status = path.stat()
                 except OSError:
@@ -211,6 +211,32 @@ class FolderPlace:
     def upload(self, path: Path, name: str) -> None:
         """See Place."""
         _copy(path, self._path(name))
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it with their files' names, each once however many links lead to it.
+
+    By its own way if it has one here, unless that is hidden and a link's is not.
+    """
+    seen: set[str] = set()
+    links, hidden = deque([root]), deque[Path]()
+    while links or hidden:
+        for parent, folders, names in os.walk((links or hidden).popleft()):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            below = [Path(parent, name) for name in sorted(folders)]
+            folders.clear()
+            for path in below:
+                if path.name.startswith("."):
+                    hidden.append(path)
+                elif path.is_symlink():
+                    links.append(path)
+                else:
+                    folders.append(path.name)
+            yield Path(parent), names
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -50,6 +50,33 @@ def test_small_files(place: Place) -> None:
     assert [e.name for e in place.files()] == ["c.txt"]
 
 
+def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
+    card, disk = tmp_path / "card", tmp_path / "disk"
+    for folder in (card / "monday", disk / "tuesday"):
+        folder.mkdir(parents=True)
+        (folder / "a.mp4").write_bytes(b"x")
+    (card / "latest").symlink_to(".")
+    (card / "current").symlink_to("monday")  # comes before it by name
+    (card / "monday" / "up").symlink_to("..")
+    (card / "disk").symlink_to(disk)
+    (card / "disk again").symlink_to(disk / "tuesday")
+    (disk / "tuesday" / "card").symlink_to(card)
+    (card / "b.mp4").symlink_to(card / "monday" / "a.mp4")
+    found = sorted(e.name for e in open_place(card).files())
+    assert found == ["b.mp4", "disk/tuesday/a.mp4", "monday/a.mp4"]
+    (tmp_path / "link").symlink_to(card)
+    assert sorted(e.name for e in open_place(tmp_path / "link").files()) == found
+
+
+def test_a_link_to_a_hidden_folder_shows_it(tmp_path: Path) -> None:
+    (tmp_path / ".data" / "deep").mkdir(parents=True)
+    (tmp_path / ".data" / "deep" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "videos").symlink_to(".data")
+    place = open_place(tmp_path)
+    assert [e.name for e in place.files()] == ["videos/deep/a.mp4"]
+    assert [e.name for e in place.files(".data")] == [".data/deep/a.mp4"]
+
+
 def test_one_of_many_creates(place: Place) -> None:
     made: list[int] = []
     start = threading.Barrier(8)
