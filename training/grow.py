@@ -1,7 +1,8 @@
 """Starting a network from a smaller one, so that it computes the same at first (as Net2Net does, Chen et al. 2016).
 
 The smaller network's channels come first. New channels read all channels and are read by new ones alone, and new
-residual blocks add nothing, so the output stays (a plain body must not be deeper); both learn at once, because the weights that are zero are not those that feed them.
+residual blocks add nothing, so the output stays (a plain body must not be deeper). Both learn at once, because the
+weights that are zero are not those that feed them.
 """
 
 from __future__ import annotations

@@ -23,5 +23,5 @@ def test_a_gpu_that_is_not_visible_is_an_error() -> None:
 
 
 def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
-    with pytest.raises(SettingsError, match="cuda:1 names a GPU of one machine.*--device cuda"):
+    with pytest.raises(SettingsError, match=r"cuda:1 names a GPU of one machine.*--device cuda"):
         Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
