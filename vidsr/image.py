@@ -48,8 +48,9 @@ def upscale_image(
     gpu = settings.device.startswith("cuda")
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
-    clean = settings.fidelity == 1 and is_clean(codec, 8 * source.stat().st_size / pixels)
-    model = choose_model(settings.model, scale, gpu, pixels, clean)
+    clean = is_clean(codec, 8 * source.stat().st_size / pixels)
+    variant = "sharp" if settings.fidelity < 1 else "clean" if clean else ""
+    model = choose_model(settings.model, scale, gpu, pixels, variant)
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,

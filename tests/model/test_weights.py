@@ -1,5 +1,6 @@
 """Weights files: what is written comes back, and what is no weights file is refused with the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,22 @@ def test_names_and_scales(weights: Path) -> None:
 
 
 def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
-    small, large = (choose_model("auto", 2, False, pixels, clean=False) for pixels in (64 * 64, 7680 * 4320))
-    assert small.config.macs_per_pixel >= large.config.macs_per_pixel
-    clean = choose_model("auto", 2, False, 64 * 64, clean=True)
+    small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
+    assert (small.name, large.name) == ("balanced-2x", "fast-2x")
+    clean = choose_model("auto", 2, False, 64 * 64, "clean")
     assert clean.name == f"{small.name}-clean"
-    assert choose_model("fast", 2, False, 64 * 64, clean=True).name == "fast-2x"  # a name is taken at its word
+    assert choose_model("fast", 2, False, 64 * 64, "clean").name == "fast-2x"  # a name is taken at its word
+
+
+def test_auto_takes_a_tier_that_has_the_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    balanced = find_model("balanced", 2)
+    have = [replace(balanced, name=name) for name in ("quality-2x", "balanced-2x", "balanced-2x-clean")]
+    monkeypatch.setattr("vidsr.model.registry.bundled_models", lambda: tuple(have))
+    chosen = [choose_model("auto", 2, gpu, 64 * 64, variant).name for gpu, variant in
+              ((True, ""), (False, ""), (True, "clean"))]  # fmt: skip
+    assert chosen == ["quality-2x", "balanced-2x", "balanced-2x-clean"]
+    with pytest.raises(UnknownModel, match="no model"):
+        choose_model("auto", 2, True, 64 * 64, "sharp")
 
 
 def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> None:

@@ -183,8 +183,9 @@ def _open_source(
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
     # Weights for clean pictures have no adversarial partner.
-    clean = settings.fidelity == 1 and is_clean(info.codec, info.bits_per_pixel, alone)
-    model = choose_model(settings.model, scale, gpu, info.width * info.height, clean)
+    clean = is_clean(info.codec, info.bits_per_pixel, alone)
+    variant = "sharp" if settings.fidelity < 1 else "clean" if clean else ""
+    model = choose_model(settings.model, scale, gpu, info.width * info.height, variant)
     if settings.fidelity < 1:
         find_sharp(model)
     return model

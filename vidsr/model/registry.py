@@ -111,21 +111,24 @@ def find_sharp(model: ModelFile) -> ModelFile:
 
 
 TIERS = ("quality", "balanced", "fast")
+# On CPUs `quality` costs ten times as much as `balanced` for a tenth of a decibel: only by its name.
+CPU_TIERS = TIERS[1:]
 # Multiply-accumulates a second that a CPU core and a GPU do at least (docs/performance.md).
 _CORE_MACS = 30e9
 _GPU_MACS = 10e12
 USEFUL_FRAMES_PER_SECOND = 0.5
 
 
-def choose_model(name: str, scale: int, gpu: bool, pixels: int, clean: bool) -> ModelFile:
-    """The model for `--model`; `auto` is the best bundled tier that runs at a useful speed, in the source's variant.
+def choose_model(name: str, scale: int, gpu: bool, pixels: int, variant: str = "") -> ModelFile:
+    """The model for `--model`; `auto` is the best bundled tier that has the variant and runs at a useful speed.
 
     Args:
         name: auto, a bundled name or a weights file.
         scale: 2 or 4.
         gpu: whether it will run on a GPU.
         pixels: of one source frame.
-        clean: whether `auto` takes the weights for clean pictures, where the tier has some (see `vidsr.clean`).
+        variant: "clean" for the weights for clean pictures (see `vidsr.clean`), "sharp" for those for coded video that
+            have an adversarial partner, "" for those for coded video; only `auto` looks at it.
 
     Raises:
         ModelError: as `find_model`.
@@ -134,9 +137,11 @@ def choose_model(name: str, scale: int, gpu: bool, pixels: int, clean: bool) -> 
         return find_model(name, scale)
     budget = _GPU_MACS if gpu else _CORE_MACS * (os.cpu_count() or 1)
     bundled = {m.name: m for m in bundled_models()}
-    found = [bundled[f"{tier}-{scale}x"] for tier in TIERS if f"{tier}-{scale}x" in bundled]
+    names = [f"{tier}-{scale}x" for tier in (TIERS if gpu else CPU_TIERS)]
+    suffix = variant and f"-{variant}"
+    found = [bundled[n] for n in names if n in bundled and n + suffix in bundled]
     if not found:
         raise UnknownModel(f"no model is bundled for {scale}x; give a weights file with --model")
     rates = [budget / (model.config.macs_per_pixel * pixels) for model in found]
     chosen = next((m for m, rate in zip(found, rates, strict=True) if rate >= USEFUL_FRAMES_PER_SECOND), found[-1])
-    return bundled.get(f"{chosen.name}-clean", chosen) if clean else chosen
+    return bundled[f"{chosen.name}-clean"] if variant == "clean" else chosen
