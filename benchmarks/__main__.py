@@ -39,7 +39,9 @@ def main(
     machine = describe_machine()
     console.print(f"{machine['machine']}; {machine['system']}; {machine['commit']}; load {machine['load']}")
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(Path(folder), repeats, lines, scale, seconds, frames, only, lambda line: stderr.print(line))
+        plan = Plan(
+            Path(folder), repeats, lines, scale, seconds, frames, only, lambda line: stderr.print(line, markup=False)
+        )
         rows: list[Row] = []
         for row in itertools.chain(table_rows(plan), special_rows(plan, *((4, 2) if quick else (600, 30)))):
             stderr.print(f"{row.key}: {row.fps:.2f} fps, {row.cpu:.3f} CPU s/frame")
