@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from training.backbones import ALEXNET, BackboneMissing, is_published, locate, lpips_network
 from training.data import Pixels, luma
 from vidsr.errors import UnsupportedSize
+from vidsr.model.resample import bicubic_downscale
 
 Array = NDArray[np.generic]
 WINDOW = 11
@@ -73,10 +74,7 @@ def low_frequency_drift(output: Array, target: Array) -> float:
     """
     h, w = (length // DRIFT_SCALE * DRIFT_SCALE for length in output.shape[:2])
     difference = torch.from_numpy(output[:h, :w].astype(np.float32) - target[:h, :w].astype(np.float32))
-    size = (h // DRIFT_SCALE, w // DRIFT_SCALE)
-    planes = difference.permute(2, 0, 1)[None]
-    reduced = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
-    return float(reduced.abs().mean())
+    return float(bicubic_downscale(difference.permute(2, 0, 1)[None], DRIFT_SCALE).abs().mean())
 
 
 def ciede2000(output: Pixels, target: Pixels) -> float:

@@ -14,7 +14,7 @@ from vidsr.model.ranges import AMX_CHANNELS, has_amx
 def autocast_type(device: torch.device, channels: int) -> torch.dtype | None:
     """bfloat16 or float16 where the device computes networks of so many channels fast in it; None, float32, elsewhere.
 
-    On CPUs with AMX bfloat16 trains two to three times as fast; on those without it is many times slower.
+    On CPUs with AMX wide networks train faster in bfloat16; on those without they train many times slower.
     """
     if device.type != "cuda":
         return torch.bfloat16 if channels >= AMX_CHANNELS and has_amx() else None

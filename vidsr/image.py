@@ -11,7 +11,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, UnsupportedSize
-from vidsr.model.registry import choose_model
+from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler
 from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
@@ -49,8 +49,7 @@ def upscale_image(
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
     clean = is_clean(codec, 8 * source.stat().st_size / pixels)
-    variant = "sharp" if settings.fidelity < 1 else "clean" if clean else ""
-    model = choose_model(settings.model, scale, gpu, pixels, variant)
+    model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vidsr.model.resample import bicubic_upscale, lanczos_resize
+from vidsr.model.resample import bicubic_downscale, bicubic_upscale, lanczos_resize
 
 
 def picture(h: int, w: int) -> np.ndarray:
@@ -34,6 +34,14 @@ def test_a_shift_moves_the_grid() -> None:
     plain = bicubic_upscale(ramp, (1, 2))
     inner = slice(6, -6)
     torch.testing.assert_close(shifted[..., inner], plain[..., inner] + 0.25)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_reducing_is_pillows_bicubic(scale: int) -> None:
+    large = picture(24 * scale, 20 * scale)
+    ours = bicubic_downscale(torch.from_numpy(large)[None, None], scale)[0, 0].numpy()
+    theirs = np.asarray(Image.fromarray(large).resize((20, 24), Image.Resampling.BICUBIC))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(30, 40), (17, 23), (50, 61)])

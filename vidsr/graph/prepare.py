@@ -20,7 +20,7 @@ from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
-from vidsr.model.registry import ModelFile, choose_model, find_sharp
+from vidsr.model.registry import ModelFile, choose_model, find_sharp, wanted_variant
 from vidsr.paths import check_result, check_source, default_result, existing_folder
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
@@ -182,9 +182,7 @@ def _open_source(
 
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
-    # Weights for clean pictures have no adversarial partner.
-    clean = is_clean(info.codec, info.bits_per_pixel, alone)
-    variant = "sharp" if settings.fidelity < 1 else "clean" if clean else ""
+    variant = wanted_variant(settings.fidelity, is_clean(info.codec, info.bits_per_pixel, alone))
     model = choose_model(settings.model, scale, gpu, info.width * info.height, variant)
     if settings.fidelity < 1:
         find_sharp(model)

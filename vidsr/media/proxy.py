@@ -117,7 +117,7 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         last = next((packet.duration for packet, time in packets if time == pts[-1]), None) or 1
         durations = [after - now for now, after in pairwise(pts)] + [last]
         order = timing.presentation_order([time for _, time in packets])
-        stamps = timing.join([order], [time - shift for time in pts], durations, pts[-1] - pts[0])
+        stamps = timing.join([order], [time - shift for time in pts], durations, sum(durations))
         for (packet, _), stamp in zip(packets, stamps, strict=True):
             packet.pts, packet.dts, packet.duration = stamp.pts, stamp.dts, stamp.duration
             packet.stream = copied

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
@@ -79,6 +80,7 @@ def has_native_int8() -> bool:
     return bool(cpu_features.get("AVX512VNNI"))
 
 
+@cache
 def has_amx() -> bool:
     """Whether the CPU multiplies tiles of bfloat16 (AMX); only Linux tells."""
     try:

@@ -119,6 +119,11 @@ _GPU_MACS = 10e12
 USEFUL_FRAMES_PER_SECOND = 0.5
 
 
+def wanted_variant(fidelity: float, clean: bool) -> str:
+    """The `variant` of `choose_model` for a source that is clean or not; clean weights have no adversarial partner."""
+    return "sharp" if fidelity < 1 else "clean" if clean else ""
+
+
 def choose_model(name: str, scale: int, gpu: bool, pixels: int, variant: str = "") -> ModelFile:
     """The model for `--model`; `auto` is the best bundled tier that has the variant and runs at a useful speed.
 

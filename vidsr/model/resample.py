@@ -1,6 +1,6 @@
 """Exact resampling of planes by the Catmull-Rom bicubic (a = -0.5, as Pillow and MATLAB have it).
 
-torch's own bicubic upsampling uses a = -0.75, which is another filter.
+torch's own bicubic upsampling uses a = -0.75, which is another filter; its antialiased downscaling uses a = -0.5.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def _enlarge_axis(x: Tensor, axis: int, scale: int, shift: float) -> Tensor:
             total.add_(padded.narrow(axis, at, length), alpha=weight)
         phases.append(total)
     return torch.stack(phases, axis + 1).flatten(axis, axis + 1)
+
+
+def bicubic_downscale(x: Tensor, scale: int) -> Tensor:
+    """Reduce (N, C, H, W) by a whole factor with the antialiased bicubic (a = -0.5, as Pillow's BICUBIC)."""
+    size = (x.shape[-2] // scale, x.shape[-1] // scale)
+    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
 def lanczos_resize(x: Tensor, height: int, width: int) -> Tensor:
