@@ -1,5 +1,6 @@
 """Backends: the same residual within what their precision gives, and a cache that changes nothing."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,44 @@ def test_half_precision_costs_less_than_a_tenth_of_a_decibel(name: str, shared_d
         result = (skip + OpenVinoBackend(generator, precision).residual(small)).clamp(0, 1)
         psnr[precision] = -10 * float((result - large).square().mean().log10())
     assert psnr["bf16"] > psnr["f32"] - 0.1
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPUs")
+def test_compiled_is_eager_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, x = busy(CONFIGS[0]), torch.rand(2, 1, 24, 32)
+    eager = TorchBackend(generator, CPU).residual(x)
+    compiled: list[torch.Size] = []
+    backend = TorchBackend(generator, CPU, compile_after=2)
+    run = backend._compiled
+    monkeypatch.setattr(backend, "_compiled", lambda y: (compiled.append(y.shape), run(y))[1])
+    for _ in range(4):
+        torch.testing.assert_close(backend.residual(x), eager, rtol=1e-4, atol=1e-5)
+    backend.residual(torch.rand(1, 1, 9, 8))  # what comes once is not compiled
+    assert compiled == [x.shape] * 2
+
+
+def test_where_compiling_fails_the_eager_network_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator, x = busy(CONFIGS[0]), torch.rand(1, 1, 24, 32)
+    backend, tries = TorchBackend(generator, CPU, compile_after=0), []
+
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        tries.append(1)
+        raise RuntimeError("no Triton here\nand much more")
+
+    monkeypatch.setattr(backend, "_compiled", fail)
+    for _ in range(2):
+        torch.testing.assert_close(backend.residual(x), TorchBackend(generator, CPU).residual(x), rtol=0, atol=0)
+    assert tries == [1] and "no Triton here);" in caplog.text
+
+
+def test_running_out_of_memory_is_left_to_the_upscaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TorchBackend(busy(CONFIGS[0]), CPU, compile_after=0)
+
+    def scarce(_: torch.Tensor) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(backend, "_compiled", scarce)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        backend.residual(torch.rand(1, 1, 24, 32))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
 from vidsr.model.resample import bicubic_upscale
+from vidsr.model.transfer import download, upload
 
 # Luma weights of red and blue (Kr, Kb) by matrix code point.
 _WEIGHTS = {
@@ -32,21 +33,18 @@ _BOTTOM = {5, 6}
 
 def to_tensor(plane: Plane, device: torch.device) -> Tensor:
     """(N, h, w) uint8 or uint16 samples -> (N, 1, h, w) float32 code values on the device."""
-    writeable = np.require(plane, requirements=["C", "W"])  # frames from Ray's object store are read-only
-    if writeable.dtype == np.uint16:
-        moved = torch.from_numpy(writeable.view(np.int16)).to(device, non_blocking=True)
+    moved = upload(plane, device)
+    if moved.dtype == torch.int16:
         return (moved.to(torch.int32) & 0xFFFF).float()[:, None]
-    return torch.from_numpy(writeable).to(device, non_blocking=True).float()[:, None]
+    return moved.float()[:, None]
 
 
 def to_plane(codes: Tensor, depth: int) -> Plane:
-    """(N, 1, h, w) float code values -> (N, h, w) samples, rounded and limited to the depth."""
+    """(N, 1, h, w) float code values -> (N, h, w) samples, rounded and limited to the depth; see `download`."""
     codes = codes[:, 0].round_().clamp_(0, (1 << depth) - 1)
-    if depth == 8:
-        narrow: Plane = codes.to(torch.uint8).cpu().numpy()
-        return narrow
-    wide: Plane = codes.to(torch.int32).cpu().numpy().astype(np.uint16)
-    return wide
+    narrow = codes.to(torch.uint8) if depth == 8 else codes.to(torch.int32).to(torch.int16)
+    plane = download(narrow)
+    return plane if plane.dtype == np.uint8 else plane.view(np.uint16)
 
 
 def luma_range(colour: Colour, depth: int) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from vidsr.model.ranges import choose_ranges
 from vidsr.model.registry import find_model
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
+from vidsr.model.transfer import Kept, Lanes, download, upload
 from vidsr.model.weights import load_interpolated
 
 # Sources whose last frames are remembered: segments of some videos that take turns.
@@ -51,7 +52,8 @@ class Upscaler:
     """Enlarges pictures and frames with one generator on one device.
 
     Where the input, halo included, is bit-identical to the frame before, nothing is computed again; the result is
-    the same as computing it.
+    the same as computing it. Threads may share one: on a GPU the copies of one thread's batch then run beside the
+    computing of another's.
     """
 
     def __init__(
@@ -96,7 +98,8 @@ class Upscaler:
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
-        self._last: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
+        self._last: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._lanes = Lanes(self.device)
         self.work = Work()
 
     @property
@@ -134,11 +137,11 @@ class Upscaler:
         Returns:
             The same kind as was given.
         """
-        with torch.inference_mode():
+        if isinstance(picture, Image.Image):
+            return self._upscale_image(picture, size, source)
+        with torch.inference_mode(), self._lanes.turn():
             if isinstance(picture, FrameBatch):
                 return self._upscale_batch(picture, size, source)
-            if isinstance(picture, Image.Image):
-                return self._upscale_image(picture, size, source)
             if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
                 raise SettingsError(
                     f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
@@ -165,23 +168,20 @@ class Upscaler:
     def _upscale_rgb(
         self, frames: NDArray[np.uint8], size: tuple[int, int] | None, source: Hashable
     ) -> NDArray[np.uint8]:
-        rgb = (
-            torch.from_numpy(np.require(frames, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2).float()
-            / 255
-        )
+        rgb = upload(frames, self.device).permute(0, 3, 1, 2).float() / 255
         if self.config.colour == "rgb":
             large = self._enlarge(rgb, source)
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             large = self._enlarge_luma(luma, source) + bicubic_upscale(rgb - luma, self.scale)
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
-        result: NDArray[np.uint8] = codes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1)).view(np.uint8)
         return result
 
     def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None, source: Hashable) -> Image.Image:
         target = size or (image.width * self.scale, image.height * self.scale)
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        large = Image.fromarray(self._upscale_rgb(np.asarray(image.convert("RGB"))[None], size, source)[0])
+        large = Image.fromarray(self.upscale(np.asarray(image.convert("RGB")), size, source))
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
         return large.convert("L") if image.mode in ("L", "1") else large
@@ -195,10 +195,11 @@ class Upscaler:
         n, planes, h, w = x.shape
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
-        last = self._last.pop(source, None)
+        kept = self._last.pop(source, None)
+        last = kept.take() if kept else None
         if last is not None and last[0].shape != x[0].shape:
             last = None
-        changes = [self._changes(x[k], x[k - 1] if k else last and last[0]) for k in range(n)]
+        changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
         while True:
             out = x.new_empty((n, planes, h * self.scale, w * self.scale))
             try:
@@ -212,7 +213,7 @@ class Upscaler:
                 self._back_off()
                 continue
             break
-        self._last[source] = (x[-1].clone(), out[-1].clone())
+        self._last[source] = Kept(x[-1].clone(), out[-1].clone())
         if len(self._last) > SOURCES:
             self._last.popitem(last=False)
         self._count(changes, h * w)
