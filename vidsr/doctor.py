@@ -15,6 +15,7 @@ from rich.table import Table
 from vidsr import __version__
 from vidsr.errors import EncoderError
 from vidsr.media.encoders import check_encoder
+from vidsr.media.nvdec import TRIED_WITH, is_exact
 from vidsr.model.backends import has_native_bf16
 from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import bundled_models
@@ -46,7 +47,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at versions, devices, encoders, memory, disk and models."""
-    return [*_versions(), *_devices(), *_encoders(), *_room(), _models()]
+    return [*_versions(), *_devices(), *_decoders(), *_encoders(), *_room(), _models()]
 
 
 def _versions() -> list[Finding]:
@@ -77,6 +78,15 @@ def _devices() -> list[Finding]:
         remedy = "with an NVIDIA card: install its driver and a CUDA build of torch"
         findings.append(Finding("GPU", "none that torch can use", remedy=remedy))
     return findings
+
+
+def _decoders() -> list[Finding]:
+    exact = [f"{codec} {pix_fmt}" for codec, pix_fmt in TRIED_WITH if is_exact(codec, pix_fmt)]
+    if exact:
+        return [Finding("NVDEC", f"gives the samples of FFmpeg's decoders: {', '.join(exact)}")]
+    return [
+        Finding("NVDEC", "not here", remedy="optional: the CPU decodes; in a container, allow the capability `video`")
+    ]
 
 
 def _encoders() -> list[Finding]:

@@ -40,6 +40,7 @@ class VideoPlan:
         settings: with scale, codec and model chosen.
         model: the weights.
         backend: what computes, as asked for, or "openvino int8" where `auto` takes that.
+        gpu: whether the upscalers run on GPUs.
         width, height: of the result.
         span: which frames.
         segments: all of them.
@@ -55,6 +56,7 @@ class VideoPlan:
     settings: UpscaleSettings
     model: ModelFile
     backend: str
+    gpu: bool
     width: int
     height: int
     span: FrameRange
@@ -94,6 +96,7 @@ class VideoPlan:
             encode=self.settings.encode,
             deinterlace=self.info.interlaced and self.settings.deinterlace == "auto",
             stabilise=self.settings.stabilise_detail or 0.0,
+            nvdec=self.gpu and self.settings.hwaccel == "auto",
         )
 
 
@@ -156,6 +159,7 @@ def prepare(
         settings=settings,
         model=model,
         backend=INT8 if int8 else settings.backend,
+        gpu=gpu,
         width=width,
         height=height,
         span=span,

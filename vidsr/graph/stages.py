@@ -70,6 +70,7 @@ class SegmentJob:
         encode: with the codec that was chosen.
         deinterlace: whether to deinterlace.
         stabilise: weight of the frame before, or 0.
+        nvdec: decode on a GPU where the machine that decodes has one.
         transfer: how source and segments come and go.
     """
 
@@ -82,6 +83,7 @@ class SegmentJob:
     encode: EncodeSettings
     deinterlace: bool
     stabilise: float
+    nvdec: bool = False
     transfer: Transfer = SharedFiles()
 
     @property
@@ -131,7 +133,7 @@ def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
     with job.transfer.source():
         yield from decode_range(
             job.info, *job.needed, job.batch_frames, deinterlace=job.deinterlace,
-            threads=DECODER_THREADS,
+            threads=DECODER_THREADS, nvdec=job.nvdec,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideDataContainer, Type
@@ -49,8 +50,8 @@ def decoder_threads(codec: str, threads: int) -> int:
     return 1 if codec in SILENT_CODECS else threads
 
 
-def open_input(path: Path) -> InputContainer:
-    """Open a media file for reading.
+def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
+    """Open a media file for reading, and for decoding by other hardware than the CPU where `hwaccel` is given.
 
     Raises:
         InputMissing, InputUnreadable, InputEmpty: by what the file system says.
@@ -63,7 +64,7 @@ def open_input(path: Path) -> InputContainer:
     if path.stat().st_size == 0:
         raise InputEmpty(f"{path}: the file is empty (0 bytes); copy it again from the camera")
     try:
-        return av.open(url_of(path), metadata_errors="replace")
+        return av.open(url_of(path), metadata_errors="replace", hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
 

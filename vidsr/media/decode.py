@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.filter import Graph
@@ -27,7 +28,8 @@ from vidsr.media.container import (
     open_input,
     side_data,
 )
-from vidsr.media.pixels import SourceFormat, copy_planes, empty_planes, source_format, to_planar
+from vidsr.media.nvdec import accelerator
+from vidsr.media.pixels import SEMI_PLANAR, SourceFormat, copy_planes, empty_planes, source_format, to_planar
 from vidsr.media.probe import VideoInfo
 from vidsr.media.salvage import as_shown
 
@@ -51,6 +53,7 @@ def decode_range(
     batch_frames: int,
     threads: int = 0,
     deinterlace: bool = False,
+    nvdec: bool = False,
 ) -> Iterator[FrameBatch]:
     """Decode frames first..stop-1 of `info.table`, in order.
 
@@ -61,6 +64,7 @@ def decode_range(
         batch_frames: frames per batch; the last batch may have fewer.
         threads: of the decoder; 0 leaves it to FFmpeg.
         deinterlace: make whole pictures of fields (bwdif), one per frame, before they are given out.
+        nvdec: decode on an NVIDIA GPU if this machine has one that gives the same samples.
 
     Yields:
         batches of consecutive frames with planes (N, h, w) in the layout `info.layout`; `index` counts in
@@ -74,7 +78,11 @@ def decode_range(
     """
     if not 0 <= first < stop <= len(info.table) or batch_frames < 1:
         raise ValueError(f"frames {first}..{stop} by {batch_frames} of {len(info.table)}")
-    frames = (_deinterlaced if deinterlace else _decoded)(info, first, stop, threads)
+    if deinterlace:
+        frames = _deinterlaced(info, first, stop, threads)
+    else:
+        hwaccel = accelerator(info.codec, info.pix_fmt) if nvdec else None
+        frames = _decoded(info, first, stop, threads, hwaccel)
     source = source_format(info.pix_fmt)
     while chunk := list(itertools.islice(frames, batch_frames)):
         yield _batch(info, source, chunk)
@@ -93,9 +101,11 @@ def user_data_of(frame: VideoFrame) -> tuple[bytes, ...]:
     return tuple(message for message in side_data(frame, Type.SEI_UNREGISTERED) if not is_banner(message))
 
 
-def _decoded(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+def _decoded(
+    info: VideoInfo, first: int, stop: int, threads: int, hwaccel: HWAccel | None = None
+) -> Iterator[Numbered]:
     """Frames first..stop-1 as the decoder gives them, checked for size and format."""
-    frames = _sequential(info, first, stop) if info.sequential else _sought(info, first, stop, threads)
+    frames = _sequential(info, first, stop) if info.sequential else _sought(info, first, stop, threads, hwaccel)
     for index, frame in frames:
         if (frame.width, frame.height) != (info.width, info.height) or not _same_format(frame, info):
             raise NotAVideo(
@@ -106,7 +116,8 @@ def _decoded(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[N
 
 
 def _same_format(frame: VideoFrame, info: VideoInfo) -> bool:
-    return frame.format.name.replace("yuvj", "yuv") == info.pix_fmt.replace("yuvj", "yuv")
+    found = frame.format.name
+    return found.replace("yuvj", "yuv") == info.pix_fmt.replace("yuvj", "yuv") or found == SEMI_PLANAR.get(info.pix_fmt)
 
 
 def _sequential(info: VideoInfo, first: int, stop: int) -> Iterator[Numbered]:
@@ -115,21 +126,28 @@ def _sequential(info: VideoInfo, first: int, stop: int) -> Iterator[Numbered]:
     yield from itertools.islice(enumerate(frames), first, stop)
 
 
-def _sought(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+def _sought(info: VideoInfo, first: int, stop: int, threads: int, hwaccel: HWAccel | None = None) -> Iterator[Numbered]:
     """Seek to a key frame at or before `first` and decode from there.
 
     Some containers land elsewhere than they are asked to, or time packets otherwise after seeking. What comes is
     checked against the table, and where it is not the frame that is due, the next try starts earlier and goes on with
-    that frame; the last one starts at the beginning of the file.
+    that frame; the last one starts at the beginning of the file. Only the first try uses other hardware than the CPU.
     """
     keys = [i for i in range(1, first + 1) if info.table.key[i]]
-    for key in [keys[-back] for back in TRIES_BACK if back <= len(keys)]:
+    tries: list[tuple[int | None, HWAccel | None]] = [(keys[-back], None) for back in TRIES_BACK if back <= len(keys)]
+    if hwaccel:
+        tries.insert(0, (keys[-1] if keys else None, hwaccel))
+    for key, by in tries:
         try:
-            for index, frame in _decode_from(info, key, first, stop, threads):
+            for index, frame in _decode_from(info, key, first, stop, threads, by):
                 yield index, frame
                 first = index + 1
         except _SeekFailed:
             continue
+        except NotAVideo:
+            if by is None:
+                raise
+            continue  # a GPU without room, say
         return
     try:
         yield from _decode_from(info, None, first, stop, threads)
@@ -141,12 +159,14 @@ def _sought(info: VideoInfo, first: int, stop: int, threads: int) -> Iterator[Nu
         ) from None
 
 
-def _decode_from(info: VideoInfo, key: int | None, first: int, stop: int, threads: int) -> Iterator[Numbered]:
+def _decode_from(
+    info: VideoInfo, key: int | None, first: int, stop: int, threads: int, hwaccel: HWAccel | None = None
+) -> Iterator[Numbered]:
     """Frames first..stop-1, decoding from a key frame, or from the file's beginning where `key` is None."""
     table = info.table
     wanted = {table.pts[i]: i for i in range(first, stop)}
     due = first
-    with open_input(info.path) as container:
+    with open_input(info.path, hwaccel) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_type = ThreadType.AUTO

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 
 from vidsr.frames import Colour, PixelLayout, Plane
 
@@ -14,6 +15,8 @@ FULL_RANGE = 2
 UNSPECIFIED_RANGE = 0
 BT709 = 1
 BT601 = 6
+# What hardware decoders give, U and V in turn in one plane, by the format that FFmpeg's own decoders give.
+SEMI_PLANAR = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,26 @@ def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoF
 
 
 def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
-    """Copy a planar frame's samples, without row padding, to position `at` of arrays (N, h, w)."""
+    """Copy a frame's samples, without row padding, to position `at` of arrays (N, h, w).
+
+    The frame is planar, or one of SEMI_PLANAR: swscale would round some samples of 10 bits.
+    """
+    if frame.format.name in SEMI_PLANAR.values():
+        luma, chroma = (_rows(plane, target) for plane, target in zip(frame.planes, targets, strict=False))
+        for target, samples in zip(targets, (luma, chroma[:, 0::2], chroma[:, 1::2]), strict=True):
+            height, width = target.shape[1:]
+            unused = 16 - 10 if frame.format.name.startswith("p010") else 0
+            target[at] = samples[:height, :width] >> unused
+        return
     for plane, target in zip(frame.planes, targets, strict=False):
         height, width = target.shape[1:]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
-        target[at] = rows.view(target.dtype)[:, :width]
+        target[at] = _rows(plane, target)[:height, :width]
+
+
+def _rows(plane: VideoPlane, target: Plane) -> Plane:
+    """A plane's rows with their padding, as samples of the target's type."""
+    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(target.dtype)
+    return rows
 
 
 def empty_planes(layout: PixelLayout, width: int, height: int, frames: int) -> tuple[Plane, ...]:
