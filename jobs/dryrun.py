@@ -37,7 +37,8 @@ def estimate_folder(
             travel = Travel(inputs, entry, results, entry.name, options.cache)
             try:
                 with travel.source() as path:
-                    plan = prepare(path, Path(nowhere), settings, True, sees_gpu(settings.device))
+                    gpu, scratch = sees_gpu(settings.device), Path(nowhere)
+                    plan = prepare(path, travel.result_path, settings, True, gpu, scratch=scratch)
                     first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
             except VidsrError as error:
                 report["unreadable"][entry.name] = error.message

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from jobs.storage import Entry, Place
-from vidsr.errors import InputMissing, NoVideos
+from vidsr.errors import InputMissing, InputUnreadable, NoVideos, first_line
 from vidsr.graph.plan import content_sample
 from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES
@@ -50,13 +50,18 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
     """The videos of a folder by name, without those below the output root and without hidden files.
 
     Raises:
-        InputMissing: the list names a file that is not there.
+        InputMissing: the list names a file that is not there, or the store has no such bucket.
+        InputUnreadable: the store cannot be reached or does not let us look.
         NoVideos: nothing is left.
     """
-    if selection.names is not None:
-        found = [_listed(inputs, name) for name in selection.names]
-    else:
-        found = sorted((e for e in inputs.files() if _is_video(e.name)), key=lambda entry: entry.name)
+    try:
+        found = _found(inputs, selection)
+    except FileNotFoundError as error:
+        raise InputMissing(f"{inputs.url} does not exist; check the bucket's name") from error
+    except OSError as error:
+        raise InputUnreadable(
+            f"{inputs.url} cannot be listed ({first_line(error)}); check the network, the credentials and the endpoint"
+        ) from error
     inside = _below(inputs, output)
     chosen = [
         entry
@@ -68,6 +73,12 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
         wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
         raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name")
     return chosen[: selection.limit]
+
+
+def _found(inputs: Place, selection: Selection) -> list[Entry]:
+    if selection.names is not None:
+        return [_listed(inputs, name) for name in selection.names]
+    return sorted((e for e in inputs.files() if _is_video(e.name)), key=lambda entry: entry.name)
 
 
 def _listed(inputs: Place, name: str) -> Entry:

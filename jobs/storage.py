@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import fsspec
 
-from vidsr.errors import InputMissing, SettingsError
+from vidsr.errors import InputMissing, SettingsError, first_line
 
 T = TypeVar("T")
 PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -340,16 +340,30 @@ def _insist(request: Callable[[], T]) -> T:
     """Repeat a request of a store that fails, with growing pauses.
 
     Raises:
-        OSError: the last one; at once where another try cannot help.
+        OSError: the last one; at once where another try cannot help, and of what a store's library raises instead
+            (no credentials, no connection) after tries of its own.
     """
     for pause in PAUSES:
         try:
-            return request()
-        except _FINAL:
+            return _ask(request)
+        except (*_FINAL, _LibraryError):
             raise
         except OSError:
             time.sleep(pause)
-    return request()
+    return _ask(request)
+
+
+class _LibraryError(OSError):
+    """An error of a class that only the store's library knows."""
+
+
+def _ask(request: Callable[[], T]) -> T:
+    try:
+        return request()
+    except OSError:
+        raise
+    except Exception as error:
+        raise _LibraryError(first_line(error)) from error
 
 
 def _entry(name: str, found: dict[str, Any]) -> Entry:

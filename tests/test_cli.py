@@ -239,6 +239,14 @@ def test_results_of_one_name_are_refused(tmp_path: Path, inputs: tuple[str, str]
     assert not (tmp_path / "large").exists()
 
 
+@pytest.mark.parametrize("inputs", [("a.mp4", "a_2x.mp4"), ("card", "card_2x")])
+def test_an_input_is_not_replaced_by_the_result_of_another(tmp_path: Path, inputs: tuple[str, str]) -> None:
+    for name in inputs:
+        (tmp_path / name).write_bytes(b"never read") if "." in name else (tmp_path / name).mkdir()
+    line = refused(errors.SettingsError, "upscale", *inputs, "--overwrite", cwd=tmp_path)
+    assert f"{inputs[1]}, which is an input too" in line and "-o" in line
+
+
 def test_a_result_that_becomes_matroska_shares_no_name(tmp_path: Path, nearest: Path) -> None:
     """Whether MOV can hold what the result needs is known only from the content."""
     (tmp_path / "rear").mkdir()

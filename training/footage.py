@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.errors import InputMissing, NotAVideo, UnsupportedSize
+from vidsr.media.container import url_of
 from vidsr.media.encoders import x264_params
 
 Plane = NDArray[np.uint8]
@@ -96,7 +97,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     if not path.is_file():
         raise InputMissing(f"{path}: no such clip; check the name")
     try:
-        with av.open(str(path)) as container:
+        with av.open(url_of(path)) as container:
             yield container
     except (av.error.FFmpegError, IndexError) as error:
         raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
@@ -170,7 +171,7 @@ class PlaneWriter:
     ) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
         kind = "matroska" if path.suffix == ".mkv" else "mp4"
-        self._container = av.open(str(self._part), "w", format=kind)
+        self._container = av.open(url_of(self._part), "w", format=kind)
         video = self._container.add_stream(codec, rate=rate, options=repeatable(codec, options))
         assert isinstance(video, VideoStream)
         self._video = video

@@ -81,10 +81,10 @@ def upscale_inputs(
 
 
 def _refuse_shared_results(inputs: list[Path | str], out: Path | str | None, settings: UpscaleSettings) -> None:
-    """Refuse inputs whose results would replace each other.
+    """Refuse inputs whose results would replace each other, or another input.
 
     Raises:
-        SettingsError: two results have one name.
+        SettingsError: a result has the name of another or of an input.
     """
     results = [_result(source, out, settings, len(inputs)) for source in inputs]
     _refuse_twins(inputs, results)
@@ -99,7 +99,10 @@ def _refuse_shared_results(inputs: list[Path | str], out: Path | str | None, set
 
 def _refuse_twins(inputs: list[Path | str], results: list[str]) -> None:
     made: dict[str, Path | str] = {}
+    given = {_whole_name(source): source for source in inputs if isinstance(source, Path)}
     for source, result in zip(inputs, results, strict=True):
+        if given.get(result, source) != source:
+            raise SettingsError(f"{source} would become {result}, which is an input too; leave that out, or use -o")
         if result in made:
             raise SettingsError(
                 f"{made[result]} and {source} would both become {result}; do one at a time, each with its own -o"

@@ -6,7 +6,8 @@ import pytest
 
 from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
 from jobs.storage import Entry, open_place
-from vidsr.errors import InputMissing, NoVideos
+from tests.jobs.conftest import S3Server
+from vidsr.errors import InputMissing, InputUnreadable, NoVideos
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
@@ -83,3 +84,29 @@ def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:
 
 def test_a_source_that_is_gone_stops_nobody_else(tmp_path: Path) -> None:
     assert fingerprint(open_place(tmp_path), Entry("gone.mp4", 5, 7)) == "5-7-unreadable"
+
+
+def test_a_store_that_cannot_be_listed_is_one_line(
+    bucket: str, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.storage.PAUSES", ())
+    place = open_place(f"{bucket}/videos")
+    with pytest.raises(InputMissing, match="no-such-bucket does not exist"):
+        find_videos(open_place("s3://no-such-bucket"), open_place(tmp_path), Selection())
+    s3.fail_every = 1
+    with pytest.raises(InputUnreadable, match=r"videos cannot be listed \(.*\); check the network"):
+        find_videos(place, open_place(tmp_path), Selection())
+    s3.fail_every = 0
+
+
+def test_a_store_without_credentials_is_one_line(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own error, which is no OSError."""
+    import s3fs
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputUnreadable, match="Unable to locate credentials"):
+        find_videos(open_place(bucket), open_place(tmp_path), Selection())
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -1,0 +1,55 @@
+"""What a folder would cost, told without leaving anything behind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.cache import NodeCache
+from jobs.dryrun import estimate_folder
+from jobs.find import Selection
+from jobs.folder import FolderOptions
+from tests.media.clips import Clip, make_clip
+from vidsr.graph import prepare
+from vidsr.settings import UpscaleSettings
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    (tmp_path / "card" / "day").mkdir(parents=True)
+    make_clip(tmp_path / "card" / "a.mp4", Clip(frames=6))
+    make_clip(tmp_path / "card" / "day" / "b.mkv", Clip(frames=9))
+    (tmp_path / "card" / "broken.mp4").write_bytes(b"no video")
+    return tmp_path / "card"
+
+
+def options(tmp_path: Path) -> FolderOptions:
+    return FolderOptions(Selection(), False, False, False, NodeCache(tmp_path / "cache", 1 << 30))
+
+
+def test_frames_and_bytes_are_counted_and_nothing_is_written(card: Path, tmp_path: Path, nearest: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    report = estimate_folder(card, None, UpscaleSettings(model=str(nearest)), options(tmp_path))
+    assert (report["videos"], report["frames"], list(report["unreadable"])) == (3, 15, ["broken.mp4"])
+    assert report["seconds"] == pytest.approx(15 / 25) and report["output_bytes"] > 0 and report["model_seconds"] > 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_disk_of_the_results_has_to_hold_them(
+    card: Path, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    real = shutil.disk_usage
+    monkeypatch.setattr(
+        prepare.shutil,
+        "disk_usage",
+        lambda path: SimpleNamespace(free=1000) if Path(path).is_relative_to(full) else real(path),
+    )
+    settings = UpscaleSettings(model=str(nearest))
+    assert len(estimate_folder(card, tmp_path / "large", settings, options(tmp_path))["unreadable"]) == 1
+    refused = estimate_folder(card, full / "large", settings, options(tmp_path))["unreadable"]
+    assert "GB free" in refused["a.mp4"] and "GB free" in refused["day/b.mkv"]
