@@ -10,7 +10,7 @@ from vidsr.errors import SettingsError
 SCALES = (2, 4)
 CONTAINERS = ("auto", "same", "mkv", "mp4", "mov")
 DEINTERLACE = ("auto", "off")
-HWACCEL = ("auto", "off")
+HWACCEL = ("off", "nvdec")
 BACKENDS = ("auto", "torch", "openvino")
 # Narrower frames corrupt x265's heap (seen up to 48 pixels).
 X265_LEAST_WIDTH = 64
@@ -54,7 +54,7 @@ class UpscaleSettings:
         model: a bundled model's name, a weights file, or "auto": by speed and by how finely the source is coded.
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino; only auto takes int8.
-        hwaccel: "auto" decodes on GPUs where upscalers run on them and the samples are the same, "off" never does.
+        hwaccel: "nvdec" decodes on GPUs where upscalers run on them and the samples are the same, "off" never does.
         fidelity: 1 invents nothing; towards 0 the adversarially trained weights take over, sharper and less true.
         encode: how the result is coded.
         start, end: range of the source to do, in seconds from its first frame; None is the whole.
@@ -71,7 +71,7 @@ class UpscaleSettings:
     model: str = "auto"
     device: str = "auto"
     backend: str = "auto"
-    hwaccel: str = "auto"
+    hwaccel: str = "off"
     fidelity: float = 1.0
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     start: float | None = None

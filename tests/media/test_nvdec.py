@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -40,41 +41,48 @@ def semi_planar(frame: VideoFrame) -> VideoFrame:
 
 
 class StandIn:
-    """A decoder that gives semi-planar frames, and after some frames nothing more."""
+    """A decoder that gives semi-planar frames, and after some of them fails in one way."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, frames: int, opens: bool = True) -> None:
-        self.left, self.opens, self.given = frames, opens, 0
-        self.container: InputContainer | None = None
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, frames: int, fails: str) -> None:
+        self.left, self.fails, self.given = frames, fails, 0
         monkeypatch.setattr(decode, "accelerator", lambda codec, pix_fmt: self)
         monkeypatch.setattr(decode, "open_input", self._open)
-        monkeypatch.setattr(decode, "decode_packet", self._decode)
+        monkeypatch.setattr(decode, "_decode_on", self._decode)
+        self._real = decode._decode_on
 
     def _open(self, path: Path, hwaccel: Any = None) -> InputContainer:
-        if hwaccel is self and not self.opens:
+        if hwaccel is self and self.fails == "opening":
             raise NotAVideo(f"{path}: no room on the GPU")
-        container = open_input(path)
-        self.container = container if hwaccel is self else None
-        return container
+        return open_input(path)
 
-    def _decode(self, stream: Any, packet: Any) -> Iterator[VideoFrame]:
+    def _decode(self, stream: Any, packet: Any, due: int) -> Iterator[VideoFrame]:
         for frame in decode_packet(stream, packet):
-            if self.container is None:
-                yield frame
-            elif self.left:
+            if self.left:
                 self.left, self.given = self.left - 1, self.given + 1
                 yield semi_planar(frame)
+            elif self.fails == "cropping":
+                yield frame.reformat(width=frame.width + 2)
+            elif self.fails == "decoding":
+                yield from self._real(Broken(), packet, due)
+
+
+class Broken:
+    def decode(self, packet: Any) -> list[VideoFrame]:
+        raise av.error.ExternalError(1, "no decoder surfaces left")
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), FORMATS)
-@pytest.mark.parametrize(("gives", "opens"), [(1000, True), (7, True), (0, False)])
+@pytest.mark.parametrize(
+    ("gives", "fails"), [(1000, "never"), (7, "giving"), (7, "decoding"), (7, "cropping"), (0, "opening")]
+)
 def test_the_frames_are_those_of_software(
-    codec: str, pix_fmt: str, gives: int, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    codec: str, pix_fmt: str, gives: int, fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the hardware stops in the middle, and where it cannot even be opened."""
+    """Also where the hardware stops in the middle, in whatever way, and where it cannot even be opened."""
     options = {"g": "8", "bf": "2", "preset": "fast", "x265-params": "log-level=none"}
     encoder = {"h264": "libx264", "hevc": "libx265"}[codec]
     clip = make_clip(tmp_path / "clip.mp4", Clip(encoder, pix_fmt, 98, 66, frames=30, options=options))
-    info, stand_in = probe(clip), StandIn(monkeypatch, gives, opens)
+    info, stand_in = probe(clip), StandIn(monkeypatch, gives, fails)
     expected = list(decoded(clip))
     assert digests(info, 0, 30, nvdec=True) == expected
     assert stand_in.given == min(gives, 30)

@@ -180,3 +180,27 @@ def test_running_out_of_memory_loses_no_frame(monkeypatch: pytest.MonkeyPatch) -
     large = upscaler.upscale(frames)
     for a, b in zip(expected.planes, large.planes, strict=True):
         assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_running_out_of_memory_where_little_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot shrink is computed as whole frames, in tiles; without any room the error ends it."""
+    generator, still = busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), batch(PixelLayout(), 240, 180, frames=1)
+    moved = still.with_planes((still.planes[0].copy(), *still.planes[1:]))
+    moved.planes[0][0, 20:60, 10:70] ^= 1
+    upscaler = Upscaler(generator, "cpu", backend="torch")
+    expected = tiled(Upscaler(generator, "cpu", backend="torch"), 10**9).upscale(moved)
+    compute, room = upscaler._backend.residual, [10**9]
+
+    def scarce(x: torch.Tensor) -> torch.Tensor:
+        if x.numel() > room[0]:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return compute(x)
+
+    monkeypatch.setattr(upscaler._backend, "residual", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    upscaler.upscale(still)
+    room[0] = 4200  # less than the window around what changed
+    assert np.abs(upscaler.upscale(moved).planes[0].astype(int) - expected.planes[0]).max() <= 1
+    room[0] = 10
+    with pytest.raises(DeviceError, match="too little free memory"):
+        upscaler.upscale(still)

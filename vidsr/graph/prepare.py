@@ -96,7 +96,7 @@ class VideoPlan:
             encode=self.settings.encode,
             deinterlace=self.info.interlaced and self.settings.deinterlace == "auto",
             stabilise=self.settings.stabilise_detail or 0.0,
-            nvdec=self.gpu and self.settings.hwaccel == "auto",
+            nvdec=self.gpu and self.settings.hwaccel == "nvdec",
         )
 
 

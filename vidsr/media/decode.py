@@ -64,7 +64,8 @@ def decode_range(
         batch_frames: frames per batch; the last batch may have fewer.
         threads: of the decoder; 0 leaves it to FFmpeg.
         deinterlace: make whole pictures of fields (bwdif), one per frame, before they are given out.
-        nvdec: decode on an NVIDIA GPU if this machine has one that gives the same samples.
+        nvdec: decode on an NVIDIA GPU if this machine has one that gives the same samples of an intact file. Errors
+            in a damaged one are hidden by it and not reported.
 
     Yields:
         batches of consecutive frames with planes (N, h, w) in the layout `info.layout`; `index` counts in
@@ -107,7 +108,7 @@ def _decoded(
     """Frames first..stop-1 as the decoder gives them, checked for size and format."""
     frames = _sequential(info, first, stop) if info.sequential else _sought(info, first, stop, threads, hwaccel)
     for index, frame in frames:
-        if (frame.width, frame.height) != (info.width, info.height) or not _same_format(frame, info):
+        if not _fits(frame, info):
             raise NotAVideo(
                 f"{info.path}: the picture changes from {info.width}x{info.height} {info.pix_fmt} to {frame.width}x"
                 f"{frame.height} {frame.format.name} at frame {index}; split the file there and upscale the parts"
@@ -115,8 +116,11 @@ def _decoded(
         yield index, frame
 
 
-def _same_format(frame: VideoFrame, info: VideoInfo) -> bool:
+def _fits(frame: VideoFrame, info: VideoInfo) -> bool:
+    """Whether a frame has the video's size and format."""
     found = frame.format.name
+    if (frame.width, frame.height) != (info.width, info.height):
+        return False
     return found.replace("yuvj", "yuv") == info.pix_fmt.replace("yuvj", "yuv") or found == SEMI_PLANAR.get(info.pix_fmt)
 
 
@@ -172,17 +176,26 @@ def _decode_from(
         stream.codec_context.thread_type = ThreadType.AUTO
         stream.codec_context.thread_count = decoder_threads(info.codec, threads)
         for packet in itertools.chain(_packets_from(info, container, stream, key), [None]):
-            for frame in decode_packet(stream, packet):
+            for frame in _decode_on(stream, packet, due) if hwaccel else decode_packet(stream, packet):
                 index = wanted.get(frame.pts) if frame.pts is not None else None
                 if index is None:
                     continue
-                if index != due or frame.is_corrupt:  # what hides an error differs with where decoding began
+                # What hides an error differs with where decoding began; other hardware may crop otherwise.
+                if index != due or frame.is_corrupt or (hwaccel and not _fits(frame, info)):
                     raise _SeekFailed(due)
                 yield index, frame
                 due += 1
                 if due == stop:
                     return
     raise _SeekFailed(due)
+
+
+def _decode_on(stream: VideoStream, packet: VideoPacket | None, due: int) -> list[VideoFrame]:
+    """`decode_packet` on other hardware, which after an error may give pictures that hide it."""
+    try:
+        return list(stream.decode(packet))
+    except FFmpegError:
+        raise _SeekFailed(due) from None
 
 
 def _packets_from(

@@ -20,7 +20,7 @@ from torch import Tensor
 from vidsr.errors import DeviceError, SettingsError, first_line
 from vidsr.model.generator import Generator
 from vidsr.model.ranges import Ranges
-from vidsr.settings import BACKENDS
+from vidsr.settings import BACKENDS, BATCHES_ON_A_GPU
 
 # torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
 _BF16_CHANNELS = 32
@@ -94,9 +94,11 @@ class TorchBackend:
         self._generator = generator.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
-            # Four feature maps of the network live at once; half of what is free is left to others.
-            pixel = 4 * generator.config.channels * self._dtype.itemsize * (generator.config.scale**2)
-            self.tile_pixels = self.batch_pixels = max(free // 2 // pixel, 1 << 14)
+            # Four feature maps of the network live at once, for each batch; half of what is free is left to others.
+            values = generator.config.channels * generator.config.scale**2
+            room = free // 2 // BATCHES_ON_A_GPU // (4 * values * self._dtype.itemsize)
+            # Kernels that count in 32 bits are the fast ones.
+            self.tile_pixels = self.batch_pixels = min(max(room, 1 << 14), (1 << 31) // values)
         else:
             # Windows whose feature maps stay in the cache: measured 1.1x to 1.3x faster than whole 540p frames.
             self.tile_pixels = self.batch_pixels = 150_000

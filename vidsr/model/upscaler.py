@@ -192,7 +192,7 @@ class Upscaler:
 
     def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
         """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
-        n, planes, h, w = x.shape
+        n, _, h, w = x.shape
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
         kept = self._last.pop(source, None)
@@ -200,23 +200,33 @@ class Upscaler:
         if last is not None and last[0].shape != x[0].shape:
             last = None
         changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
-        while True:
-            out = x.new_empty((n, planes, h * self.scale, w * self.scale))
-            try:
-                self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
-                for k, windows in enumerate(changes):
-                    if windows is not None:
-                        out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
-                        for window in windows:
-                            self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
-            except torch.cuda.OutOfMemoryError:
-                self._back_off()
-                continue
-            break
+        while (out := self._computed(x, changes, last)) is None:
+            self._back_off()
+            changes = [None] * n
         self._last[source] = Kept(x[-1].clone(), out[-1].clone())
         if len(self._last) > SOURCES:
             self._last.popitem(last=False)
         self._count(changes, h * w)
+        return out
+
+    def _computed(
+        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
+    ) -> Tensor | None:
+        """The enlarged frames, given what changed in each and the frame before; None where memory ran out.
+
+        The error is left behind here: while it is handled, it holds the memory of what failed.
+        """
+        n, planes, h, w = x.shape
+        try:
+            out = x.new_empty((n, planes, h * self.scale, w * self.scale))
+            self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
+            for k, windows in enumerate(changes):
+                if windows is not None:
+                    out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
+                    for window in windows:
+                        self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
+        except torch.cuda.OutOfMemoryError:
+            return None
         return out
 
     def _changes(self, now: Tensor, before: Tensor | None) -> list[Grid] | None:
