@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from vidsr.errors import DiskTooSmall, InputMissing, InputUnreadable
 
 NAME = "checkpoint.pt"
+VALIDATED = "validated.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -28,6 +31,31 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         raise DiskTooSmall(
             f"{path} could not be written ({error}); make room; the checkpoint before it is kept"
         ) from error
+
+
+def keep_validated(folder: Path) -> None:
+    """Keep the checkpoint that is there under another name too; the next one does not touch it.
+
+    Raises:
+        DiskTooSmall: there is no room.
+    """
+    kept, part = folder / VALIDATED, folder / f"{VALIDATED}.part"
+    try:
+        part.unlink(missing_ok=True)
+        try:
+            os.link(folder / NAME, part)
+        except OSError:  # exFAT and some shares have no hard links
+            shutil.copyfile(folder / NAME, part)
+        part.replace(kept)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DiskTooSmall(f"{kept} could not be written ({error}); make room") from error
+
+
+def restore_validated(folder: Path) -> None:
+    """Go back to the checkpoint of the last validation that was passed, where there was one."""
+    if (folder / VALIDATED).is_file():
+        (folder / VALIDATED).replace(folder / NAME)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

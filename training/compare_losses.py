@@ -16,13 +16,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from training.backbones import BackboneMissing
+from training.checkpoint import NAME as CHECKPOINT
 from training.console import console, run, write_json
 from training.data import read_photos
 from training.evaluate import Enlarge, evaluate_picture, means, pillow
 from training.metrics import Lpips, Score
 from training.presets import Preset, Stage, override, preset
 from training.split import link_photos, split_photos
-from training.train import CONFIG, fit
+from training.train import fit
 from vidsr.model.upscaler import Upscaler
 
 
@@ -131,7 +132,7 @@ def compare(
             try:
                 path = fit(
                     replace(base, stages=(recipe.stage(base.stages[0]),)), photos, target, device=device,
-                    resume=(target / CONFIG).is_file(), vgg_backbone=vgg_backbone, lpips_backbone=lpips_backbone,
+                    resume=(target / CHECKPOINT).is_file(), vgg_backbone=vgg_backbone, lpips_backbone=lpips_backbone,
                     report=lambda at, task=task: bar.update(task, completed=at.share),  # type: ignore[misc]
                 )  # fmt: skip
             except BackboneMissing as error:

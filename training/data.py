@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
+from vidsr.errors import DiskTooSmall, InputMissing, InputUnreadable, NoPicture, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,12 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
+def validation_part(photos: Sequence[Path], folder: Path) -> list[Path]:
+    """Those of a folder's photographs that ADE20K keeps for tests, below `validation`; none where all of them are."""
+    found = [p for p in photos if "validation" in p.relative_to(folder).parts[:-1]]
+    return found if len(found) < len(photos) else []
+
+
 def _is_mask(path: Path) -> bool:
     name = path.stem.lower()
     if path.suffix.lower() != ".png":
@@ -80,7 +87,7 @@ def read_picture(path: Path) -> Pixels:
                 image = Image.new("RGB", image.size)
                 image.paste(rgba, mask=rgba.getchannel("A"))
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise InputUnreadable(f"{path} cannot be decoded ({error}); remove it or save it again") from error
 
 
@@ -220,8 +227,12 @@ class Pairs:
         offset, h, w = self.table[which].unbind(1)
         corner_y = (place[:, 0] * (h - patch + 1)).long() * factor
         corner_x = (place[:, 1] * (w - patch + 1)).long() * factor
+        # Some numbers a crop go to the device; millions of indices are made there.
+        offset, h, w, corner_y, corner_x, turn = (
+            numbers.to(flat.device, non_blocking=True) for numbers in (offset, h, w, corner_y, corner_x, turn)
+        )
         n = patch * factor
-        along = torch.arange(n)
+        along = torch.arange(n, device=flat.device)
         y = along[None, :, None].expand(len(which), n, n)
         x = along[None, None, :].expand(len(which), n, n)
         swap, flip_y, flip_x = ((turn >> bit & 1).bool()[:, None, None] for bit in range(3))
@@ -229,9 +240,11 @@ class Pairs:
         y, x = torch.where(flip_y, n - 1 - y, y), torch.where(flip_x, n - 1 - x, x)
         width, height = w * factor, h * factor
         pixel = (corner_y[:, None, None] + y) * width[:, None, None] + corner_x[:, None, None] + x
-        plane = torch.arange(self.depth)[None, :, None, None] * (width * height)[:, None, None, None]
+        plane = (
+            torch.arange(self.depth, device=flat.device)[None, :, None, None] * (width * height)[:, None, None, None]
+        )
         index = offset[:, None, None, None] * factor * factor + plane + pixel[:, None]
-        return flat[index.to(flat.device)].float() / 255.0
+        return flat[index].float() / 255.0
 
     def picture(self, index: int) -> tuple[Tensor, Tensor]:
         """One whole pair, (1, P, h, w) and (1, P, h * scale, w * scale), float32 in [0, 1]."""
@@ -242,11 +255,19 @@ class Pairs:
         return low.float() / 255.0, high.float() / 255.0
 
     def save(self, path: Path) -> None:
-        """Write as one safetensors file, by rename."""
+        """Write as one safetensors file, by rename.
+
+        Raises:
+            DiskTooSmall: it cannot be written.
+        """
         part = path.with_name(path.name + ".part")
         about = {"pairs": json.dumps({"scale": self.scale, "depth": self.depth})}
-        save_file({"low": self.low, "high": self.high, "table": self.table}, part, metadata=about)
-        part.replace(path)
+        try:
+            save_file({"low": self.low, "high": self.high, "table": self.table}, part, metadata=about)
+            part.replace(path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise DiskTooSmall(f"{path} could not be written ({error}); make room, or give another folder") from error
 
     @staticmethod
     def load(path: Path) -> Pairs:

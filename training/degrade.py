@@ -10,6 +10,7 @@ training. Every clip depends on (seed, number) alone.
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -27,8 +28,10 @@ from PIL import Image
 from training.console import run
 from training.data import Pairs, Pixels, find_photos, luma, read_photo
 from training.data import planes as generator_planes
-from vidsr.errors import InputUnreadable, NoPicture
+from vidsr.errors import InputUnreadable, NoPicture, OutputUnwritable
 from vidsr.settings import X265_LEAST_WIDTH
+
+log = logging.getLogger(__name__)
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
 GAMMA = 2.2
@@ -331,17 +334,21 @@ def _camera(
 
 
 def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation) -> Pairs:
-    """Coded pairs of `clips` clips over photographs in turn; broken photographs are left out.
+    """Coded pairs of `clips` clips over photographs in turn; broken photographs are reported and left out.
 
     Raises:
         NoPicture: none could be read.
     """
     pictures: list[tuple[Pixels, Pixels]] = []
+    said: set[str] = set()
     for number in range(clips):
         random = np.random.default_rng([*seed, number])
         try:
             photo = Image.fromarray(read_photo(photos[int(random.integers(len(photos)))]))
-        except InputUnreadable:
+        except InputUnreadable as error:
+            if error.message not in said:
+                log.warning("skipped: %s", error.message)
+            said.add(error.message)
             continue
         pictures += degrade_clip(photo, scale, degradation, random)
     if not pictures:
@@ -373,20 +380,39 @@ def contact_sheet(pairs: Pairs, columns: int = 3) -> Image.Image:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of photographs.")
-@click.option("--scale", type=click.Choice(["2", "4"]), default="2", help="Large over small.")
-@click.option("--clips", type=click.IntRange(min=1), help="Clips; 6 for a preview, else 1800.")
+@click.option("--preset", "name", default="balanced-2x", show_default=True, help="Whose scale and degradation to take.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the preset.")
+@click.option("--clips", type=click.IntRange(min=1), help="Clips; 6 for a preview, else the preset's.")
 @click.option("--seed", type=int, default=0, help="Equal seeds give equal pairs.")
 @click.option("--preview", type=click.Path(path_type=Path), help="Write a contact sheet (PNG).")
 @click.option("--bank", type=click.Path(path_type=Path), help="Write the pairs (safetensors) for training.train.")
-def main(data: Path, scale: str, clips: int | None, seed: int, preview: Path | None, bank: Path | None) -> None:
-    """Make coded training pairs of photographs: look at a few, or write a bank of them."""
-    if (preview is None) == (bank is None):
+def main(
+    data: Path,
+    name: str,
+    assignments: tuple[str, ...],
+    clips: int | None,
+    seed: int,
+    preview: Path | None,
+    bank: Path | None,
+) -> None:
+    """Make coded training pairs of photographs: look at a few, or write a bank of them.
+
+    They are degraded as PRESET says, and as large.
+    """
+    from training.presets import override, preset  # which imports this module
+
+    target = preview or bank
+    if target is None or (preview and bank):
         raise click.UsageError("give one of --preview FILE and --bank FILE")
-    pairs = make_bank(find_photos(data), int(scale), clips or (6 if preview else 1800), [seed], Degradation())
-    if preview is not None:
-        contact_sheet(pairs).save(preview)
-    if bank is not None:
-        pairs.save(bank)
+    if not target.parent.is_dir():
+        raise OutputUnwritable(f"{target} cannot be written: there is no folder {target.parent}; make it first")
+    wanted = override(preset(name), assignments)
+    count = clips or (6 if preview else wanted.clips)
+    pairs = make_bank(find_photos(data), wanted.generator.scale, count, [seed], wanted.degradation)
+    if target == preview:
+        contact_sheet(pairs).save(target)
+    else:
+        pairs.save(target)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from training.adversary import Adversary
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import keep_validated, load_checkpoint, restore_validated, save_checkpoint
 from training.grow import grown
 from training.losses import WeightedLoss, build_loss, two_view_consistency
 from training.presets import Preset, Stage, to_json
@@ -34,6 +34,7 @@ from vidsr.errors import DeviceError, DiskTooSmall, RunError
 from vidsr.model.generator import Generator, fold
 from vidsr.model.registry import find_model
 from vidsr.model.weights import load_weights, save_weights
+from vidsr.paths import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,8 @@ class Trainer:
         except torch.cuda.OutOfMemoryError as error:
             half = max(self.preset.batch // 2, 1)
             raise DeviceError(
-                f"{self.device} has too little memory for batch {self.preset.batch}; try --set batch={half}"
+                f"{self.device} has too little memory for batch {self.preset.batch}; "
+                f"start a new --run with --set batch={half}"
             ) from error
         except KeyboardInterrupt:
             self.save()
@@ -189,7 +191,7 @@ class Trainer:
                 writer.close()
         if self.group.first:
             self.save()
-        return self._export(self.preset.name)
+        return self._export_result()
 
     def _steps(self, writer: SummaryWriter | None, report: Callable[[Progress], None]) -> None:
         last = saved = time.monotonic()
@@ -197,8 +199,9 @@ class Trainer:
         while (share := self.share()) < 1.0:
             number, part = stage_at(self.preset.stages, share)
             if number != self.stage_number:
-                self._export(self.stage.kind)
+                self._if_room(lambda: self._export(self.stage.kind))
                 self._enter(number)
+            last += self.source.prepare(self.step)  # coding a bank is no training
             total += self.update(part)
             now = time.monotonic()
             self.seconds += now - last
@@ -213,9 +216,9 @@ class Trainer:
             if writer is not None and self.step % self.preset.validate_every == 0:
                 self._validate(writer)
             if writer is not None and now - saved > CHECKPOINT_SECONDS:
-                self._save_if_room()
+                self._if_room(self.save)
                 saved = now
-        self._export(self.stage.kind)
+        self._if_room(lambda: self._export(self.stage.kind))
 
     def update(self, part: float) -> Tensor:
         """One step, a part `part` into the stage; returns the loss."""
@@ -232,7 +235,8 @@ class Trainer:
                 wanted = self.teacher(low)
             loss = loss + preset.distillation * F.l1_loss(output.float(), wanted.float())
         if stage.two_view:
-            noise = torch.randn(low.shape, generator=self.random).to(self.device) * VIEW_NOISE
+            noise = torch.randn(preset.batch, *low.shape[1:], generator=self.random)
+            noise = noise[self.group.rank :: self.group.size].to(self.device) * VIEW_NOISE
             with self._autocast():
                 other = self.forward((low + noise).clamp(0, 1))
             loss = loss + stage.two_view * two_view_consistency(output, other)
@@ -281,11 +285,14 @@ class Trainer:
         writer.add_scalar("gain over bicubic, dB", self.gain, self.step)
         writer.add_image("bicubic, output, truth", side_by_side(self.average, self.source.held), self.step)
         if self.gain < self.best - DIVERGED_DB:
+            restore_validated(self.folder)
             raise RunError(
                 f"the run diverged: {self.gain:+.2f} dB over bicubic at step {self.step} after {self.best:+.2f}; "
-                f"{self.folder} keeps the last good checkpoint"
+                f"{self.folder} keeps the checkpoint of the validation before: "
+                f"start anew with a smaller stages.{self.stage_number}.rate"
             )
         self.best = max(self.best, self.gain)
+        self._if_room(self._save_validated)
 
     def save(self) -> None:
         """Write a checkpoint and the weights; weights that are not finite are refused.
@@ -299,9 +306,14 @@ class Trainer:
         save_checkpoint(self.folder, self.state())
         self._export(self.stage.kind)
 
-    def _save_if_room(self) -> None:
+    def _save_validated(self) -> None:
+        self.save()
+        keep_validated(self.folder)
+
+    def _if_room(self, write: Callable[[], object]) -> None:
+        """Write, or warn that the disk is full: there may be room again before the run ends."""
         try:
-            self.save()
+            write()
         except DiskTooSmall as error:
             log.warning("%s", error.message)
 
@@ -319,6 +331,20 @@ class Trainer:
             }
             try:
                 save_weights(path, fold(copy.deepcopy(self.average)), done)
+            except OSError as error:
+                raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
+        return path
+
+    def _export_result(self) -> Path:
+        """The run's weights; where the adversarial ones can be interpolated with those before, both, as a pair."""
+        path = self.folder / f"{self.preset.name}.safetensors"
+        before = [s.kind for s in self.preset.stages if s.share and not s.adversarial]
+        if not (self.stage.adversarial and before and self.preset.generator.norm == "none"):
+            return self._export(self.preset.name)
+        self._export(f"{self.preset.name}-sharp")
+        if self.group.first:
+            try:
+                write_whole(path, (self.folder / f"{before[-1]}.safetensors").read_bytes())
             except OSError as error:
                 raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
         return path

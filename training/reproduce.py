@@ -18,13 +18,14 @@ from PIL import Image
 from rich.markdown import Markdown
 from rich.progress import Progress
 
+from training.checkpoint import NAME as CHECKPOINT
 from training.console import console, run, write_text
 from training.data import Pixels, luma, read_photos, reduce
 from training.evaluate import Enlarge, pillow
 from training.metrics import Lpips, crop, psnr, ssim
 from training.presets import Preset, override, preset
 from training.split import Split, link_photos, split_photos
-from training.train import CONFIG, fit
+from training.train import fit
 from vidsr.errors import OutputUnwritable
 from vidsr.model.registry import describe
 from vidsr.model.upscaler import Upscaler
@@ -201,7 +202,7 @@ def _train(wanted: Preset, photos: Path, folder: Path, device: str, bar: Progres
         photos,
         folder,
         device=device,
-        resume=(folder / CONFIG).is_file(),
+        resume=(folder / CHECKPOINT).is_file(),
         report=lambda at: bar.update(
             task, completed=at.share, description=f"{wanted.name} {at.stage}, step {at.step}, loss {at.loss:.4f}"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.data import Pairs, clean_pair, find_photos, read_photos
+from training.data import Pairs, clean_pair, find_photos, read_photos, validation_part
 from training.degrade import write_bank
 from training.presets import Preset
-from vidsr.errors import SettingsError
+from vidsr.errors import InputMissing, SettingsError
 
 _PATIENCE_SECONDS = 3600.0
 
@@ -46,6 +47,12 @@ class RenewedBank:
                 if (number + 1) * self.preset.renew_every < self.preset.steps or self.preset.minutes:
                     self._next = self._start(number + 1)
         return self._pairs
+
+    def prepare(self, step: int) -> float:
+        """Make sure that the bank for a step is there; returns the seconds that this took."""
+        began = time.monotonic()
+        self.pairs(step)
+        return time.monotonic() - began
 
     def close(self) -> None:
         """Stop the background process."""
@@ -112,14 +119,43 @@ class Source:
             coded = self.coded.pairs(step) if isinstance(self.coded, RenewedBank) else self.coded
             drawn.append(coded.sample(batch - clean, patch, random, part))
         if self.clean is not None and clean:
-            drawn.append(self.clean.sample(clean, patch, random, part))
+            # Counted on from the coded ones, so that each part has as many crops as any other, or one more.
+            drawn.append(self.clean.sample(clean, patch, random, ((part[0] - batch + clean) % part[1], part[1])))
         low, high = zip(*drawn, strict=True)
         return torch.cat(low), torch.cat(high)
+
+    def prepare(self, step: int) -> float:
+        """Wait for what a step needs and is not there yet; returns the seconds that this took."""
+        return self.coded.prepare(step) if isinstance(self.coded, RenewedBank) else 0.0
 
     def close(self) -> None:
         """Stop what runs in the background."""
         if isinstance(self.coded, RenewedBank):
             self.coded.close()
+
+
+def _to_train_on(data: Path) -> list[Path]:
+    photos = find_photos(data)
+    held = set(validation_part(photos, data))
+    return [photo for photo in photos if photo not in held]
+
+
+def identity(data: Path | None, bank: Path | None) -> dict[str, object]:
+    """What a run trains on, to be compared when it is resumed: names and sizes, not contents.
+
+    Raises:
+        InputMissing: there is no such folder or bank.
+        NoPicture: the folder has no photographs.
+    """
+    photos = [] if data is None else _to_train_on(data)
+    listed = "\n".join(f"{photo.relative_to(data or photo)} {photo.stat().st_size}" for photo in photos)
+    if bank is not None and not bank.is_file():
+        raise InputMissing(f"{bank} does not exist; write it with training.degrade --bank")
+    return {
+        "photographs": len(photos),
+        "names and sizes": hashlib.sha256(listed.encode()).hexdigest()[:16],
+        "bank": bank.stat().st_size if bank is not None else None,
+    }
 
 
 def open_source(
@@ -148,7 +184,7 @@ def open_source(
     clean = held = None
     photos: list[Path] = []
     if data is not None:
-        photos = find_photos(data)
+        photos = _to_train_on(data)
         order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(preset.seed)).tolist()
         photos = [photos[i] for i in order]
         read = [clean_pair(pixels, shape.scale, shape.colour) for _, pixels in read_photos(photos)]

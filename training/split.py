@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import SUFFIXES, find_photos
-from vidsr.errors import NoPicture
+from training.data import SUFFIXES, find_photos, validation_part
+from vidsr.errors import NoPicture, OutputExists
 
 _EVERY = 10
 
@@ -44,8 +44,8 @@ def split_photos(folder: Path, limit: int) -> Split:
         NoPicture: fewer than two photographs in it.
     """
     photos = find_photos(folder)
-    test = [p for p in photos if "validation" in p.relative_to(folder).parts[:-1]]
-    official = 0 < len(test) < len(photos)
+    test = validation_part(photos, folder)
+    official = bool(test)
     if not official:
         test = photos[_EVERY // 2 :: _EVERY] or photos[-1:]
     held = set(test)
@@ -65,9 +65,16 @@ def _masks(folder: Path, photos: Sequence[Path], test: Sequence[Path]) -> tuple[
 
 
 def link_photos(photos: Sequence[Path], folder: Path) -> Path:
-    """Make a folder of links to photographs, for `training.train.fit`, and return it; what it held is replaced."""
+    """Make a folder of links to photographs, for `training.train.fit`, and return it; links in it are replaced.
+
+    Raises:
+        OutputExists: it holds something else, photographs maybe; nothing was changed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    before = list(folder.iterdir())
+    if not all(old.is_symlink() for old in before):
+        raise OutputExists(f"{folder} holds files that are not from an earlier run; give another --run")
+    for old in before:
         old.unlink()
     for number, photo in enumerate(photos):
         (folder / f"{number:06d}{photo.suffix}").symlink_to(photo.resolve())

@@ -22,12 +22,13 @@ from training.distributed import run_on_workers
 from training.loop import Progress as RunProgress
 from training.loop import Trainer
 from training.presets import Preset, differences, override, preset, to_json
-from training.source import open_source
+from training.source import identity, open_source
 from training.workers import Group
 from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError
 from vidsr.paths import write_whole
 
 CONFIG = "config.json"
+DATA = "data.json"
 
 
 def fit(
@@ -45,8 +46,9 @@ def fit(
 ) -> Path:
     """Train, and return the weights file, `folder/NAME.safetensors`.
 
-    Beside it lie `config.json`, the last weights of each stage (`content.safetensors`, ...), the checkpoint and
-    TensorBoard's events.
+    Beside it lie `config.json`, `data.json`, the last weights of each stage (`content.safetensors`, ...), checkpoints
+    and TensorBoard's events. Where the last stage is adversarial and its weights can be interpolated with those of the
+    stage before, these are NAME and the adversarial ones are its partner `NAME-sharp`.
 
     Args:
         wanted: the run.
@@ -60,7 +62,7 @@ def fit(
         report: told of the progress; by one worker alone, and not where there are several.
 
     Raises:
-        SettingsError: another preset than the run that is resumed, or workers that do not fit the batch.
+        SettingsError: another preset or other data than the run that is resumed, or workers that do not fit the batch.
         OutputExists: the folder holds a run and `resume` is not set.
         VidsrError: what reading the data and training raise.
     """
@@ -68,6 +70,7 @@ def fit(
         raise SettingsError(f"{workers} workers cannot share a batch of {wanted.batch}; use 1 to {wanted.batch}")
     folder.mkdir(parents=True, exist_ok=True)
     _settle_config(wanted, folder, resume)
+    _settle_data(identity(data, bank), folder, resume)
     backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
     work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
     chosen = choose_device(device)
@@ -117,14 +120,30 @@ def _settle_config(wanted: Preset, folder: Path, resume: bool) -> None:
     write_whole(path, (json.dumps(to_json(wanted), indent=2) + "\n").encode())
 
 
+def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
+    """Write down what the run trains on, or hold it against what the run that is resumed began with."""
+    path = folder / DATA
+    if resume and path.is_file():
+        changed = differences(json.loads(path.read_text()), found)
+        if changed:
+            raise SettingsError(
+                f"{folder} was started on other data ({', '.join(changed)}); resume with the same --data and --bank, "
+                "or start a new --run"
+            )
+    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a name; "auto" takes a GPU where there is one.
 
     Raises:
         DeviceError: it is not there.
+        SettingsError: it is no device's name.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise SettingsError(f"no device {name!r}; use auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"--device {name}: there is no GPU that torch can use; use --device cpu")
     return torch.device(name)
@@ -168,7 +187,10 @@ def main(
             wanted = replace(wanted, steps=steps, minutes=0.0)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(f"{wanted.name}: reading pictures", total=1.0)
+            doing = (
+                "reading pictures" if workers == 1 else f"{workers} workers; `tensorboard --logdir {folder}` shows more"
+            )
+            task = bar.add_task(f"{wanted.name}: {doing}", total=1.0 if workers == 1 else None)
             path = fit(
                 wanted,
                 data,

@@ -20,7 +20,7 @@ from tests.training.pictures import folder_of, picture
 from training import degrade
 from training.data import Pairs
 from training.degrade import Degradation, Pose
-from vidsr.errors import InputMissing, NoPicture
+from vidsr.errors import InputMissing, NoPicture, OutputUnwritable
 
 
 def _float(seed: int = 0) -> degrade.Picture:
@@ -204,6 +204,12 @@ def test_the_command_writes_a_sheet_or_a_bank(tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     assert len(Pairs.load(tmp_path / "b")) == 3
     assert CliRunner().invoke(degrade.main, ["--data", photos]).exit_code == 2
+    nowhere = CliRunner().invoke(degrade.main, ["--data", photos, "--bank", str(tmp_path / "no" / "b")])
+    assert isinstance(nowhere.exception, OutputUnwritable)
+    four = ["--data", photos, "--preset", "balanced-4x", "--bank", str(tmp_path / "four"), "--clips", "1"]
+    run = CliRunner().invoke(degrade.main, four)
+    assert run.exit_code == 0, run.output
+    assert Pairs.load(tmp_path / "four").scale == 4
     nothing = CliRunner().invoke(degrade.main, ["--data", str(tmp_path / "no"), "--bank", str(tmp_path / "c")])
     assert isinstance(nothing.exception, InputMissing) and "not a folder" in nothing.exception.message
 

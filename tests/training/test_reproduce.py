@@ -15,7 +15,7 @@ from training.metrics import Lpips
 from training.presets import preset
 from training.reproduce import PAPER, Figures, Run, findings, main, measure, table
 from training.split import link_photos, split_photos
-from vidsr.errors import NoPicture, OutputUnwritable, SettingsError
+from vidsr.errors import NoPicture, OutputExists, OutputUnwritable, SettingsError
 
 SMALL = (
     "generator.blocks=1", "generator.channels=4", "batch=2", "patch=16", "steps=4",
@@ -55,6 +55,15 @@ def photographs(folder: Path, count: int) -> Path:
     for number in range(count):
         picture(number).save(folder / f"{number:02d}.png")
     return folder
+
+
+def test_links_replace_links_and_nothing_else(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "mine", 3)
+    linked = link_photos(sorted(photos.iterdir()), tmp_path / "run")
+    assert len(list(link_photos(sorted(photos.iterdir())[:2], linked).iterdir())) == 2
+    with pytest.raises(OutputExists, match="mine holds files"):
+        link_photos(sorted(photos.iterdir()), photos)
+    assert len([p for p in photos.iterdir() if p.is_file() and not p.is_symlink()]) == 3
 
 
 def test_the_official_validation_part_is_the_test_part(ade20k: Path) -> None:

@@ -29,6 +29,9 @@ def save_weights(path: Path, generator: Generator, training: dict[str, Any], hal
         generator: its weights and configuration are stored.
         training: what to remember of how it was fitted; JSON values.
         half: store float16 (loads as float32).
+
+    Raises:
+        OSError: it cannot be written.
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous()
@@ -56,8 +59,12 @@ def add_ranges(path: Path, ranges: Ranges) -> None:
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
-    part.replace(path)
+    try:
+        save_file(tensors, part, metadata=metadata)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise OSError(f"{path}: {error}") from error
 
 
 def load_weights(path: Path) -> Generator:
