@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jobs.find import find_videos
+from jobs.find import find_videos, result_names
 from jobs.folder import FolderOptions, places
 from jobs.travel import Travel
 from vidsr.errors import VidsrError
@@ -32,9 +32,10 @@ def estimate_folder(
         "output_bytes": 0, "unreadable": {},
     }  # fmt: skip
     pixels = 0
+    names = result_names([entry.name for entry in entries], settings)
     with tempfile.TemporaryDirectory() as nowhere:
         for entry in entries:
-            travel = Travel(inputs, entry, results, entry.name, options.cache)
+            travel = Travel(inputs, entry, results, names[entry.name], options.cache)
             try:
                 with travel.source() as path:
                     gpu, scratch = sees_gpu(settings.device), Path(nowhere)

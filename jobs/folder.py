@@ -165,6 +165,8 @@ class _FolderJob:
         """Whether this run leaves a video as it is."""
         if record.good:
             return there
+        if record.error_class == OutputExists.__name__ and self._options.overwrite:
+            return False
         return record.final and not (record.state == "failed" and self._options.retry_failed)
 
     def _count(self, record: VideoRecord) -> None:
@@ -194,6 +196,8 @@ class _FolderJob:
 
 def places(folder: str | Path, output: str | Path | None, settings: UpscaleSettings) -> tuple[Place, Place]:
     """Where the videos are and where their results go."""
+    if isinstance(folder, Path):
+        folder = folder.resolve() if folder.name in ("", "..") else folder
     inputs = open_place(folder)
     if output is None:
         output = f"{inputs.url.rstrip('/')}_{size_label(settings)}"  # `card` becomes `card_2x` beside it

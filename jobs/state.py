@@ -119,7 +119,7 @@ class JobState:
 def wanted(settings: UpscaleSettings) -> dict[str, Any]:
     """The settings that a result depends on, as JSON gives them back."""
     values = asdict(settings)
-    for name in ("device", "backend", "segment_seconds"):
+    for name in ("device", "backend", "hwaccel", "segment_seconds"):
         del values[name]
     return dict(json.loads(json.dumps(values)))
 

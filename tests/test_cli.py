@@ -247,6 +247,23 @@ def test_an_input_is_not_replaced_by_the_result_of_another(tmp_path: Path, input
     assert f"{inputs[1]}, which is an input too" in line and "-o" in line
 
 
+def test_names_that_cannot_be_made_are_refused(clip: Path, nearest: Path) -> None:
+    long = clip.rename(clip.with_name("\u8eca" * 80 + ".mp4"))
+    line = refused(errors.OutputUnwritable, "upscale", long, "--model", nearest)
+    assert "too long a name" in line and "-o" in line
+    (clip.parent / "there_2x.mp4").mkdir()
+    short = long.rename(clip.with_name("there.mp4"))
+    line = refused(errors.OutputUnwritable, "upscale", short, "--model", nearest, "--overwrite")
+    assert "there_2x.mp4 is a folder" in line
+
+
+def test_the_folder_above_is_called_by_its_name(clip: Path, nearest: Path) -> None:
+    below = clip.parent / "below"
+    below.mkdir()
+    done = vidsr("upscale", "..", "--model", nearest, "--dry-run", "--json", cwd=below)
+    assert json.loads(done.stdout)["output"] == f"{clip.parent}_2x"
+
+
 def test_a_result_that_becomes_matroska_shares_no_name(tmp_path: Path, nearest: Path) -> None:
     """Whether MOV can hold what the result needs is known only from the content."""
     (tmp_path / "rear").mkdir()

@@ -19,6 +19,8 @@ VIDEO_SUFFIXES = frozenset(
     ".mp4 .mov .m4v .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .flv .wmv .3gp .3g2 .ogv .mxf .vob .insv .lrv .h264 .h265"
     " .hevc".split()
 )
+# Bytes of a file's name that file systems take, and what names beside the result have more than its own.
+LONGEST_NAME, WORKING_NAME = 255, 24
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
 
 
@@ -94,6 +96,10 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
     Raises:
         OutputIsInput, OutputExists, OutputUnwritable
     """
+    if len(os.fsencode(result.name)) + WORKING_NAME > LONGEST_NAME:
+        raise OutputUnwritable(f"{result} is too long a name; use -o with a shorter one")
+    if result.is_dir():
+        raise OutputUnwritable(f"{result} is a folder; move it away, or give another name with -o")
     if result.exists() and result.samefile(source):
         raise OutputIsInput(f"{result} is the source itself; give another name with -o")
     if result.exists() and not overwrite:

@@ -122,6 +122,14 @@ def test_a_changed_key_starts_over_and_says_why(tmp_path: Path) -> None:
     assert not ledger.folder.exists()
 
 
+def test_a_ledger_goes_with_what_others_put_into_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "work")
+    ledger.open({"a": 1})
+    (ledger.folder / "@eaDir" / "thumbs").mkdir(parents=True)  # as network drives do
+    ledger.remove()
+    assert not ledger.folder.exists()
+
+
 @pytest.mark.parametrize("left", [b"", b"\0" * 40, b"[]", b"\xff\xfe", b'{"a": '])
 def test_what_a_power_loss_leaves_counts_as_absent(tmp_path: Path, left: bytes) -> None:
     ledger, segments = Ledger(tmp_path / "work"), [Segment(0, 0, 5), Segment(1, 5, 9)]

@@ -21,7 +21,7 @@ from vidsr.settings import UpscaleSettings
 def card(tmp_path: Path) -> Path:
     (tmp_path / "card" / "day").mkdir(parents=True)
     make_clip(tmp_path / "card" / "a.mp4", Clip(frames=6))
-    make_clip(tmp_path / "card" / "day" / "b.mkv", Clip(frames=9))
+    make_clip(tmp_path / "card" / "day" / "b.avi", Clip(frames=9))  # whose result is Matroska
     (tmp_path / "card" / "broken.mp4").write_bytes(b"no video")
     return tmp_path / "card"
 
@@ -52,4 +52,4 @@ def test_the_disk_of_the_results_has_to_hold_them(
     settings = UpscaleSettings(model=str(nearest))
     assert len(estimate_folder(card, tmp_path / "large", settings, options(tmp_path))["unreadable"]) == 1
     refused = estimate_folder(card, full / "large", settings, options(tmp_path))["unreadable"]
-    assert "GB free" in refused["a.mp4"] and "GB free" in refused["day/b.mkv"]
+    assert "GB free" in refused["a.mp4"] and "GB free" in refused["day/b.avi"]

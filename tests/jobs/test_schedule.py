@@ -142,7 +142,7 @@ def test_what_others_made_and_what_other_settings_made(session: Session, tmp_pat
     with pytest.raises(SettingsError, match="--overwrite"):
         run(card, nearest, session, crf=3)
     (card / "broken.mp4").write_bytes((card / "day1" / "clip01.mp4").read_bytes())
-    summary = run(card, nearest, session, overwrite=True, retry_failed=True)
+    summary = run(card, nearest, session, overwrite=True)
     assert (summary.done, summary.earlier, summary.computed_frames) == (3, 1, 12 + 13)
 
 

@@ -97,6 +97,14 @@ def test_gps_box_and_the_blocks_that_it_lists(clip: Path) -> None:
     ]
 
 
+def test_quicktime_texts_that_ffmpeg_does_not_read_are_private(clip: Path) -> None:
+    """DJI's drones write their speed and attitude so."""
+    speed, place = (box(kind, struct.pack(">HH", 5, 0x15C7) + b"+1.20") for kind in (b"\xa9xsp", b"\xa9xyz"))
+    add_to_moov(clip, b"", speed + place)
+    assert contents(clip) == {"moov/udta/\xa9xsp": speed}
+    assert probe(clip).frames == 4
+
+
 def test_private_data_of_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     content = make_clip(tmp_path / "12:30.mp4", Clip(frames=4)).read_bytes()

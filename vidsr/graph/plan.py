@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,7 @@ class Ledger:
 
     def remove(self) -> None:
         """Remove the folder and everything that a ledger writes into it."""
-        for path in self.folder.iterdir():
-            path.unlink()
-        self.folder.rmdir()
+        shutil.rmtree(self.folder)  # with what else is in there: network drives put folders of their own into any
 
 
 def changed_parts(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -140,9 +140,9 @@ def prepare(
         stabilise_detail=choose_stabilising(info, settings),
     )
     suffix, why = choose_suffix(info, settings.encode.container, codec)
-    if why:
-        info = replace(info, notes=(*info.notes, why))
     result = default_result(source, out, settings, suffix)
+    if why and result.suffix == suffix:
+        info = replace(info, notes=(*info.notes, why))
     check_container(result.suffix, codec)
     check_result(source, result, overwrite, make=scratch is None)
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))

@@ -23,6 +23,14 @@ _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", 
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
 _TRAK = {"tkhd", "edts", "mdia", "tref", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
 _UDTA = {"meta", "loci", "hnti", "hinf", "chpl", "name", "manu", "modl", "cprt", "albm", "keyw"}
+# QuickTime's texts that FFmpeg gives as tags (tried: every box of a copyright sign and three letters or digits).
+_UDTA |= {
+    f"\xa9{name}"
+    for name in (
+        "ART PRD alb aut chp cmt com cpy day dir dis ed1 enc fmt gen grp hst inf lyr mak mod nam ope prd prf req src"
+        " st3 swr too trk url wrn wrt xyz"
+    ).split()
+}
 _GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
 _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
@@ -63,7 +71,7 @@ def _block(box: Box, path: str) -> PrivateBlock:
 
 def _is_private(file: BinaryIO, box: Box, known: set[str]) -> bool:
     """Whether a box holds something, and nothing that travels otherwise."""
-    if box.kind in known or box.kind.startswith("\xa9"):
+    if box.kind in known:
         return False
     return not _is_empty(file, box.body, box.stop)
 
