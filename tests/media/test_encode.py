@@ -19,7 +19,7 @@ from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data, nal_units, sei_messages
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
-from vidsr.media.encoders import best_pix_fmt, check_encoder, choose_codec, pix_fmt_for
+from vidsr.media.encoders import best_pix_fmt, check_encoder, check_hdr, choose_codec, pix_fmt_for
 from vidsr.media.firstframe import Hdr
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
@@ -91,13 +91,22 @@ def test_a_prores_source_is_not_brought_down(tmp_path: Path) -> None:
     assert probe(encode(tmp_path / "segment.mkv", info, "prores_ks")).layout == info.layout
 
 
-def test_grey_in_an_encoder_without_grey_has_neutral_colour(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "clip.mkv", Clip(codec="ffv1", pix_fmt="gray", frames=3)))
-    made = probe(encode(tmp_path / "segment.mkv", info, "libsvtav1"))
-    batch = next(decode_range(made, 0, 3, 3))
-    assert batch.layout == PixelLayout(8, 1, 1)
-    assert abs(batch.planes[1].astype(int) - 128).max() <= 1
-    assert luma_error(info, made) < 1.5
+def test_auto_takes_an_encoder_with_the_very_layout(tmp_path: Path) -> None:
+    grey = probe(make_clip(tmp_path / "grey.mkv", Clip(codec="ffv1", pix_fmt="gray", frames=3)))
+    assert choose_codec(replace(grey, codec="av1")) == "libx265"  # AV1's encoder has no grey
+    made = probe(encode(tmp_path / "segment.mkv", grey, "libx265"))
+    assert made.layout == grey.layout and luma_error(grey, made) < 1.5
+    dv = probe(
+        make_clip(tmp_path / "dv.avi", Clip("dvvideo", "yuv411p", 720, 480, frames=3, rate=Fraction(30000, 1001)))
+    )
+    assert choose_codec(dv) == "ffv1"
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "libvpx-vp9", "mjpeg"])
+def test_hdr_metadata_that_cannot_be_kept_is_refused(tmp_path: Path, codec: str) -> None:
+    info = replace(probe(make_clip(tmp_path / "clip.mp4", Clip(frames=3))), hdr=HDR)
+    with pytest.raises(SettingsError, match=f"{codec} cannot keep the HDR metadata"):
+        check_hdr(codec, info)
 
 
 USER_DATA = (bytes(range(16)) + b"speed 42", bytes(range(16, 32)) + b"\0\0\1\0\0\0\3\0\0" + b"x" * 600)
@@ -143,6 +152,10 @@ def test_hdr_metadata(tmp_path: Path, codec: str) -> None:
     for ours, theirs in zip(made.hdr.primaries, HDR.primaries, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
     assert [float(value) for value in made.hdr.luminance] == pytest.approx([0.005, 1000], rel=0.01)
+    assert HDR.alike(made.hdr) and not HDR.alike(None)
+    for other in (replace(HDR, light_level=(1000, 401)), replace(HDR, luminance=None),
+                  replace(HDR, white=(Fraction(15640, 50000), Fraction(16450, 50000)))):  # fmt: skip
+        assert not other.alike(made.hdr)
 
 
 def test_rates_that_encoders_or_milliseconds_cannot_hold(tmp_path: Path) -> None:
@@ -211,8 +224,11 @@ def test_names_of_encoders() -> None:
 
 def test_pixel_formats() -> None:
     assert pix_fmt_for("libx264", PixelLayout(10, 1, 1), False) == "yuv420p10le"
-    assert pix_fmt_for("prores_ks", PixelLayout(8, 1, 1), False) == "yuv422p10le"
-    assert pix_fmt_for("libx264", PixelLayout(8, 2, 0), False) == "yuv422p"
+    assert pix_fmt_for("prores_ks", PixelLayout(10, 1, 0), False) == "yuv422p10le"
+    with pytest.raises(SettingsError, match="prores_ks cannot code yuv420p"):  # the result would be another file
+        pix_fmt_for("prores_ks", PixelLayout(8, 1, 1), False)
+    assert pix_fmt_for("ffv1", PixelLayout(8, 2, 0), False) == "yuv411p"
+    assert best_pix_fmt("libx264", PixelLayout(8, 2, 0), False) is None
     assert pix_fmt_for("hevc_nvenc", PixelLayout(10, 1, 1), False) == "p010le"
     assert pix_fmt_for("ffv1", PixelLayout(8, 0, 0, grey=True), True) == "gray"
     assert best_pix_fmt("libsvtav1", PixelLayout(8, 0, 0), False) is None

@@ -116,7 +116,13 @@ def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | No
     return max(alike, key=lambda other: len(digests & set(other.digests)), default=None)
 
 
+def _is_timecode(stream: Contents) -> bool:
+    return stream.kind == "data" and any(key.lower() == "timecode" for key in stream.tags)
+
+
 def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
+    if timing.start is not None and _is_timecode(stream):
+        return None  # made anew for the part; its tag says of which frame
     if timing.start is None:
         if match.digests == stream.digests:
             return None
@@ -160,13 +166,18 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
 
     Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
     """
+    if timing.start is not None and _is_timecode(stream):
+        return None
     latest = NO_TIME
     for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
         backwards = stream.kind != "video" and theirs <= latest
         latest = max(latest, theirs)
         if backwards or NO_TIME in (ours, theirs):
             continue
-        moved = ours * match.time_base - timing.result - (theirs * stream.time_base - timing.source)
+        wanted = theirs * stream.time_base
+        if stream.kind == "subtitle" and timing.start is not None:
+            wanted = max(wanted, timing.start)  # one that spans the part's begin is shown from there
+        moved = ours * match.time_base - timing.result - (wanted - timing.source)
         if abs(moved) >= match.time_base:
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
     return None

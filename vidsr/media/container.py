@@ -25,6 +25,8 @@ from vidsr.errors import InputEmpty, InputMissing, InputUnreadable, NoPicture, N
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 AnyPacket: TypeAlias = "Packet[Any]"
 
+# Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
+LEAD_SECONDS = Fraction(1, 10)
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -117,6 +119,27 @@ def demux(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
             return
         if packet.size:
             yield packet
+
+
+class Cuts:
+    """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first."""
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+
+    def out(self, packet: AnyPacket, keep_lead: bool = False) -> bool:
+        """Whether a packet is not to be heard or seen, given each stream's packets in order.
+
+        Args:
+            packet: the next one.
+            keep_lead: keep all that come before a stream's first that is played, not only what a decoder may need.
+        """
+        if not packet.is_discard:
+            self._begun.add(packet.stream_index)
+            return False
+        lead = packet.stream_index not in self._begun
+        near = packet.pts is None or packet.pts * packet.time_base >= -LEAD_SECONDS
+        return not (lead and (keep_lead or near))
 
 
 def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame, Fraction]]:

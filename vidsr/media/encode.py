@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidsr.errors import EncoderError, UnsupportedSize
-from vidsr.frames import FrameBatch, PixelLayout
+from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
@@ -172,20 +172,12 @@ def _coding_rate(rate: Fraction) -> Fraction:
 
 def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
     """Frame `at` of a batch in the encoder's pixel format."""
-    target = source_format(pix_fmt)
-    layout = batch.layout
-    if layout.grey and not target.layout.grey:
-        layout = PixelLayout(layout.depth, target.layout.chroma_x, target.layout.chroma_y)
-    direct = target.convert is None and target.layout == layout
-    frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else layout.pix_fmt)
-    for number, plane in enumerate(frame.planes):
+    direct = source_format(pix_fmt).convert is None
+    frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else batch.layout.pix_fmt)
+    for plane, given in zip(frame.planes, batch.planes, strict=False):
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        samples = rows.view(batch.planes[0].dtype)
-        if number < len(batch.planes):
-            height, width = batch.planes[number].shape[1:]
-            samples[:height, :width] = batch.planes[number][at]
-        else:
-            samples[:] = 1 << (layout.depth - 1)  # no colour
+        height, width = given.shape[1:]
+        rows.view(given.dtype)[:height, :width] = given[at]
     colour = batch.colour
     frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
     frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer

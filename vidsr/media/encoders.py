@@ -99,6 +99,12 @@ RULES = {
     "mjpeg": Rules(2, 31, None, options=lambda n: {"strict": "unofficial"}),  # or it refuses limited range
     "nvenc": Rules(19, 51, "cq", tuple(f"p{n}" for n in range(1, 8)), "p5", options=lambda n: {"rc": "vbr", "b": "0"}),
 }
+# Where encoders take parameters of their own, and what they call mastering display and content light level.
+_HDR_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libx265": ("x265-params", "master-display", "max-cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+}
 LOSSLESS_RULES = Rules(0, 0, "")
 QUANTISER_RULES = Rules(2, 31, None)
 
@@ -168,7 +174,7 @@ def choose_codec(info: VideoInfo) -> str:
 
 
 def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
-    """The encoder's pixel format that holds frames of `layout` without loss.
+    """The encoder's pixel format with the very samples of `layout`.
 
     Raises:
         SettingsError: it has none.
@@ -176,50 +182,41 @@ def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
     name = best_pix_fmt(codec, layout, full_range)
     if name is None:
         what = f"{layout.pix_fmt} in full range" if full_range else layout.pix_fmt
-        raise SettingsError(
-            f"{codec} cannot code {what} without loss; use --codec libx265 or, for any format, --codec ffv1"
-        )
+        raise SettingsError(f"{codec} cannot code {what}; use --codec libx265 or, for any format, --codec ffv1")
     return name
 
 
 def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | None:
-    """The encoder's nearest pixel format that holds frames of `layout` without loss, or None."""
-    best: tuple[tuple[int, ...], str] | None = None
+    """The encoder's pixel format with the very samples of `layout`, planar if there is one so, or None."""
     encoder = Codec(codec, "w")
     if full_range and encoder.canonical_name in LIMITED_RANGE_ONLY:
         return None
+    found: list[tuple[bool, bool, str]] = []
     for form in encoder.video_formats or ():
         try:
             source = source_format(form.name)
         except ValueError:
             continue
-        target = source.layout
-        if source.rgb or len(form.components) in (2, 4) or not _holds(target, layout):
-            continue
-        chroma = target.chroma_x + target.chroma_y
-        cost = (
-            target.depth - layout.depth,
-            int(target.grey != layout.grey),
-            abs(chroma - 2) if layout.grey else layout.chroma_x + layout.chroma_y - chroma,
-            int(source.convert is not None),
-            int(form.name.startswith("yuvj") != full_range),
-        )
-        if best is None or cost < best[0]:
-            best = cost, form.name
-    return best[1] if best else None
+        if source.layout == layout and not source.rgb and len(form.components) not in (2, 4):
+            found.append((source.convert is not None, form.name.startswith("yuvj") != full_range, form.name))
+    return min(found)[2] if found else None
 
 
-def _holds(target: PixelLayout, layout: PixelLayout) -> bool:
-    if target.depth < layout.depth or (target.grey and not layout.grey):
-        return False
-    return layout.grey or (target.chroma_x <= layout.chroma_x and target.chroma_y <= layout.chroma_y)
+def check_hdr(codec: str, info: VideoInfo) -> None:
+    """Refuse an encoder that cannot write a video's static HDR metadata.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if info.hdr is not None and codec not in _HDR_OPTIONS:
+        raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265 or libsvtav1")
 
 
 def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threads: int) -> dict[str, str]:
     """All options for one segment's encoder.
 
     Raises:
-        SettingsError: the encoder does not have that preset or crf.
+        SettingsError: the encoder does not have that preset or crf, or no place for HDR metadata.
     """
     rules = rules_of(codec)
     options = dict(rules.options(threads))
@@ -238,6 +235,7 @@ def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threa
         )  # fmt: skip
     if rules.presets:
         options[rules.preset_option] = settings.preset or rules.preset
+    check_hdr(codec, info)
     if info.hdr is not None:
         _add_hdr(codec, info.hdr, options)
     if info.colour.chroma_location:
@@ -247,14 +245,7 @@ def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threa
 
 def _add_hdr(codec: str, hdr: Hdr, options: dict[str, str]) -> None:
     """Mastering display and content light level, in the words of the encoders that write them."""
-    names = {
-        "libx264": ("x264-params", "mastering-display", "cll"),
-        "libx265": ("x265-params", "master-display", "max-cll"),
-        "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
-    }.get(codec)
-    if names is None:
-        return
-    option, display, light = names
+    option, display, light = _HDR_OPTIONS[codec]
     parts = [options[option]]
     if hdr.primaries and hdr.white and hdr.luminance:
         red, green, blue = hdr.primaries

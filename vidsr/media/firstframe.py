@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,8 @@ from vidsr.media.container import decode_in_order, side_data
 from vidsr.media.pixels import SourceFormat, colour_of, source_format
 
 Point = tuple[Fraction, Fraction]
+_COORDINATE_STEP = Fraction(1, 50_000)
+_LUMINANCE_STEPS = Fraction(1, 10_000), Fraction(1, 256)  # of the minimum and of the maximum
 FRAMES_TO_LOOK_AT = 4
 
 
@@ -35,6 +38,21 @@ class Hdr:
     white: Point | None = None
     luminance: tuple[Fraction, Fraction] | None = None
     light_level: tuple[int, int] | None = None
+
+    def alike(self, other: Hdr | None) -> bool:
+        """Whether two say the same as far as codecs can: HEVC counts in decimal fractions, AV1 in binary ones."""
+        if other is None or self.light_level != other.light_level:
+            return False
+        colours = _near(self._coordinates, other._coordinates, itertools.repeat(_COORDINATE_STEP))
+        return colours and _near(self.luminance or (), other.luminance or (), _LUMINANCE_STEPS)
+
+    @property
+    def _coordinates(self) -> tuple[Fraction, ...]:
+        return tuple(itertools.chain(*(self.primaries or ()), self.white or ()))
+
+
+def _near(ours: Sequence[Fraction], theirs: Sequence[Fraction], steps: Iterable[Fraction]) -> bool:
+    return len(ours) == len(theirs) and all(abs(a - b) <= c for a, b, c in zip(ours, theirs, steps, strict=False))
 
 
 @dataclass(frozen=True)

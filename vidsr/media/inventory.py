@@ -20,7 +20,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import decode_in_order, decode_packet, decoder_threads, demux, open_input
+from vidsr.media.container import Cuts, decode_in_order, decode_packet, decoder_threads, demux, open_input
+from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
 DIGEST_BYTES = 16
@@ -114,8 +115,15 @@ class Inventory:
         self.others = {
             s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
         }
+        self._cuts = Cuts()
         self.decoding = True
         self.concealed = 0  # frames that the decoder gave with errors
+
+    def begin_later(self, frames: int, rate: Fraction) -> None:
+        """Give the tags that the part from that frame on has."""
+        self.tags = dict(begun_later(self.tags.items(), frames, rate))
+        for contents in self.others.values():
+            contents.tags = dict(begun_later(contents.tags.items(), frames, rate))
 
     def frames(self, begin: int | None = None) -> Iterator[VideoFrame]:
         """Every frame in presentation order, the decoder drained; packets that cannot be decoded are passed over.
@@ -148,7 +156,7 @@ class Inventory:
             self._take(packet)
 
     def _take(self, packet: Packet[Any]) -> None:
-        if packet.stream_index in self.others:
+        if packet.stream_index in self.others and not self._cuts.out(packet):
             self.others[packet.stream_index].add(packet)
 
     def _decoded(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:

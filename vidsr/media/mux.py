@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
+from vidsr.media.container import AnyPacket, Cuts, demux, open_input, reason_of, url_of
 from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
@@ -76,6 +76,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     if len(extradata) > 1:
         raise RunError(f"{target}: the segments were coded with different parameters; start again")
     part = target.with_name(f"{target.name}.part")
+    info = info.begun_at(first)
     try:
         report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
     except (av.error.FFmpegError, OSError) as error:
@@ -189,7 +190,10 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     if not streams:
         return
     shifts = {stream.index: round(span.shift / Fraction(stream.time_base or 1)) for stream in streams}
+    cuts = Cuts()
     for packet in demux(source, *streams):
+        if cuts.out(packet, outlets.has_edit_lists):
+            continue
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
             begin = time * packet.time_base

@@ -11,7 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Discard, Stream
 
 from vidsr.media.container import AnyPacket, demux, open_input
-from vidsr.media.formats import MATROSKA_FAMILY, fits
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
 
@@ -110,6 +110,11 @@ class Outlets:
         if kept:
             self._out.set_chapters(kept)
             self._carried.append(f"{len(kept)} chapters")
+
+    @property
+    def has_edit_lists(self) -> bool:
+        """Whether the result can say that some of what it holds is not to be played."""
+        return self._name in MOV_FAMILY
 
     @property
     def sources(self) -> list[Stream]:

@@ -20,6 +20,7 @@ from vidsr.media import table as tables
 from vidsr.media.container import chroma_location, find_video, is_cover, open_input
 from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
 from vidsr.media.table import FrameTable
+from vidsr.media.tags import begun_later
 
 PROGRESSIVE_ORDERS = (0, 1)
 
@@ -140,6 +141,11 @@ class VideoInfo:
     def stream(self) -> StreamInfo:
         """The stream that is upscaled."""
         return self.streams[self.stream_index]
+
+    def begun_at(self, first: int) -> VideoInfo:
+        """The video with the tags that its part from frame `first` on has."""
+        streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)
+        return replace(self, streams=streams, tags=begun_later(self.tags, first, self.rate)) if first else self
 
     @property
     def bits_per_pixel(self) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from fractions import Fraction
 
+_TIMECODE = re.compile(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)")
 # What the muxer writes itself, or what would be a lie about the result.
 CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 STREAM_OWN = {"encoder", "duration"}
@@ -27,6 +30,29 @@ def stream_tags(tags: Iterable[tuple[str, str]], copied: bool) -> dict[str, str]
     if copied:
         return kept
     return {key: value for key, value in kept.items() if not key.lower().startswith(STATISTICS)}
+
+
+def begun_later(tags: Iterable[tuple[str, str]], frames: int, rate: Fraction) -> tuple[tuple[str, str], ...]:
+    """The tags of a part that begins so many frames later: a timecode is that of its first frame."""
+    return tuple((k, advanced(v, frames, rate) if k.lower() == "timecode" else v) for k, v in tags)
+
+
+def advanced(timecode: str, frames: int, rate: Fraction) -> str:
+    """A timecode HH:MM:SS:FF some frames later; with ; or . before FF it drops numbers (SMPTE ST 12-1, 5.2.2)."""
+    found = _TIMECODE.fullmatch(timecode.strip())
+    if not found:
+        return timecode
+    hours, minutes, seconds, number = (int(found[group]) for group in (1, 2, 3, 5))
+    base = round(rate)
+    dropped = base // 15 if found[4] in ";." else 0  # numbers left out each minute but every tenth
+    minutes += 60 * hours
+    count = (60 * minutes + seconds) * base + number - dropped * (minutes - minutes // 10) + frames
+    tens, rest = divmod(count % (24 * 60 * 60 * base - 24 * 54 * dropped), 600 * base - 9 * dropped)
+    count = 600 * base * tens + rest
+    if rest >= 60 * base:  # the first minute of ten drops none
+        count += dropped * (1 + (rest - 60 * base) // (60 * base - dropped))
+    seconds, number = divmod(count, base)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{found[4]}{number:02}"
 
 
 def needs_key_list(tags: Iterable[str]) -> bool:

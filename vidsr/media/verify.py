@@ -101,7 +101,9 @@ def _verify(
     part = first > 0 or stop < len(info.table)
     record = Record.of(beside)
     checks = [_check_size(info, made, scale), *_check_description(info, made, record)]
+    info = info.begun_at(first)
     with _open(info) as ours, _open(made) as theirs:
+        ours.begin_later(first, info.rate)
         walk = _Walk(info, made, first, stop, part)
         if not walk.compare(ours, theirs):
             return None
@@ -144,7 +146,8 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
         ("chroma location", made.colour.chroma_location, info.colour.chroma_location),
     ):
         yield _same(f"colour {name}", theirs, ours)
-    yield _same("HDR metadata", info.hdr, made.hdr)
+    alike = info.hdr is not None and info.hdr.alike(made.hdr)
+    yield _same("HDR metadata", info.hdr, info.hdr if alike else made.hdr)
     # containers and codecs keep it as a ratio of 16 or 32 bit numbers
     close = abs(info.sample_aspect - made.sample_aspect) < info.sample_aspect / 10_000
     yield _same("sample aspect", info.sample_aspect, info.sample_aspect if close else made.sample_aspect)

@@ -1,0 +1,106 @@
+"""Parts of a video (`--start`, `--end`) and files whose edit lists play only parts of what they hold."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.frames import encode_doubled
+from tests.media.pipeline import upscale
+from vidsr.media.mux import mux
+from vidsr.media.probe import probe
+from vidsr.media.tags import advanced
+from vidsr.media.verify import verify
+
+RATE = Fraction(30000, 1001)
+
+
+def cut_out(source: Path, result: Path, first: int, stop: int) -> None:
+    """Make a part and prove it."""
+    info = probe(source)
+    mux(info, encode_doubled(info, result.parent, [first, stop]), result, first, stop)
+    proof = verify(source, result, scale=2, first=first, stop=stop)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+
+
+def test_a_part_has_the_timecode_of_its_first_frame(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "video" / "gopro-gpmd-tmcd.mp4"
+    info = probe(source)
+    cut_out(source, tmp_path / "part.mp4", 30, 60)
+    before, after = (dict(probe(path).stream.tags)["timecode"] for path in (source, tmp_path / "part.mp4"))
+    assert after == advanced(before, 30, info.rate) != before
+    with av.open(str(tmp_path / "part.mp4")) as container:
+        (track,) = [s for s in container.streams if s.type == "data" and "timecode" in s.metadata]
+        assert track.metadata["timecode"] == after
+
+
+@pytest.mark.parametrize(
+    ("before", "frames", "rate", "after"),
+    [
+        ("01:00:00:00", 30, Fraction(30), "01:00:01:00"),
+        ("00:00:59;29", 1, RATE, "00:01:00;02"),
+        ("00:09:59;29", 1, RATE, "00:10:00;00"),
+        ("00:00:00;00", 17982, RATE, "00:10:00;00"),
+        ("00:08:59;59", 1, 2 * RATE, "00:09:00;04"),
+        ("23:59:59:24", 1, Fraction(25), "00:00:00:00"),
+        ("no timecode", 9, RATE, "no timecode"),
+    ],
+)
+def test_timecodes_go_on(before: str, frames: int, rate: Fraction, after: str) -> None:
+    assert advanced(before, frames, rate) == after
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mov_text"), ("mkv", "subrip")])
+def test_a_part_that_begins_within_a_subtitle(suffix: str, codec: str, tmp_path: Path) -> None:
+    """Each is shown for 200 ms; frame 7 is at 280 ms."""
+    clip = Clip(frames=40, subtitles=(codec,), sound=("aac",), options={"g": "10"})
+    source = make_clip(tmp_path / f"clip.{suffix}", clip)
+    cut_out(source, tmp_path / f"part.{suffix}", 7, 30)
+    with av.open(str(tmp_path / f"part.{suffix}")) as container:
+        track = container.streams.subtitles[0]
+        times = [float(p.pts * p.time_base) for p in container.demux(track) if p.size > 2]
+    assert times == pytest.approx([0, 0.12, 0.32], abs=0.002)
+
+
+def edit(path: Path, edits: list[tuple[int, int]]) -> Path:
+    """Give each track an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds."""
+    content = bytearray(path.read_bytes())
+    at = 0
+    while (at := content.find(b"elst", at)) >= 0:
+        track = content.rindex(b"trak", 0, at)
+        scale = content.index(b"mdhd", track) + 16
+        (ticks,) = struct.unpack_from(">I", content, scale)
+        (lead,) = struct.unpack_from(">i", content, at + 16)
+        entries = b"".join(struct.pack(">IiHH", n, lead + begin * ticks // 1000, 1, 0) for begin, n in edits)
+        grown = len(entries) - 12 * struct.unpack_from(">I", content, at + 8)[0]
+        content[at + 12 : at + 12 + len(entries) - grown] = entries
+        struct.pack_into(">I", content, at + 8, len(edits))
+        for box in (at, content.rindex(b"edts", 0, at), track, content.rindex(b"moov", 0, at)):
+            struct.pack_into(">I", content, box - 4, struct.unpack_from(">I", content, box - 4)[0] + grown)
+        at += 4
+    path.write_bytes(bytes(content))
+    return path
+
+
+def heard(path: Path) -> float:
+    """Seconds of sound that a player plays."""
+    with av.open(str(path)) as container:
+        return sum(frame.samples for frame in container.decode(audio=0)) / container.streams.audio[0].rate
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
+@pytest.mark.parametrize("edits", [[(0, 600), (1200, 600)], [(800, 1200)]], ids=["middle cut out", "begin cut off"])
+def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]], suffix: str, tmp_path: Path) -> None:
+    clip = Clip(frames=50, sound=("aac",), options={"g": "5", "bf": "0"})
+    source = edit(make_clip(tmp_path / "clip.mp4", clip), edits)
+    result = tmp_path / f"result.{suffix}"
+    upscale(source, result)
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(source) == pytest.approx(1.2, abs=0.05)
+    assert heard(result) == pytest.approx(heard(source), abs=0.13)
