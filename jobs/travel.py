@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.cache import NodeCache
 from jobs.storage import Entry, Place, read_json
-from vidsr.graph.plan import Ledger, Segment, changed_parts
+from vidsr.graph.plan import Ledger, Segment, changed_parts, key_digest
 
 SEGMENTS = ".vidsr/segments"
 
@@ -72,13 +72,14 @@ class Travel:
             self._remove_segments()
         self.output.write(f"{self._segments}/run.json", json.dumps(key).encode())
         sizes = {Path(entry.name).name: entry.size for entry in self.output.files(self._segments)}
-        return [s for s in segments if not self._is_finished(s, sizes)], changed or None
+        digest = key_digest(key)
+        return [s for s in segments if not self._is_finished(s, sizes, digest)], changed or None
 
-    def _is_finished(self, segment: Segment, sizes: dict[str, int]) -> bool:
+    def _is_finished(self, segment: Segment, sizes: dict[str, int], key: str) -> bool:
         note = str(Path(segment.file_name).with_suffix(".json"))
         if segment.file_name not in sizes or note not in sizes:
             return False
-        return read_json(self.output, f"{self._segments}/{note}") == segment.note(sizes[segment.file_name])
+        return read_json(self.output, f"{self._segments}/{note}") == segment.note(sizes[segment.file_name], key)
 
     def collect(self, ledger: Ledger, segments: tuple[Segment, ...]) -> None:
         """Bring all segments of an object store to this node."""

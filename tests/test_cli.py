@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
+from vidsr.graph.plan import Ledger
 
 VIDSR = (sys.executable, "-m", "vidsr")
 
@@ -245,6 +246,13 @@ def test_an_input_is_not_replaced_by_the_result_of_another(tmp_path: Path, input
         (tmp_path / name).write_bytes(b"never read") if "." in name else (tmp_path / name).mkdir()
     line = refused(errors.SettingsError, "upscale", *inputs, "--overwrite", cwd=tmp_path)
     assert f"{inputs[1]}, which is an input too" in line and "-o" in line
+
+
+def test_two_runs_do_not_make_one_result(clip: Path, nearest: Path) -> None:
+    result = clip.with_name("drive_2x.mp4")
+    with Ledger(clip.with_name(".drive_2x.mp4.vidsr")).held(result):
+        line = refused(errors.OutputUnwritable, "upscale", clip, "--model", nearest, "--device", "cpu")
+    assert "drive_2x.mp4 is being made by another run" in line
 
 
 def test_names_that_cannot_be_made_are_refused(clip: Path, nearest: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.graph.infos import info_of
 from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
-from vidsr.errors import SettingsError
+from vidsr.errors import OutputUnwritable, SettingsError
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
 from vidsr.graph.prepare import prepare
 from vidsr.model.ranges import Ranges
@@ -103,10 +103,35 @@ def test_a_ledger_trusts_whole_segments_only(tmp_path: Path) -> None:
     ledger.path(segment).write_bytes(b"frames")
     assert not ledger.is_finished(segment)
     ledger.record(segment)
-    assert Ledger(tmp_path / "work").is_finished(segment)
+    assert Ledger(tmp_path / "work", ledger.key).is_finished(segment)
     assert not ledger.is_finished(Segment(3, 10, 21))
     ledger.path(segment).write_bytes(b"frame")
     assert not ledger.is_finished(segment)
+
+
+def test_what_an_earlier_run_finishes_late_is_not_this_runs(tmp_path: Path) -> None:
+    """A killed run's task may end some seconds after it, when another run with other settings has begun."""
+    ledger, segment = Ledger(tmp_path / "work"), Segment(0, 0, 5)
+    ledger.open({"crf": 1})
+    late = Ledger(ledger.folder, ledger.key)
+    ledger.open({"crf": 2})
+    late.path(segment).write_bytes(b"frames")
+    late.record(segment)
+    assert late.is_finished(segment) and not ledger.is_finished(segment)
+
+
+def test_a_ledger_is_held_by_one_run(tmp_path: Path) -> None:
+    ledger, result = Ledger(tmp_path / "work"), tmp_path / "a.mp4"
+    with ledger.held(result):
+        ledger.open({"a": 1})
+        with pytest.raises(OutputUnwritable, match=r"a\.mp4 is being made by another run"), ledger.held(result):
+            pass
+        ledger.open({"a": 2})  # starts over, and is still held
+        with pytest.raises(OutputUnwritable), Ledger(ledger.folder).held(result):
+            pass
+        ledger.remove()
+    with ledger.held(result):
+        assert ledger.folder.exists()
 
 
 def test_a_changed_key_starts_over_and_says_why(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import vidsr
-from vidsr.errors import SettingsError
+from vidsr.errors import OutputUnwritable, SettingsError
 from vidsr.media.probe import VideoInfo
 from vidsr.paths import write_whole
 from vidsr.settings import UpscaleSettings
@@ -38,9 +41,9 @@ class Segment:
         """The name of its file in a ledger; the note's has the suffix .json."""
         return f"{self.number:06d}.mkv"
 
-    def note(self, size: int) -> dict[str, int]:
-        """What is noted of its file, of so many bytes, once that is whole."""
-        return {"first": self.first, "stop": self.stop, "bytes": size}
+    def note(self, size: int, key: str) -> dict[str, Any]:
+        """What is noted of its file, of so many bytes and made under a key of that digest, once that is whole."""
+        return {"first": self.first, "stop": self.stop, "bytes": size, "key": key}
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,11 @@ def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: s
     return dict(json.loads(json.dumps(key)))  # as it will be read back
 
 
+def key_digest(key: dict[str, Any]) -> str:
+    """A short hash of a run's key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
 class Ledger:
     """The folder of a run's finished segments: `0003.mkv` with `0003.json`, and `run.json` with the key.
 
@@ -142,8 +150,46 @@ class Ledger:
     the result and is removed when the result has its name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: str = "") -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            folder: of the ledger.
+            key: digest of the run's key, for one that is not opened: what a task of an earlier run still finishes is
+                not taken for this run's.
+        """
         self.folder = folder
+        self.key = key
+
+    @contextmanager
+    def held(self, result: Path) -> Iterator[None]:
+        """Keep other runs of this machine away; the end of the process, however it comes, lets go.
+
+        Raises:
+            OutputUnwritable: another run makes the same result.
+        """
+        lock = self._lock(result)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def _lock(self, result: Path) -> int:
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                raise OutputUnwritable(
+                    f"{result} is being made by another run; wait until it ends, or use -o for another name"
+                ) from None
+            except OSError:
+                return lock  # some network drives have no locks
+            if self.folder.exists() and os.path.samestat(os.fstat(lock), self.folder.stat()):
+                return lock
+            os.close(lock)  # the other run has just ended, and removed it
 
     def open(self, key: dict[str, Any]) -> str | None:
         """Make the folder ready for a key. Finished segments of another key are removed.
@@ -158,10 +204,17 @@ class Ledger:
             old = _read_json(run)
             changed = "run.json" if old is None else changed_parts(old, key) or None
         if changed:
-            self.remove()
-            self.folder.mkdir()
+            self._clear()
         _write_json(run, key)
+        self.key = key_digest(key)
         return changed
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # network drives put folders of their own into any
+            else:
+                path.unlink()
 
     def path(self, segment: Segment) -> Path:
         """Where a segment's encoded frames are."""
@@ -172,18 +225,19 @@ class Ledger:
         path, note = self.path(segment), self.path(segment).with_suffix(".json")
         if not path.exists() or not note.exists():
             return False
-        return _read_json(note) == segment.note(path.stat().st_size)
+        return _read_json(note) == segment.note(path.stat().st_size, self.key)
 
     def record(self, segment: Segment) -> None:
         """Note that a segment's file is whole, once it is on the disk: the note must not outlive a power loss alone."""
         path = self.path(segment)
         with path.open("r+b") as file:
             os.fsync(file.fileno())
-        _write_json(path.with_suffix(".json"), segment.note(path.stat().st_size))
+        _write_json(path.with_suffix(".json"), segment.note(path.stat().st_size, self.key))
 
     def remove(self) -> None:
         """Remove the folder and everything that a ledger writes into it."""
-        shutil.rmtree(self.folder)  # with what else is in there: network drives put folders of their own into any
+        self._clear()
+        self.folder.rmdir()
 
 
 def changed_parts(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vidsr.clean import is_clean
 from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
-from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, run_key
+from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
@@ -71,7 +72,7 @@ class VideoPlan:
         """Frames of the result."""
         return self.span.stop - self.span.first
 
-    @property
+    @cached_property
     def key(self) -> dict[str, Any]:
         """Everything that the finished segments depend on."""
         return run_key(self.info, self.settings, self.model.sha256, self.backend)
@@ -90,6 +91,7 @@ class VideoPlan:
             info=self.info,
             segment=segment,
             folder=self.ledger.folder,
+            key=key_digest(self.key),
             width=self.width,
             height=self.height,
             scale=self.model.config.scale,

@@ -126,11 +126,13 @@ def upscale_video(
     gpu = sees_gpu(settings.device)
     plan = prepare(source, out, settings, overwrite, gpu)
     try:
-        return run(plan, session, progress, stop)
+        with plan.ledger.held(plan.result):
+            return run(plan, session, progress, stop)
     except DamagedVideo as damage:
         progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
     plan = prepare(source, out, settings, overwrite, gpu, decode=True)
-    return run(plan, session, progress, stop)
+    with plan.ledger.held(plan.result):
+        return run(plan, session, progress, stop)
 
 
 def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
@@ -246,7 +248,10 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
     )  # fmt: skip
     if not proof.ok:
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
-        raise VerifyFailed(f"{result} was not written, the joined file differs from its source ({wrong})")
+        raise VerifyFailed(
+            f"{result} was not written, the joined file differs from its source ({wrong}); "
+            f"remove {plan.ledger.folder} to start over"
+        )
     report = replace(report, beside=place_beside(beside, plan.source, result))
     salvaged = plan.damage.sentences if plan.damage else ()
     outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)

@@ -65,6 +65,7 @@ class SegmentJob:
         info: the source.
         segment: which frames.
         folder: the run's ledger.
+        key: digest of the run's key.
         width, height: size of the result in pixels.
         scale: of the model.
         encode: with the codec that was chosen.
@@ -77,6 +78,7 @@ class SegmentJob:
     info: VideoInfo
     segment: Segment
     folder: Path
+    key: str
     width: int
     height: int
     scale: int
@@ -148,7 +150,7 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     """
     from vidsr.media.encode import SegmentEncoder
 
-    ledger = Ledger(job.folder)
+    ledger = Ledger(job.folder, job.key)
     ledger.folder.mkdir(parents=True, exist_ok=True)
     with SegmentEncoder(
         ledger.path(job.segment), job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS

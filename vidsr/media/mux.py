@@ -72,9 +72,14 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     """
     orders, extradata = _read_orders(segments)
     if sum(map(len, orders)) != stop - first:
-        raise RunError(f"{target}: the segments have {sum(map(len, orders))} frames, not {stop - first}; start again")
+        raise RunError(
+            f"{target}: the segments have {sum(map(len, orders))} frames, not {stop - first}; "
+            f"remove {target.parent} to start over"
+        )
     if len(extradata) > 1:
-        raise RunError(f"{target}: the segments were coded with different parameters; start again")
+        raise RunError(
+            f"{target}: the segments were coded with different parameters; remove {target.parent} to start over"
+        )
     part = target.with_name(f"{target.name}.part")
     info = info.begun_at(first)
     try:
