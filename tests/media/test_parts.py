@@ -1,4 +1,4 @@
-"""Parts of a video (`--start`, `--end`) and files whose edit lists play only parts of what they hold."""
+"""Parts of a video (`--start`, `--end`), edit lists that play only parts of a file, captions within its pictures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.frames import encode_doubled
 from tests.media.pipeline import upscale
+from vidsr.media.bitstream import NalFormat, captions, user_data_unit
+from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
 from vidsr.media.probe import probe
 from vidsr.media.tags import advanced
 from vidsr.media.verify import verify
+from vidsr.settings import EncodeSettings
 
 RATE = Fraction(30000, 1001)
 
@@ -104,3 +107,32 @@ def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]]
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert heard(source) == pytest.approx(1.2, abs=0.05)
     assert heard(result) == pytest.approx(heard(source), abs=0.13)
+
+
+@pytest.mark.parametrize("codec", ["auto", "libx265", "ffv1"])
+def test_closed_captions_stay_with_their_frames(codec: str, tmp_path: Path) -> None:
+    """As American broadcasts and some recorders have them, inside the coded pictures."""
+    plain = make_clip(tmp_path / "plain.mkv", Clip(frames=20, options={"bf": "2", "g": "10"}))
+    source = tmp_path / "captioned.mkv"
+    with av.open(str(plain)) as before, av.open(str(source), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        form = NalFormat.of("h264", before.streams.video[0].codec_context.extradata)
+        for packet in before.demux(video=0):
+            if packet.size:
+                message = next(captions(b"\xfc\x94" + bytes([packet.pts // 40 % 128]) + b"\xf9\x80\x80"))
+                unit = user_data_unit((message,), form)
+                fuller = av.Packet(len(unit).to_bytes(4, "big") + unit + bytes(packet))
+                fuller.pts, fuller.dts, fuller.time_base = packet.pts, packet.dts, packet.time_base
+                fuller.is_keyframe, fuller.stream = packet.is_keyframe, stream
+                after.mux(fuller)
+    with av.open(str(source)) as container:
+        given = [user_data_of(frame) for frame in container.decode(video=0)]
+    assert len(set(given)) == 20
+    result = tmp_path / "result.mkv"
+    upscale(source, result, settings=EncodeSettings(codec=codec))
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert any(check.name == "user data of frames" and "20 messages" in check.detail for check in proof.checks)
+    if codec != "ffv1":  # whose captions lie beside the result
+        with av.open(str(result)) as container:
+            assert [user_data_of(frame) for frame in container.decode(video=0)] == given

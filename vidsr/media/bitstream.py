@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-USER_DATA_UNREGISTERED = 5
+USER_DATA_REGISTERED, USER_DATA_UNREGISTERED = 4, 5
+# Closed captions, CEA-608 and CEA-708, as ATSC A/53 part 4 (6.2.3) has them in registered user data.
+CAPTIONS = b"\xb5\x00\x31GA94\x03"
+MOST_CAPTIONS = 31
 RECOVERY_POINT = 6
 
 # Banners that x264 and x265 leave in their own streams. They describe the source's encoder, not its content, and
@@ -135,6 +138,18 @@ def is_banner(message: bytes) -> bool:
     return message[:16] in (X264_BANNER, X265_BANNER)
 
 
+def is_captions(message: bytes) -> bool:
+    """Whether a message of registered user data holds closed captions."""
+    return message.startswith(CAPTIONS)
+
+
+def captions(triplets: bytes) -> Iterator[bytes]:
+    """The messages of registered user data for a frame's captions, three bytes each, as FFmpeg gives them."""
+    for at in range(0, len(triplets), 3 * MOST_CAPTIONS):
+        some = triplets[at : at + 3 * MOST_CAPTIONS]
+        yield CAPTIONS + bytes([0x40 | len(some) // 3, 0xFF]) + some + b"\xff"
+
+
 def inspect(data: bytes, codec: str, form: NalFormat) -> PacketFacts:
     """Look into one packet of a stream of this codec."""
     if codec in ("h264", "hevc"):
@@ -158,7 +173,8 @@ def _inspect_nals(data: bytes, form: NalFormat) -> PacketFacts:
             elif form.is_sei(kind):
                 for payload, message in sei_messages(form.body(unit)):
                     key = key or (payload == RECOVERY_POINT and not form.hevc and message[:1] >= b"\x80")
-                    user_data = user_data or (payload == USER_DATA_UNREGISTERED and not is_banner(message))
+                    own = payload == USER_DATA_UNREGISTERED and not is_banner(message)
+                    user_data = user_data or own or (payload == USER_DATA_REGISTERED and is_captions(message))
     except ValueError:
         return PacketFacts(whole=False, key=False)
     return PacketFacts(whole=pictures, key=key, user_data=user_data)
@@ -178,7 +194,7 @@ def _inspect_vp9(data: bytes) -> PacketFacts:
 
 
 def insert_user_data(data: bytes, messages: tuple[bytes, ...], form: NalFormat) -> bytes:
-    """Add user data messages (uuid, payload) to a start-coded access unit, before its first picture."""
+    """Add user data messages (uuid, payload) and captions to a start-coded access unit, before its first picture."""
     unit = b"\0\0\0\1" + user_data_unit(messages, form)
     start = data.find(b"\0\0\1")
     while start >= 0:
@@ -193,7 +209,8 @@ def user_data_unit(messages: tuple[bytes, ...], form: NalFormat) -> bytes:
     """A SEI NAL unit, without start code, that holds user data messages."""
     body = bytearray()
     for message in messages:
-        body += bytes([USER_DATA_UNREGISTERED]) + b"\xff" * (len(message) // 255) + bytes([len(message) % 255])
+        kind = USER_DATA_REGISTERED if is_captions(message) else USER_DATA_UNREGISTERED
+        body += bytes([kind]) + b"\xff" * (len(message) // 255) + bytes([len(message) % 255])
         body += message
     body += b"\x80"
     return (b"\x4e\x01" if form.hevc else b"\x06") + _with_emulation_prevention(bytes(body))

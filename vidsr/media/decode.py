@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedVideo, NotAVideo
 from vidsr.frames import FrameBatch
-from vidsr.media.bitstream import is_banner
+from vidsr.media.bitstream import captions, is_banner
 from vidsr.media.container import (
     VideoPacket,
     decode_in_order,
@@ -98,8 +98,11 @@ def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> Fra
 
 
 def user_data_of(frame: VideoFrame) -> tuple[bytes, ...]:
-    """The frame's SEI user data messages (uuid and payload), without the encoder's banner."""
-    return tuple(message for message in side_data(frame, Type.SEI_UNREGISTERED) if not is_banner(message))
+    """The frame's SEI user data messages (uuid and payload), without the encoder's banner, and its closed captions."""
+    messages = [message for message in side_data(frame, Type.SEI_UNREGISTERED) if not is_banner(message)]
+    for triplets in side_data(frame, Type.A53_CC):
+        messages += captions(triplets)
+    return tuple(messages)
 
 
 def _decoded(

@@ -25,6 +25,7 @@ from vidsr.paths import write_whole
 __all__ = ["carry_beside", "place_beside", "private_data"]
 
 USER_DATA_CODECS = ("h264", "hevc")
+CAPTION_CODECS = ("mpeg2video", "mpeg1video", "av1")  # which may have closed captions in their frames
 
 
 def carry_beside(
@@ -189,7 +190,7 @@ def _loses_user_data(source: Path, made: Path) -> bool:
     for path in (source, made):
         with open_input(path) as container:
             codecs.append(find_video(container, path).codec_context.codec.canonical_name)
-    return codecs[0] in USER_DATA_CODECS and codecs[1] not in USER_DATA_CODECS
+    return codecs[0] in (*USER_DATA_CODECS, *CAPTION_CODECS) and codecs[1] not in USER_DATA_CODECS
 
 
 def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) -> dict[str, Any]:
