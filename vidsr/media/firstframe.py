@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +68,7 @@ class FirstFrames:
     display_matrix: tuple[int, ...] | None
     interlaced: bool
     hdr: Hdr | None
+    notes: tuple[str, ...]
     pts: tuple[int | None, ...]
 
 
@@ -95,8 +96,16 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
         display_matrix=_display_matrix(frame),
         interlaced=any(each.interlaced_frame for each in frames),
         hdr=_hdr(frame),
+        notes=(*([source.note] if source.note else []), *_left_out(frame)),
         pts=tuple(each.pts for each in frames),
     )
+
+
+def _left_out(frame: VideoFrame) -> Iterator[str]:
+    """What no result can say, because PyAV has no way to write it."""
+    for kind, what in ((Type.SPHERICAL, "it is a 360-degree video"), (Type.STEREO3D, "it is stereoscopic")):
+        if side_data(frame, kind):
+            yield f"{what}, which the result does not say; tell the player, or inject the metadata again"
 
 
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:

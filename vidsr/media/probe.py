@@ -205,7 +205,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(first.source.note,) if first.source.note else (),
+        notes=first.notes,
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(container.metadata.items())),
