@@ -255,6 +255,16 @@ def test_two_runs_do_not_make_one_result(clip: Path, nearest: Path) -> None:
     assert "drive_2x.mp4 is being made by another run" in line
 
 
+def test_a_part_is_verified_as_what_it_is(tmp_path: Path, nearest: Path) -> None:
+    source, result = make_clip(tmp_path / "a.mp4", Clip(frames=30, options={"g": "10"})), tmp_path / "part.mp4"
+    words = ("--start", "0.4", "--end", "0.8")
+    vidsr("upscale", source, "-o", result, "--model", nearest, "--device", "cpu", *words)
+    assert vidsr("verify", source, result).returncode == 0  # by the record
+    result.with_name("part.mp4.vidsr.json").unlink()
+    assert vidsr("verify", source, result).returncode == errors.VerifyFailed.exit_code
+    assert vidsr("verify", source, result, *words).returncode == 0
+
+
 def test_names_that_cannot_be_made_are_refused(clip: Path, nearest: Path) -> None:
     long = clip.rename(clip.with_name("\u8eca" * 80 + ".mp4"))
     line = refused(errors.OutputUnwritable, "upscale", long, "--model", nearest)

@@ -238,14 +238,26 @@ def probe(file: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("result", type=click.Path(path_type=Path))
+@click.option("--start", type=float, default=None, help="As RESULT was made with.  [default: by its record]")
+@click.option("--end", type=float, default=None, help="As RESULT was made with.  [default: by its record]")
 @JSON
-def verify(source: Path, result: Path, as_json: bool) -> None:
-    """Prove that RESULT is SOURCE, only larger. Exits with 0 only if every check holds."""
+def verify(source: Path, result: Path, start: float | None, end: float | None, as_json: bool) -> None:
+    """Prove that RESULT is SOURCE, or the part of it from --start to --end, only larger.
+
+    Exits with 0 only if every check holds.
+    """
     from vidsr.describe import report_as_json, report_table
     from vidsr.errors import VerifyFailed
+    from vidsr.evidence import recorded_part
+    from vidsr.graph.plan import choose_range
+    from vidsr.media.probe import probe as probe_file
     from vidsr.media.verify import verify as verify_files
 
-    report = verify_files(source, result)
+    if start is None and end is None:
+        start, end = recorded_part(result)
+    part = start is not None or end is not None
+    span = choose_range(probe_file(source), UpscaleSettings(start=start, end=end)) if part else None
+    report = verify_files(source, result, first=span.first if span else 0, stop=span.stop if span else None)
     _show(report_as_json(report) if as_json else report_table(report), as_json)
     if not report.ok:
         sys.exit(VerifyFailed.exit_code)

@@ -215,6 +215,15 @@ def renew_result(record: EvidenceRecord, result: Path, signature: str) -> Eviden
     return record
 
 
+def recorded_part(result: Path) -> tuple[float | None, float | None]:
+    """(--start, --end) that a result was made with, by the record beside it; None for each that is not known."""
+    try:
+        settings = read_record(result).settings
+    except InputError:
+        return None, None
+    return settings.get("start"), settings.get("end")
+
+
 def read_record(result: Path) -> EvidenceRecord:
     """The record of a result.
 
