@@ -28,7 +28,7 @@ from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputUnwritab
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
-from vidsr.paths import size_label
+from vidsr.paths import by_name, size_label
 from vidsr.settings import UpscaleSettings
 
 
@@ -196,9 +196,7 @@ class _FolderJob:
 
 def places(folder: str | Path, output: str | Path | None, settings: UpscaleSettings) -> tuple[Place, Place]:
     """Where the videos are and where their results go."""
-    if isinstance(folder, Path):
-        folder = folder.resolve() if folder.name in ("", "..") else folder
-    inputs = open_place(folder)
+    inputs = open_place(by_name(folder) if isinstance(folder, Path) else folder)
     if output is None:
         output = f"{inputs.url.rstrip('/')}_{size_label(settings)}"  # `card` becomes `card_2x` beside it
     return inputs, open_place(output)

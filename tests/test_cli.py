@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -280,6 +281,12 @@ def test_the_folder_above_is_called_by_its_name(clip: Path, nearest: Path) -> No
     below.mkdir()
     done = vidsr("upscale", "..", "--model", nearest, "--dry-run", "--json", cwd=below)
     assert json.loads(done.stdout)["output"] == f"{clip.parent}_2x"
+    other = clip.parent / "other"
+    other.mkdir()
+    shutil.copy(clip, other / "b.mp4")
+    words = ("..", other, "-o", "large", "--model", nearest, "--dry-run", "--json")  # not above `large`
+    done = vidsr("upscale", *words, cwd=below)
+    assert json.loads(done.stdout)[0]["output"] == str(below / "large" / clip.parent.name)
 
 
 def test_a_result_that_becomes_matroska_shares_no_name(tmp_path: Path, nearest: Path) -> None:

@@ -48,12 +48,6 @@ class RenewedBank:
                     self._next = self._start(number + 1)
         return self._pairs
 
-    def prepare(self, step: int) -> float:
-        """Make sure that the bank for a step is there; returns the seconds that this took."""
-        began = time.monotonic()
-        self.pairs(step)
-        return time.monotonic() - began
-
     def close(self) -> None:
         """Stop the background process."""
         if self._pool:
@@ -126,7 +120,10 @@ class Source:
 
     def prepare(self, step: int) -> float:
         """Wait for what a step needs and is not there yet; returns the seconds that this took."""
-        return self.coded.prepare(step) if isinstance(self.coded, RenewedBank) else 0.0
+        began = time.monotonic()
+        if isinstance(self.coded, RenewedBank):
+            self.coded.pairs(step)
+        return time.monotonic() - began
 
     def close(self) -> None:
         """Stop what runs in the background."""

@@ -24,7 +24,8 @@ from training.loop import Trainer
 from training.presets import Preset, differences, override, preset, to_json
 from training.source import identity, open_source
 from training.workers import Group
-from vidsr.errors import DeviceError, InputMissing, Interrupted, OutputExists, SettingsError
+from vidsr.errors import InputMissing, Interrupted, OutputExists, SettingsError
+from vidsr.model.upscaler import find_device
 from vidsr.paths import write_whole
 
 CONFIG = "config.json"
@@ -64,6 +65,7 @@ def fit(
     Raises:
         SettingsError: another preset or other data than the run that is resumed, or workers that do not fit the batch.
         OutputExists: the folder holds a run and `resume` is not set.
+        DeviceError: the device is not there.
         VidsrError: what reading the data and training raise.
     """
     if not 1 <= workers <= wanted.batch:
@@ -73,7 +75,7 @@ def fit(
     _settle_data(identity(data, bank), folder, resume)
     backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
     work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
-    chosen = choose_device(device)
+    chosen = find_device(device)
     if workers == 1:
         work(report, Group(), chosen)
     else:
@@ -131,22 +133,6 @@ def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
                 "or start a new --run"
             )
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes a GPU where there is one.
-
-    Raises:
-        DeviceError: it is not there.
-        SettingsError: it is no device's name.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise SettingsError(f"no device {name!r}; use auto, cpu or cuda")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"--device {name}: there is no GPU that torch can use; use --device cpu")
-    return torch.device(name)
 
 
 @click.command()

@@ -21,7 +21,7 @@ from vidsr.errors import SettingsError
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session, sees_gpu
-from vidsr.paths import check_source, default_result, is_image
+from vidsr.paths import by_name, check_source, default_result, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, media_type, open_signer, sign_folder, sign_result
 
@@ -132,7 +132,7 @@ def _may_become_matroska(source: Path | str, settings: UpscaleSettings) -> bool:
 
 def _place(folder: Path | str, out: Path | str | None, inputs: int) -> Path | str | None:
     """Where the results of a folder go that is one of so many inputs."""
-    return f"{out}/{Path(folder).name}" if out is not None and inputs > 1 else out
+    return f"{out}/{by_name(Path(folder)).name}" if out is not None and inputs > 1 else out
 
 
 @contextmanager

@@ -61,6 +61,11 @@ def default_result(source: Path, out: Path | None, settings: UpscaleSettings, su
     return out / name if out.is_dir() or not out.suffix else out
 
 
+def by_name(folder: Path) -> Path:
+    """A folder by a path that ends in its name, which `.` and `..` do not."""
+    return folder.resolve() if folder.name in ("", "..") else folder
+
+
 def check_source(path: Path) -> None:
     """Refuse a source that cannot be read.
 

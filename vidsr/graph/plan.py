@@ -114,13 +114,8 @@ def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: s
         backend: what computes, since backends round differently.
     """
     wanted = asdict(settings)
-    for elsewhere in (
-        "gpx",
-        "hwaccel",
-        "model",
-        "device",
-        "backend",
-    ):  # no influence, or named by `weights` and `backend`
+    # What has no influence, or is named by `weights` and `backend`.
+    for elsewhere in ("gpx", "hwaccel", "model", "device", "backend"):
         del wanted[elsewhere]
     key = {
         "vidsr": vidsr.__version__,

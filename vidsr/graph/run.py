@@ -126,13 +126,11 @@ def upscale_video(
     gpu = sees_gpu(settings.device)
     plan = prepare(source, out, settings, overwrite, gpu)
     try:
-        with plan.ledger.held(plan.result):
-            return run(plan, session, progress, stop)
+        return run(plan, session, progress, stop)
     except DamagedVideo as damage:
         progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
     plan = prepare(source, out, settings, overwrite, gpu, decode=True)
-    with plan.ledger.held(plan.result):
-        return run(plan, session, progress, stop)
+    return run(plan, session, progress, stop)
 
 
 def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
@@ -146,24 +144,26 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
 
     Raises:
         Interrupted: stopped before the end.
+        OutputUnwritable: another run makes the same result.
         SegmentFailed: a segment failed on every try.
         VerifyFailed: the result is not the same file, only larger.
     """
     started = time.time()
     info = plan.info
-    progress.say(
-        f"{plan.source.name}: {info.codec}, {info.bits_per_pixel:.2f} bits per pixel, enlarged by {plan.model.name}"
-    )
-    missing = open_ledger(plan, progress)
-    frames = sum(segment.frames for segment in missing)
-    progress.begin(plan.source, plan.frames, plan.frames - frames)
-    if missing:
-        progress.stage("starting")
-        session.load(plan.upscaler)
-        pool = SegmentPool(session)
-        queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
-        _drain(pool, [plan.job(segment) for segment in queue], progress, stop)
-    return finish(plan, frames, started, progress)
+    with plan.ledger.held(plan.result):
+        progress.say(
+            f"{plan.source.name}: {info.codec}, {info.bits_per_pixel:.2f} bits per pixel, enlarged by {plan.model.name}"
+        )
+        missing = open_ledger(plan, progress)
+        frames = sum(segment.frames for segment in missing)
+        progress.begin(plan.source, plan.frames, plan.frames - frames)
+        if missing:
+            progress.stage("starting")
+            session.load(plan.upscaler)
+            pool = SegmentPool(session)
+            queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
+            _drain(pool, [plan.job(segment) for segment in queue], progress, stop)
+        return finish(plan, frames, started, progress)
 
 
 def open_ledger(plan: VideoPlan, progress: Progress) -> list[Segment]:

@@ -116,13 +116,14 @@ def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | No
     return max(alike, key=lambda other: len(digests & set(other.digests)), default=None)
 
 
-def _is_timecode(stream: Contents) -> bool:
-    return stream.kind == "data" and any(key.lower() == "timecode" for key in stream.tags)
+def _is_remade(stream: Contents, timing: Timing) -> bool:
+    """Whether it is a part's timecode track, which is made anew; its tag says of which frame."""
+    return timing.start is not None and stream.kind == "data" and any(key.lower() == "timecode" for key in stream.tags)
 
 
 def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
-    if timing.start is not None and _is_timecode(stream):
-        return None  # made anew for the part; its tag says of which frame
+    if _is_remade(stream, timing):
+        return None
     if timing.start is None:
         if match.digests == stream.digests:
             return None
@@ -166,7 +167,7 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
 
     Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
     """
-    if timing.start is not None and _is_timecode(stream):
+    if _is_remade(stream, timing):
         return None
     latest = NO_TIME
     for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):

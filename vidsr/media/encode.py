@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 
 import av
-import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -17,7 +16,7 @@ from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
-from vidsr.media.pixels import source_format
+from vidsr.media.pixels import fill_planes, source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
 
@@ -174,10 +173,7 @@ def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
     """Frame `at` of a batch in the encoder's pixel format."""
     direct = source_format(pix_fmt).convert is None
     frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else batch.layout.pix_fmt)
-    for plane, given in zip(frame.planes, batch.planes, strict=False):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        height, width = given.shape[1:]
-        rows.view(given.dtype)[:height, :width] = given[at]
+    fill_planes(frame, batch.planes, at)
     colour = batch.colour
     frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
     frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer

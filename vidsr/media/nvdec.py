@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidsr.frames import Plane
-from vidsr.media.pixels import copy_planes, empty_planes, source_format
+from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, source_format
 
 # Pixel formats of cameras' codecs that NVIDIA's cards decode, with the encoder that makes a sample to try.
 TRIED_WITH = {
@@ -51,7 +51,7 @@ def is_exact(codec: str, pix_fmt: str) -> bool:
 
 
 def _coded(encoder: str, pix_fmt: str) -> bytes:
-    """Moving noise over a gradient, so that every kind of block is in it."""
+    """A moving gradient with noise, so that every kind of block is in it."""
     file = io.BytesIO()
     rng = np.random.default_rng(1)
     layout = source_format(pix_fmt).layout
@@ -62,16 +62,13 @@ def _coded(encoder: str, pix_fmt: str) -> bytes:
         stream.width, stream.height = SAMPLE_SIZE
         stream.pix_fmt, stream.time_base = pix_fmt, Fraction(1, 25)
         peak = (1 << layout.depth) - 1
-        texture = [rng.normal(0, peak / 12, shape) for shape in layout.plane_shapes(*SAMPLE_SIZE)]
+        planes = empty_planes(layout, *SAMPLE_SIZE, SAMPLE_FRAMES)
+        for plane in planes:
+            noise = rng.normal(np.linspace(peak * 0.2, peak * 0.8, plane.shape[2]), peak / 12, plane.shape[1:])
+            plane[:] = [np.clip(np.roll(noise, 3 * number, axis=1), 0, peak) for number in range(SAMPLE_FRAMES)]
         for number in range(SAMPLE_FRAMES):
             frame = VideoFrame(*SAMPLE_SIZE, pix_fmt)
-            for plane, noise in zip(frame.planes, texture, strict=True):
-                slope = np.linspace(peak * 0.2, peak * 0.8, noise.shape[1])
-                samples = np.clip(slope + np.roll(noise, 3 * number, axis=1), 0, peak)
-                rows = np.zeros((noise.shape[0], plane.line_size), np.uint8)
-                coded = samples.astype(np.uint8 if layout.depth == 8 else np.uint16).view(np.uint8)
-                rows[:, : coded.shape[1]] = coded
-                plane.update(rows.tobytes())
+            fill_planes(frame, planes, number)
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -116,9 +116,16 @@ def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
         target[at] = _rows(plane, target)[:height, :width]
 
 
-def _rows(plane: VideoPlane, target: Plane) -> Plane:
-    """A plane's rows with their padding, as samples of the target's type."""
-    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(target.dtype)
+def fill_planes(frame: VideoFrame, planes: tuple[Plane, ...], at: int) -> None:
+    """Copy position `at` of arrays (N, h, w) to a planar frame."""
+    for plane, given in zip(frame.planes, planes, strict=False):
+        height, width = given.shape[1:]
+        _rows(plane, given)[:height, :width] = given[at]
+
+
+def _rows(plane: VideoPlane, like: Plane) -> Plane:
+    """A plane's rows with their padding, as samples of the other's type."""
+    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(like.dtype)
     return rows
 
 

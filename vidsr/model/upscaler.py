@@ -175,7 +175,7 @@ class Upscaler:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             large = self._enlarge_luma(luma, source) + bicubic_upscale(rgb - luma, self.scale)
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
-        result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1)).view(np.uint8)
+        result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1))
         return result
 
     def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None, source: Hashable) -> Image.Image:
