@@ -192,17 +192,21 @@ def make_clip(path: Path, clip: Clip) -> Path:
             container.mux(packet)
     calm_threads()
     if clip.rotation:
-        rotate(path, clip.rotation)
+        rotate(path, clip.rotation, clip.width, clip.height)
     return path
 
 
-def rotate(path: Path, degrees: int) -> None:
-    """Writes a display matrix (clockwise degrees) into the first track header of an MP4 or MOV."""
+def rotate(path: Path, degrees: int, width: int, height: int) -> None:
+    """Writes a display matrix (clockwise degrees) into the first track header of an MP4 or MOV.
+
+    The turned picture is moved to where it was, as phones do.
+    """
     one = 0x10000
     cells = {90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0), -1: (-one, 0, 0, one)}[degrees]
+    x, y = {90: (height, 0), 180: (width, height), 270: (0, width), -1: (width, 0)}[degrees]
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
-    struct.pack_into(">9i", content, matrix, cells[0], cells[1], 0, cells[2], cells[3], 0, 0, 0, 0x40000000)
+    struct.pack_into(">9i", content, matrix, cells[0], cells[1], 0, cells[2], cells[3], 0, x * one, y * one, 0x40000000)
     path.write_bytes(content)
 
 

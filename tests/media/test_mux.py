@@ -161,6 +161,16 @@ def test_what_the_container_cannot_take_is_named(tmp_path: Path) -> None:
     assert look(target).kinds["subtitle"] == 0
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270, -1])
+def test_the_turned_picture_still_begins_in_the_corner(tmp_path: Path, degrees: int) -> None:
+    path = make_clip(tmp_path / "clip.mp4", Clip(rotation=degrees, frames=4))
+    _, target, _ = enlarge(path, tmp_path)
+    a, b, _, c, d, _, x, y, _ = probe(target).display_matrix or ()
+    corners = [(a * i + c * j + x, b * i + d * j + y) for i in (0, 2 * 96) for j in (0, 2 * 64)]
+    assert min(corners) == (0, 0)
+    assert sorted(n >> 16 for n in max(corners)) == [2 * 64, 2 * 96]
+
+
 def test_rotation_that_a_transport_stream_cannot_hold_is_named(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", Clip(rotation=90))
     _, _, report = enlarge(path, tmp_path, ".ts")

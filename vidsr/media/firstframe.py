@@ -117,6 +117,11 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     return struct.unpack("=9i", data) if data else None
 
 
+def turn_of(display_matrix: tuple[int, ...] | None) -> tuple[int, ...]:
+    """How a display matrix turns and mirrors the picture, without what it moves it by."""
+    return display_matrix[:6] if display_matrix else (1 << 16, 0, 0, 0, 1 << 16, 0)
+
+
 def _hdr(frame: VideoFrame) -> Hdr | None:
     """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata."""
     display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)

@@ -161,8 +161,9 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     if codec == "hevc" and name in MOV_FAMILY:
         context.codec_tag = HEVC_TAG
     context.sample_aspect_ratio = info.sample_aspect
-    if info.display_matrix is not None:
-        stream.set_display_matrix(info.display_matrix)
+    matrix = info.display_matrix_at(sample.width, sample.height)
+    if matrix is not None:
+        stream.set_display_matrix(matrix)
     stream.metadata.update(stream_tags(info.stream.tags, copied=False))
     stream.disposition = Disposition(info.stream.disposition)
     return stream

@@ -147,6 +147,14 @@ class VideoInfo:
         streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)
         return replace(self, streams=streams, tags=begun_later(self.tags, first, self.rate)) if first else self
 
+    def display_matrix_at(self, width: int, height: int) -> tuple[int, ...] | None:
+        """The display matrix of the picture enlarged to that size: what it moves the turned picture by, grows too."""
+        if self.display_matrix is None:
+            return None
+        a, b, u, c, d, v, x, y, w = self.display_matrix
+        across, down = Fraction(width, self.width), Fraction(height, self.height)
+        return a, b, u, c, d, v, round(x * (across if a else down)), round(y * (down if d else across)), w
+
     @property
     def bits_per_pixel(self) -> float:
         """How finely it is coded: bits of the stream over the pixels of all frames."""

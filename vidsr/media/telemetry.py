@@ -16,7 +16,7 @@ from vidsr.media.beside import bin_path, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.container import decode_in_order, demux, find_video, open_input
 from vidsr.media.decode import user_data_of
-from vidsr.media.firstframe import read_first_frames
+from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
@@ -244,4 +244,4 @@ def _lost_stream_tags(
 def _lost_rotation(source: Path, made: Path, pictures: tuple[int, int]) -> dict[str, str]:
     """The source's rotation in degrees, where `made` has another display matrix."""
     ours, theirs = (read_first_frames(path, index) for path, index in zip((made, source), pictures[::-1], strict=True))
-    return {} if ours.display_matrix == theirs.display_matrix else {"rotation": str(theirs.rotation)}
+    return {} if turn_of(ours.display_matrix) == turn_of(theirs.display_matrix) else {"rotation": str(theirs.rotation)}
