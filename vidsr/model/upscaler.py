@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -48,12 +50,20 @@ class Work:
     reused: int = 0
 
 
+@dataclass(frozen=True)
+class _Last:
+    """The last frame of a source's last batch: the network's input, and its result once it is there, or None."""
+
+    frame: Kept
+    large: Future[Kept | None] = field(default_factory=Future)
+
+
 class Upscaler:
     """Enlarges pictures and frames with one generator on one device.
 
     Where the input, halo included, is bit-identical to the frame before, nothing is computed again; the result is
-    the same as computing it. Threads may share one: on a GPU the copies of one thread's batch then run beside the
-    computing of another's.
+    the same as computing it. Threads may share one: what is copied, added and rounded of one thread's batch is then
+    done beside the network's work on another's.
     """
 
     def __init__(
@@ -98,8 +108,9 @@ class Upscaler:
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
-        self._last: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._last: OrderedDict[Hashable, _Last] = OrderedDict()
         self._lanes = Lanes(self.device)
+        self._bookkeeping, self._network = threading.Lock(), threading.Lock()
         self.work = Work()
 
     @property
@@ -156,9 +167,9 @@ class Upscaler:
             rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
             return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
         black, white = luma_range(colour, layout.depth)
-        luma = self._enlarge_luma((to_tensor(batch.planes[0], self.device) - black) / white, source)
+        luma = self._enlarge_luma(to_tensor(batch.planes[0], self.device), (black, white), source)
         width, height = size or (batch.width * self.scale, batch.height * self.scale)
-        planes: list[Plane] = [to_plane(_resized(luma, size) * white + black, layout.depth)]
+        planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth)]
         for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
             chroma = enlarge_chroma(to_tensor(plane, self.device), self.scale, colour, layout)
             chroma = lanczos_resize(chroma, h, w) if size else chroma[..., :h, :w]
@@ -173,7 +184,7 @@ class Upscaler:
             large = self._enlarge(rgb, source)
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-            large = self._enlarge_luma(luma, source) + bicubic_upscale(rgb - luma, self.scale)
+            large = self._enlarge_luma(luma.clone(), (0.0, 1.0), source) + bicubic_upscale(rgb - luma, self.scale)
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1))
         return result
@@ -186,33 +197,57 @@ class Upscaler:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
         return large.convert("L") if image.mode in ("L", "1") else large
 
-    def _enlarge_luma(self, y: Tensor, source: Hashable) -> Tensor:
-        """`_enlarge` for luma from 0 (black) to 1 (white), which the network sees as limited-range codes over 255."""
-        return (self._enlarge(_LUMA_BLACK + _LUMA_SPAN * y, source) - _LUMA_BLACK) / _LUMA_SPAN
+    def _enlarge_luma(self, y: Tensor, levels: tuple[float, float], source: Hashable) -> Tensor:
+        """`_enlarge` for luma, which the network sees as limited-range codes over 255.
+
+        Args:
+            y: luma; it is overwritten.
+            levels: its black, and its range from black to white.
+            source: as `_enlarge`.
+        """
+        black, span = levels
+        gain = _LUMA_SPAN / span
+        offset = _LUMA_BLACK - black * gain
+        return self._enlarge(y.mul_(gain).add_(offset), source).sub_(offset).div_(gain)
 
     def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
         """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
-        n, _, h, w = x.shape
+        _, _, h, w = x.shape
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
-        kept = self._last.pop(source, None)
-        last = kept.take() if kept else None
-        if last is not None and last[0].shape != x[0].shape:
-            last = None
-        changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
-        while (out := self._computed(x, changes, last)) is None:
-            self._back_off()
-            changes = [None] * n
-        self._last[source] = Kept(x[-1].clone(), out[-1].clone())
-        if len(self._last) > SOURCES:
-            self._last.popitem(last=False)
+        now = _Last(Kept(x[-1].clone()))
+        with self._bookkeeping:
+            before = self._last.pop(source, None)
+            self._last[source] = now
+            if len(self._last) > SOURCES:
+                self._last.popitem(last=False)
+        large: Kept | None = None
+        try:
+            out, changes = self._enlarge_after(x, before)
+            large = Kept(out[-1].clone())
+        finally:
+            now.large.set_result(large)
         self._count(changes, h * w)
         return out
 
-    def _computed(
-        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
-    ) -> Tensor | None:
-        """The enlarged frames, given what changed in each and the frame before; None where memory ran out.
+    def _enlarge_after(self, x: Tensor, before: _Last | None) -> tuple[Tensor, list[list[Grid] | None]]:
+        """The enlarged frames, and what was computed of each (see `_changes`), where the last batch ended so."""
+        frame = before.frame.take() if before else None
+        if frame is not None and frame.shape != x[0].shape:
+            frame = None
+        changes = [self._changes(x[k], x[k - 1] if k else frame) for k in range(len(x))]
+        # Another thread may have that batch still in work; it never waits for this one.
+        kept = before.large.result() if before and changes[0] is not None else None
+        if kept is None:
+            changes[0] = None
+        large = kept.take() if kept else None
+        while (out := self._computed(x, changes, large)) is None:
+            self._back_off()
+            changes = [None] * len(x)
+        return out, changes
+
+    def _computed(self, x: Tensor, changes: list[list[Grid] | None], before: Tensor | None) -> Tensor | None:
+        """The enlarged frames, given what changed in each and the large frame before; None where memory ran out.
 
         The error is left behind here: while it is handled, it holds the memory of what failed.
         """
@@ -222,7 +257,7 @@ class Upscaler:
             self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
             for k, windows in enumerate(changes):
                 if windows is not None:
-                    out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
+                    out[k] = out[k - 1] if k else before  # type: ignore[assignment]  # there are changes to it
                     for window in windows:
                         self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
         except torch.cuda.OutOfMemoryError:
@@ -263,15 +298,18 @@ class Upscaler:
             out[k, :, top:bottom, left:right] = large[:, top - y : bottom - y, left - z : right - z]
 
     def _count(self, changes: list[list[Grid] | None], pixels: int) -> None:
-        for windows in changes:
-            fresh = pixels if windows is None else min(sum(window.window for window in windows), pixels)
+        fresh = sum(
+            pixels if windows is None else min(sum(window.window for window in windows), pixels) for windows in changes
+        )
+        with self._bookkeeping:
             self.work.computed += fresh
-            self.work.reused += pixels - fresh
+            self.work.reused += pixels * len(changes) - fresh
 
     def _compute(self, windows: Tensor) -> Tensor:
-        residual = self._backend.residual(windows)
+        with self._network:
+            residual = self._backend.residual(windows)
         skip = self._generator.skip(windows)
-        return residual if skip is None else residual + skip
+        return residual if skip is None else residual.add_(skip)
 
     def _back_off(self) -> None:
         """After running out of memory: smaller batches, then smaller tiles; remembered for the frames to come."""
