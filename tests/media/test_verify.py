@@ -20,6 +20,7 @@ from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.carried import Check, Timing, check_streams
 from vidsr.media.inventory import DIGEST_BYTES, Contents
+from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport, verify
 
 SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
@@ -219,6 +220,29 @@ def test_part_of_the_source(source: Path, tmp_path: Path) -> None:
     assert report.ok, faults(report)
     assert "picture" in faults(verify(source, result, first=7, stop=19))
     assert "frames" in faults(verify(source, result))
+
+
+def test_uncompressed_sound_of_a_part_is_held_against_the_range(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mov", Clip(sound=("pcm_s16le",)))
+    info = probe(source)
+    begin, end = info.table.time(6), info.table.time(18)
+
+    def result_with(less: int) -> VerifyReport:
+        def part(frames: Frames) -> Frames:
+            return [(pts - frames[6][0], planes) for pts, planes in frames[6:18]]
+
+        def sound(packets: Packets) -> Packets:
+            kept = [p for p in packets if begin <= p.pts * p.time_base < end][: -less or None]
+            for packet in kept:
+                moved = int(begin / packet.time_base)
+                packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
+            return kept
+
+        result = enlarge(source, tmp_path / f"part{less}.mov", frames=part, packets=sound)
+        return verify(source, result, first=6, stop=18)
+
+    assert result_with(0).ok, faults(result_with(0))
+    assert "other sound" in str(faults(result_with(1)))
 
 
 def test_unreadable_files(source: Path, tmp_path: Path) -> None:

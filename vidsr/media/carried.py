@@ -134,7 +134,7 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
         changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
         return f"{changed} packets changed"
     if stream.borderless:
-        return None if match.size <= stream.size else "longer than in the source"
+        return None if match.digests == stream.digests else "other sound than the source has in that range"
     first = _position(stream, match)
     if first is None:
         return "its packets are not a run of the source's"

@@ -48,7 +48,6 @@ class Contents:
     form: NalFormat
     times: array[int] = field(default_factory=lambda: array("q"))
     digests: list[bytes] = field(default_factory=list)
-    size: int = 0
     _running: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -59,7 +58,6 @@ class Contents:
     def add(self, packet: Packet[Any]) -> None:
         """Takes one packet in."""
         payload = normalised(bytes(packet), self.codec, self.form)
-        self.size += len(payload)
         moment = packet.pts if packet.pts is not None else packet.dts
         self.times.append(NO_TIME if moment is None else moment)
         if self.borderless:
@@ -116,6 +114,8 @@ class Inventory:
             s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
         }
         self._cuts = Cuts()
+        self._begin: Fraction | None = None
+        self._end: Fraction | None = None
         self.decoding = True
         self.concealed = 0  # frames that the decoder gave with errors
 
@@ -124,6 +124,10 @@ class Inventory:
         self.tags = dict(begun_later(self.tags.items(), frames, rate))
         for contents in self.others.values():
             contents.tags = dict(begun_later(contents.tags.items(), frames, rate))
+
+    def keep_part(self, begin: Fraction | None, end: Fraction | None) -> None:
+        """Of streams without packet borders, take in only what a part has: packets from `begin` on and before `end`."""
+        self._begin, self._end = begin, end
 
     def frames(self, begin: int | None = None) -> Iterator[VideoFrame]:
         """Every frame in presentation order, the decoder drained; packets that cannot be decoded are passed over.
@@ -156,8 +160,16 @@ class Inventory:
             self._take(packet)
 
     def _take(self, packet: Packet[Any]) -> None:
-        if packet.stream_index in self.others and not self._cuts.out(packet):
-            self.others[packet.stream_index].add(packet)
+        contents = self.others.get(packet.stream_index)
+        if contents and not self._cuts.out(packet) and (self._has(packet) or not contents.borderless):
+            contents.add(packet)
+
+    def _has(self, packet: Packet[Any]) -> bool:
+        moment = packet.pts if packet.pts is not None else packet.dts
+        if moment is None:
+            return True
+        time = moment * packet.time_base
+        return (self._begin is None or time >= self._begin) and (self._end is None or time < self._end)
 
     def _decoded(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
         for frame in decode_packet(self._picture, packet) if self.decoding else ():

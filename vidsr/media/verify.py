@@ -105,6 +105,9 @@ def _verify(
     info = info.begun_at(first)
     with _open(info) as ours, _open(made) as theirs:
         ours.begin_later(first, info.rate)
+        ours.keep_part(
+            info.table.time(first) if first else None, info.table.time(stop) if stop < len(info.table) else None
+        )
         walk = _Walk(info, made, first, stop, part)
         if not walk.compare(ours, theirs):
             return None
