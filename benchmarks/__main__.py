@@ -20,7 +20,13 @@ from benchmarks.report import as_table, goals, goals_table, keep, slower
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--lines", type=int, multiple=True, default=(540, 1080), show_default=True, help="Height of the input.")
 @click.option("--scale", type=int, multiple=True, default=(2, 4), show_default=True)
-@click.option("--seconds", type=float, default=20.0, show_default=True, help="CPU seconds for a run, about.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=20.0,
+    show_default=True,
+    help="CPU seconds for a run of a stage, about; a command gets four times that.",
+)
 @click.option("--frames", type=int, default=100, show_default=True, help="Most frames of a clip.")
 @click.option("--only", multiple=True, help="Rows whose names contain this, such as 'vidsr fast', parked or memory.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder to keep the JSON in instead of the usual.")

@@ -19,6 +19,10 @@ from vidsr.model.registry import TIERS, bundled_models
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIRST_FRAME = ": upscaling"  # what `vidsr upscale` says when its first frames are written
 BATCH = 4
+# A command's run takes so many times as long as a stage's, whose start and end are not counted.
+COMMAND_LENGTH = 4
+# Frames from which on a rate after the first ones says something: some batches are nearly done when those are written.
+LEAST_FRAMES = 12 * BATCH
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Row:
         busy: share of all cores that was used.
         peak_mb: most memory of all processes at one time, MiB.
         first: seconds until the first frame was written, or None.
-        after: frames a second after the first ones were written, or None.
+        after: frames a second after the first ones were written; None for clips shorter than LEAST_FRAMES.
         gain: PSNR of luma over the bicubic, dB, of roads coded at CRF 23, or None.
         spread: fastest run over slowest run.
         processes: CPU seconds of the command by the name of the process, of its first run.
@@ -70,7 +74,7 @@ class Plan:
         repeats: of each row.
         lines: heights of the input.
         scales: 2, 4 or both.
-        seconds: CPU seconds that one run of a row should take, about.
+        seconds: CPU seconds that one run of a stage should take, about.
         most_frames: of one clip.
         only: parts of names; empty is everything.
         say: told what comes, and what is left out and why.
@@ -121,7 +125,7 @@ def _tier_rows(plan: Plan, lines: int, scale: int, tier: str, cost: float) -> It
     if plan.wants(f"model {tier}"):
         yield _work_row(plan, "model", lines, scale, tier, cost)
     if plan.wants(f"vidsr {tier}"):
-        frames = _frames(plan, cost)
+        frames = _frames(plan, cost / COMMAND_LENGTH)
         source = clips.driving(plan.folder, lines, frames)
         yield command_row(plan, f"vidsr {tier}", source, lines, scale, tier, frames, quality)
 
@@ -190,7 +194,11 @@ def command_row(
     runs = [watch(command, REPOSITORY, FIRST_FRAME) for _ in range(plan.repeats)]
     fps = [frames / run.seconds for run in runs]
     first = [run.first_seconds for run in runs if run.first_seconds is not None]
-    after = [(frames - BATCH) / (run.seconds - run.first_seconds) for run in runs if run.first_seconds is not None]
+    after = [
+        (frames - BATCH) / (run.seconds - run.first_seconds)
+        for run in runs
+        if run.first_seconds is not None and frames >= LEAST_FRAMES
+    ]
     busy = [run.cpu_seconds / run.seconds / (os.cpu_count() or 1) for run in runs]
     return Row(name, lines, scale, frames, statistics.median(fps),
                statistics.median(run.cpu_seconds / frames for run in runs), statistics.median(busy), _peak(runs),
