@@ -37,7 +37,7 @@ def make_peer(kind: str, scale: int, model: str) -> Enlarge:
 
 def _need(package: str, *files: Path) -> None:
     if importlib.util.find_spec(package) is None:
-        raise PeerMissing(f"the package {package} is not installed (pip install vidsr[bench])")
+        raise PeerMissing(f"the package {package} is not installed (pip install {package})")
     for file in files:
         if not file.exists():
             raise PeerMissing(f"{file.name} is not in ../shared/data/peers")
@@ -50,7 +50,9 @@ def _fsrcnn(scale: int) -> Enlarge:
     import cv2
 
     if not hasattr(cv2, "dnn_superres"):
-        raise PeerMissing("OpenCV is installed without its contrib modules (pip install vidsr[bench])")
+        raise PeerMissing(
+            "OpenCV is installed without its contrib modules (pip install 'opencv-contrib-python-headless<5')"
+        )
     network: Any = cv2.dnn_superres.DnnSuperResImpl_create()  # type: ignore[attr-defined, unused-ignore]
     network.readModel(str(weights))
     network.setModel("fsrcnn", scale)

@@ -39,6 +39,16 @@ def test_commands_in_the_text_exist(page: Path) -> None:
         assert f"vidsr {first}" in known, f"{page.name} shows vidsr {first}, which is no command"
 
 
+def test_nobody_is_sent_to_another_project() -> None:
+    """`vidsr` on PyPI is not ours."""
+    sources = [
+        path for folder in ("vidsr", "training", "jobs", "benchmarks") for path in (DOCS.parent / folder).rglob("*.py")
+    ]
+    for path in [*PAGES_TO_READ, *sources]:
+        found = re.search(r"pip install [^\n`]*\bvidsr\b", path.read_text(encoding="utf-8"))
+        assert not found or "PyPI" in found[0], f"{path.name}: {found}"
+
+
 def test_the_example_stage_works(tmp_path: Path, nearest: Path) -> None:
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}

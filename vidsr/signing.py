@@ -46,7 +46,7 @@ def open_signer(credentials: Credentials) -> c2pa.Signer:
     try:
         import c2pa
     except ImportError as error:
-        raise SettingsError("signing needs the package c2pa-python; install vidsr[c2pa]") from error
+        raise SettingsError("signing needs c2pa-python; run `pip install c2pa-python`") from error
     try:
         chain, secret = credentials.certificates.read_bytes(), credentials.key.read_bytes()
     except OSError as error:

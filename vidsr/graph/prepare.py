@@ -127,7 +127,7 @@ def prepare(
     """
     check_source(source)
     if settings.gpx and importlib.util.find_spec("gpxpy") is None:
-        raise SettingsError("--gpx needs gpxpy; run `pip install vidsr[gpx]`")
+        raise SettingsError("--gpx needs gpxpy; run `pip install gpxpy`")
     stand_in = default_result(source, out, settings)
     check_result(source, stand_in, overwrite, make=scratch is None)
     recovered = (scratch or stand_in.parent) / f".{stand_in.name}.recovered.mp4"

@@ -31,7 +31,7 @@ def export_onnx(model: ModelFile, path: Path) -> None:
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise DeviceError(f"{' and '.join(missing)} are needed to export; run `pip install vidsr[onnx]`")
+        raise DeviceError(f"{' and '.join(missing)} are needed to export; run `pip install {' '.join(missing)}`")
     generator = fold(load_weights(model.path)).requires_grad_(False)
     network = _convert(generator)
     network.metadata_props.update(
