@@ -93,6 +93,13 @@ def test_half_precision_on_a_cpu_only_where_it_is_native(monkeypatch: pytest.Mon
         assert TorchBackend(wide, CPU).name == f"torch {expected}"
 
 
+def test_a_network_that_computes_the_picture_itself_does_so_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidsr.model.backends.has_native_bf16", lambda: True)
+    paper = busy(GeneratorConfig(2, 1, 32, "rgb", kernel=3, skip="none"))
+    assert make_backend(paper, CPU, "torch").name == "torch float32"
+    assert make_backend(paper, CPU, "auto").name == "openvino f32"
+
+
 @pytest.mark.parametrize("name", ["fast-2x", "balanced-2x"])
 def test_half_precision_costs_less_than_a_tenth_of_a_decibel(name: str, shared_data: Path) -> None:
     """On a real frame, with the bundled weights."""

@@ -134,11 +134,18 @@ def test_left_sited_chroma_stays_left() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "LA", "CMYK", "1"])
-def test_pictures_of_every_mode(mode: str) -> None:
+def test_pictures_of_every_mode_of_8_bits(mode: str) -> None:
     picture = Image.new("RGB", (20, 12), (200, 30, 60)).convert(mode)
     large = Upscaler(busy(GeneratorConfig(2, 1, 4, "luma", kernel=3)), "cpu").upscale(picture)
     assert large.size == (40, 24)
     assert large.mode == {"RGBA": "RGBA", "LA": "RGBA", "L": "L", "1": "L"}.get(mode, "RGB")
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "F"])
+def test_pictures_of_more_bits_are_refused(mode: str) -> None:
+    upscaler = Upscaler(Generator(NEAREST), "cpu")
+    with pytest.raises(SettingsError, match=f"mode {mode}; reduce it to 8 bits"):
+        upscaler.upscale(Image.new(mode, (20, 12)))
 
 
 def test_arrays_and_colour() -> None:

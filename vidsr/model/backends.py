@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vidsr.errors import DeviceError, SettingsError, first_line
-from vidsr.model.generator import Generator
+from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.ranges import Ranges
 from vidsr.settings import BACKENDS, BATCHES_AT_ONCE
 
@@ -67,13 +67,14 @@ def make_backend(generator: Generator, device: torch.device, backend: str, range
         raise SettingsError(f"no backend {backend!r}; use one of {', '.join(BACKENDS)}")
     installed = importlib.util.find_spec("openvino") is not None
     if backend == "openvino" and not installed:
-        raise DeviceError("OpenVINO is not installed; run `pip install vidsr[openvino]` or use --backend torch")
+        raise DeviceError("OpenVINO is not installed; run `pip install openvino` or use --backend torch")
     if backend == "openvino" and device.type != "cpu":
         raise SettingsError("the openvino backend runs on the CPU; use --device cpu or --backend torch")
     if device.type == "cpu" and installed and backend != "torch":
         from vidsr.model.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(generator, best_precision(), ranges.inputs if ranges else None)
+        precision = best_precision() if generator.config.skip != "none" else "f32"
+        return OpenVinoBackend(generator, precision, ranges.inputs if ranges else None)
     return TorchBackend(generator, device, COMPILE_AFTER if device.type == "cuda" else None)
 
 
@@ -90,7 +91,7 @@ class TorchBackend:
             device: where it computes.
             compile_after: compile for windows of a size that came so often; None never compiles.
         """
-        self._dtype = _precision(device, generator.config.channels)
+        self._dtype = _precision(device, generator.config)
         self._generator = generator.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
@@ -148,8 +149,10 @@ def has_native_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _precision(device: torch.device, channels: int) -> torch.dtype:
+def _precision(device: torch.device, config: GeneratorConfig) -> torch.dtype:
+    if config.skip == "none":
+        return torch.float32  # the network computes the picture itself, not what is added to one
     if device.type != "cuda":
-        return torch.bfloat16 if has_native_bf16() and channels >= _BF16_CHANNELS else torch.float32
+        return torch.bfloat16 if has_native_bf16() and config.channels >= _BF16_CHANNELS else torch.float32
     major, _ = torch.cuda.get_device_capability(device)
     return torch.bfloat16 if major >= 8 else torch.float16 if major == 7 else torch.float32

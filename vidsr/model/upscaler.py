@@ -140,13 +140,17 @@ class Upscaler:
         """Enlarge by the model's scale.
 
         Args:
-            picture: a FrameBatch, a PIL image (any mode; alpha is kept), or RGB uint8 (H, W, 3) or (N, H, W, 3).
+            picture: a FrameBatch, a PIL image of 8 bits (any mode; alpha is kept), or RGB uint8 (H, W, 3) or
+                (N, H, W, 3).
             size: exact (width, height) of the result, reached from the enlarged picture by Lanczos.
             source: what the frames belong to, where batches of several videos take turns; the first frame is
                 compared with the last one of the same source.
 
         Returns:
             The same kind as was given.
+
+        Raises:
+            SettingsError: the picture is of another type or has more than 8 bits.
         """
         if isinstance(picture, Image.Image):
             return self._upscale_image(picture, size, source)
@@ -190,6 +194,8 @@ class Upscaler:
         return result
 
     def _upscale_image(self, image: Image.Image, size: tuple[int, int] | None, source: Hashable) -> Image.Image:
+        if image.mode.startswith(("I", "F")):
+            raise SettingsError(f"cannot upscale a picture of mode {image.mode}; reduce it to 8 bits (L or RGB) first")
         target = size or (image.width * self.scale, image.height * self.scale)
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
         large = Image.fromarray(self.upscale(np.asarray(image.convert("RGB")), size, source))
