@@ -73,11 +73,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model: its resolved preset, updates done, figures, and those of bicubic at its scale."""
+    """A trained model: its preset, updates done, figures, those before its adversarial stage, and bicubic's."""
 
     preset: Preset
     steps: int
     figures: Figures
+    content: Figures
     bicubic: Figures
 
 
@@ -118,6 +119,7 @@ def table(runs: Mapping[str, Run]) -> list[str]:
         "|---|" + "---:|" * len(PAPER),
         row("SSIM, the paper's", [p[2] for p in PAPER]),
         row("SSIM, strict", figure("ssim")),
+        row("SSIM, strict, before the adversarial stage", figure("ssim", "content")),
         row("SSIM, strict, bicubic", figure("ssim", "bicubic")),
         row("SSIM, photographs and masks", figure("with_masks")),
         row("SSIM, photographs and masks, bicubic", figure("with_masks", "bicubic")),
@@ -240,13 +242,17 @@ def reproduce(
             wanted = replace(wanted, minutes=minutes) if minutes else wanted
             path = _train(wanted, train, folder / name, device, bar)
             scale = wanted.generator.scale
-            upscaler = Upscaler(str(path), device=device, scale=scale, backend="torch")
+            last, content = (
+                Upscaler(str(weights), device=device, scale=scale, backend="torch")
+                for weights in (path, path.with_name("content.safetensors"))
+            )
             if scale not in plain:
                 plain[scale] = measure(pillow(Image.Resampling.BICUBIC, scale), scale, photos, masks, lpips)
             runs[name] = Run(
                 preset=wanted,
                 steps=int(describe(path).training["steps"]),
-                figures=measure(upscaler.upscale, scale, photos, masks, lpips),
+                figures=measure(last.upscale, scale, photos, masks, lpips),
+                content=measure(content.upscale, scale, photos, masks, lpips),
                 bicubic=plain[scale],
             )
     return runs, split
