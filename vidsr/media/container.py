@@ -19,7 +19,9 @@ from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+import vidsr.media.clock as clocks
 from vidsr.errors import InputEmpty, InputMissing, InputUnreadable, NoPicture, NotAVideo
+from vidsr.media.clock import Clock
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -101,23 +103,35 @@ def is_cover(stream: Stream) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def demux(container: InputContainer, *streams: Stream) -> Iterator[AnyPacket]:
+def demux(container: InputContainer, *streams: Stream, clock: Clock | None = None) -> Iterator[AnyPacket]:
     """The packets of some streams that hold bytes, in file order; a read error ends them as the end of the file does.
 
-    Streams that are not asked for are not read where the container allows it. PyAV 18.1 ends with IndexError
-    where MPEG-TS reveals a stream only in its middle; all packets were delivered by then.
+    Streams that are not asked for are not read where the container allows it and the clock does not need them. PyAV
+    18.1 ends with IndexError where MPEG-TS reveals a stream only in its middle; all packets were delivered by then.
+
+    Args:
+        container: it is read from where it is.
+        streams: those of it that are wanted.
+        clock: makes out the packets' times in formats whose clock may jump; a new one by default.
     """
     wanted = {stream.index for stream in streams}
-    for stream in container.streams:
-        if stream.index not in wanted:
-            stream.discard = Discard.all
-    packets = container.demux(*streams)
+    if container.format.name in clocks.FORMATS:
+        clock = clock or Clock()
+        packets = container.demux()
+    else:
+        clock = None
+        for stream in container.streams:
+            if stream.index not in wanted:
+                stream.discard = Discard.all
+        packets = container.demux(*streams)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, IndexError, av.error.FFmpegError):
             return
-        if packet.size:
+        if clock and packet.size:
+            clock.unroll(packet)
+        if packet.size and packet.stream_index in wanted:
             yield packet
 
 

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import Encrypted
 from vidsr.media.bitstream import NalFormat, PacketFacts, inspect
+from vidsr.media.clock import Clock
 from vidsr.media.container import AnyPacket, decode_in_order, demux
 
 # Codecs each of whose frames stands alone, so that "every packet is a key frame" is no sign of a broken index.
@@ -104,6 +105,7 @@ class _Reader:
         self.size = 0
         self.user_data = False
         self.begins_with_key: bool | None = None
+        self.clock = Clock()
 
     def read(self, packet: AnyPacket) -> None:
         if not self.entries and packet.has_sidedata("encryption_info"):
@@ -123,6 +125,8 @@ class _Reader:
         times = [pts for pts, _, _ in self.entries]
         if not times:
             return "its packets give no picture"
+        if self.clock.jumps:
+            return f"its clock jumps back ({self.clock.jumps} x), and times go on from there"
         if self.container == "mpeg":
             return "an MPEG programme stream does not give each frame's time"
         if None in times:
@@ -143,7 +147,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
         Encrypted: the packets are encrypted.
     """
     reader = _Reader(container.format.name, stream, path)
-    for packet in demux(container, stream):
+    for packet in demux(container, stream, clock=reader.clock):
         reader.read(packet)
     entries = sorted((pts, duration, key) for pts, duration, key in reader.entries if pts is not None)
     pts = tuple(entry[0] for entry in entries)

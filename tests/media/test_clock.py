@@ -1,0 +1,92 @@
+"""Files put together from several, whose clock begins anew: times go on, and sound stays with its picture."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import upscale
+from vidsr.media.clock import Clock
+from vidsr.media.container import demux, open_input
+from vidsr.media.probe import probe
+from vidsr.media.verify import verify
+
+PART = Clip(sound=("mp2",), options={"bf": "2", "g": "12", "preset": "veryfast"}, frames=40)
+
+
+def times_of(path: Path) -> dict[str, list[Fraction]]:
+    """Presentation times of the packets of each kind, as the project reads them."""
+    found: dict[str, list[Fraction]] = {}
+    with open_input(path) as container:
+        for packet in demux(container, *container.streams):
+            found.setdefault(packet.stream.type, []).append(packet.pts * packet.time_base)
+    return {kind: sorted(times) for kind, times in found.items()}
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Two recordings and a file of the bytes of both."""
+    one = make_clip(tmp_path / "one.ts", PART)
+    other = make_clip(tmp_path / "other.ts", PART)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() + other.read_bytes())
+    return one, other, both
+
+
+def test_times_go_on_where_the_clock_jumps_back(joined: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    one, other, both = joined
+    info = probe(both)
+    assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
+    assert len(info.table) == 2 * PART.frames
+    steps = {after - before for before, after in zip(info.table.pts, info.table.pts[1:], strict=False)}
+    assert min(steps) == 3600 and max(steps) <= 4 * 3600  # a joint of some frames at most
+
+    first, second, all_of = times_of(one), times_of(other), times_of(both)
+    for kind in ("video", "audio"):
+        assert len(all_of[kind]) == len(first[kind]) + len(second[kind])
+    apart = second["audio"][0] - second["video"][0]
+    assert all_of["audio"][len(first["audio"])] - all_of["video"][len(first["video"])] == apart
+
+    result = tmp_path / "both.mkv"
+    upscale(both, result, segments=1)
+    report = verify(both, result)
+    assert report.ok, [check for check in report.checks if not check.ok]
+    made = times_of(result)
+    for kind in ("video", "audio"):
+        assert max(abs(a - b) for a, b in zip(made[kind], all_of[kind], strict=True)) <= Fraction(1, 1000)
+
+
+def unrolled(*packets: tuple[int, float]) -> tuple[list[float], int]:
+    """Times of packets, given as (stream, seconds), on the one clock; and how often it jumped."""
+    clock, times = Clock(), []
+    for stream, time in packets:
+        packet: Any = SimpleNamespace(
+            stream_index=stream, pts=None, dts=round(time * 1000), duration=40, time_base=Fraction(1, 1000)
+        )
+        clock.unroll(packet)
+        times.append(packet.dts / 1000)
+    return times, clock.jumps
+
+
+def test_a_late_packet_of_the_run_before_stays_with_it() -> None:
+    times, jumps = unrolled((0, 9.92), (1, 9.9), (0, 9.96), (0, 1.0), (1, 9.94), (0, 1.04), (1, 1.02), (1, 1.06))
+    assert jumps == 1
+    assert times[:3] == [9.92, 9.9, 9.96] and times[4] == 9.94
+    assert times[5] - times[3] == pytest.approx(0.04) and times[6] - times[3] == pytest.approx(0.02)
+    assert 9.96 < times[3] <= 10.1 and times[7] - times[6] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("wrong", [0.1, 3600.0])
+def test_one_wrong_time_moves_no_other(wrong: float) -> None:
+    times, _ = unrolled((0, 9.92), (0, 9.96), (0, wrong), (0, 10.04), (0, 10.08), (0, 10.12))
+    assert [times[k] for k in (0, 1, 3, 4, 5)] == [9.92, 9.96, 10.04, 10.08, 10.12]
+
+
+def test_a_pause_is_no_jump() -> None:
+    times, jumps = unrolled((0, 1.0), (1, 1.0), (0, 3600.0), (1, 3600.0), (0, 3600.04))
+    assert (times, jumps) == ([1.0, 1.0, 3600.0, 3600.0, 3600.04], 0)
