@@ -38,9 +38,12 @@ def read_list(path: Path) -> tuple[str, ...]:
 
     Raises:
         InputMissing: no such file.
+        InputUnreadable: it is not text in UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"{path} is not UTF-8 text; save the list as UTF-8") from error
     except OSError as error:
         raise InputMissing(f"{path} cannot be read ({error.strerror}); check the name of the list") from error
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

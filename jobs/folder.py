@@ -9,7 +9,9 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,22 +87,30 @@ def run_folder(
         ClusterError: Ray cannot be reached, or was lost on the way.
         OutputUnwritable: the job's own files cannot be read or written below the output root.
     """
-    job = _FolderJob(folder, output, settings, options)
-    try:
-        whole = job.run(session, view, stop)
-    except RayError as error:
-        raise ClusterError(f"the Ray cluster was lost ({error}); run the same command to go on") from error
-    except OSError as error:  # of leases and records; those of one video's files are that video's
-        place, why = error.filename or job.summary.output, error.strerror or first_line(error)
-        raise OutputUnwritable(
-            f"{place} cannot be read or written ({why}); check its permissions and run the same command to go on, "
-            "or use -o for another place"
-        ) from error
-    finally:
-        view.stop()
+    with _own_files(output or folder):
+        job = _FolderJob(folder, output, settings, options)
+        try:
+            whole = job.run(session, view, stop)
+        except RayError as error:
+            raise ClusterError(f"the Ray cluster was lost ({error}); run the same command to go on") from error
+        finally:
+            view.stop()
     if not whole:
         raise Interrupted("stopped; finished videos and segments are kept, run the same command to go on")
     return job.summary
+
+
+@contextmanager
+def _own_files(place: str | Path) -> Iterator[None]:
+    """Names errors of leases, records and reports below a place; those of one video's files are that video's."""
+    try:
+        yield
+    except OSError as error:
+        where, why = error.filename or place, error.strerror or first_line(error)
+        raise OutputUnwritable(
+            f"{where} cannot be read or written ({why}); check its permissions and run the same command to go on, "
+            "or use -o for another place"
+        ) from error
 
 
 class _FolderJob:

@@ -185,4 +185,4 @@ class Leases:
 
 
 def _key(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:24]
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:24]

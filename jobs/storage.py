@@ -6,6 +6,7 @@ A file that is there is whole: paths are written by rename, and object stores sh
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -141,7 +143,8 @@ class FolderPlace:
                     status = path.stat()
                 except OSError:
                     continue  # removed meanwhile, or a link to nothing
-                yield Entry(path.relative_to(self.url).as_posix(), status.st_size, status.st_mtime_ns)
+                if S_ISREG(status.st_mode):  # a pipe would never end
+                    yield Entry(path.relative_to(self.url).as_posix(), status.st_size, status.st_mtime_ns)
 
     def entry(self, name: str) -> Entry | None:
         """See Place."""
@@ -218,10 +221,18 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
     By its own way if it has one here, unless that is hidden and a link's is not.
     """
+
+    def unreadable(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
+        if error.filename == str(root):
+            raise error
+        logging.getLogger(__name__).warning("%s is left out (%s)", error.filename, error.strerror)
+
     seen: set[str] = set()
     links, hidden = deque([root]), deque[Path]()
     while links or hidden:
-        for parent, folders, names in os.walk((links or hidden).popleft()):
+        for parent, folders, names in os.walk((links or hidden).popleft(), onerror=unreadable):
             real = os.path.realpath(parent)
             if real in seen:
                 folders.clear()

@@ -5,16 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 
+from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
+from vidsr.batch import upscale_inputs
 from vidsr.graph.plan import Ledger
+from vidsr.settings import ClusterSettings, UpscaleSettings
 
 VIDSR = (sys.executable, "-m", "vidsr")
 
@@ -170,6 +175,8 @@ def _sparse_is_possible(folder: Path) -> bool:
         (("--codec", "h264_nvenc"), errors.EncoderMissing),
         (("--scale", "3"), errors.SettingsError),
         (("--crf", "99"), errors.SettingsError),
+        (("--crf", "60"), errors.SettingsError),
+        (("--preset", "slwo"), errors.SettingsError),
         (("--height", "4320"), errors.SettingsError),
         (("--start", "5", "--end", "2"), errors.SettingsError),
         (("--device", "tpu"), errors.SettingsError),
@@ -180,6 +187,80 @@ def _sparse_is_possible(folder: Path) -> bool:
 def test_wrong_options(clip: Path, options: tuple[str, ...], kind: type[errors.VidsrError]) -> None:
     refused(kind, "upscale", clip, *options)
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
+
+
+@pytest.mark.parametrize("options", [("--preset", "slwo"), ("--device", "cuda")])
+def test_wrong_options_cost_nothing_that_is_finished(clip: Path, options: tuple[str, str]) -> None:
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    ledger = clip.with_name(".drive_2x.mp4.vidsr")
+    ledger.mkdir()
+    (ledger / "000000.mkv").write_bytes(b"of the earlier run")
+    vidsr("upscale", clip, *options)
+    assert [path.name for path in ledger.iterdir()] == ["000000.mkv"]
+
+
+def test_the_same_command_goes_on_with_the_next_input(tmp_path: Path, nearest: Path) -> None:
+    first, second = make_clip(tmp_path / "a.mp4", Clip(frames=6)), tmp_path / "b.mp4"
+    words = ("upscale", first, second, "--model", nearest, "--device", "cpu", "--json")
+    assert vidsr(*words).returncode == errors.InputMissing.exit_code
+    made = first.with_name("a_2x.mp4").stat().st_mtime_ns
+    make_clip(second, Clip(frames=7))
+    done = vidsr(*words)
+    assert done.returncode == 0, done.stderr
+    assert "a_2x.mp4 is there from an earlier run" in done.stderr
+    assert [report["computed_frames"] for report in json.loads(done.stdout)] == [0, 7]
+    assert first.with_name("a_2x.mp4").stat().st_mtime_ns == made
+    line = refused(errors.OutputExists, *words, "--fidelity", "1", "--crf", "20")  # made otherwise
+    assert "a_2x.mp4 exists" in line
+
+
+def test_pictures_too_are_stopped(tmp_path: Path, nearest: Path) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (20, 12)).save(picture)
+    stop = threading.Event()
+    stop.set()
+    settings = UpscaleSettings(model=str(nearest))
+    with pytest.raises(errors.Interrupted):
+        upscale_inputs([picture], None, settings, ClusterSettings(), FolderOptions(), None, False, stop)
+
+
+def test_a_name_that_is_not_text_is_refused(clip: Path) -> None:
+    odd = clip.rename(Path(os.fsdecode(os.fsencode(clip.parent) + b"/lat\xe9n.mp4")))
+    assert "lat\\xe9n.mp4: its name is not UTF-8; rename it" in refused(errors.InputUnreadable, "upscale", odd)
+
+
+@pytest.mark.parametrize("command", ["upscale", "probe"])
+def test_names_that_no_file_has(tmp_path: Path, command: str) -> None:
+    assert "too long" in refused(errors.InputMissing, command, tmp_path / f"{300 * 'a'}.mp4")
+
+
+def test_a_file_is_no_folder_for_results(clip: Path, nearest: Path) -> None:
+    card = clip.parent / "card"
+    card.mkdir()
+    clip = clip.rename(card / clip.name)
+    (card.parent / "taken").write_text("a file")
+    for output in ("taken", "taken/below"):
+        done = vidsr("upscale", card, "-o", card.parent / output, "--model", nearest)
+        assert done.returncode == errors.OutputUnwritable.exit_code, done.stderr
+        assert "Traceback" not in done.stderr and "taken" in done.stderr
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "[red]drive[b].mp4", Clip(frames=3))
+    assert "[red]drive[b].mp4" in vidsr("probe", clip.name, cwd=tmp_path).stdout
+
+
+def test_what_pictures_tell_is_kept(tmp_path: Path, nearest: Path) -> None:
+    told = Image.Exif()
+    told[Base.Make] = "ACME"
+    grey = Image.new("L", (20, 12), 90)
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.tif", exif=told)
+    grey.save(tmp_path / "b.png", transparency=90)
+    assert vidsr("upscale", "a.tif", "b.png", "--model", nearest, cwd=tmp_path).returncode == 0
+    assert Image.open(tmp_path / "a_2x.tif").getexif()[Base.Make] == "ACME"
+    with Image.open(tmp_path / "b_2x.png") as made:
+        assert made.mode == "LA" and made.getchannel("A").getextrema() == (0, 0)
 
 
 def test_wrong_scale_for_the_model(clip: Path, nearest: Path) -> None:

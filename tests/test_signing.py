@@ -193,3 +193,10 @@ def test_what_cannot_be_signed_is_said_before_the_work(tmp_path: Path, credentia
     done = CliRunner().invoke(main, ["submit", *words, str(credentials.certificates), str(credentials.key)])
     assert done.exit_code == SettingsError.exit_code and "send your key" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
+    words[0] = str(make_clip(tmp_path / "a.avi", Clip(frames=4)))  # becomes Matroska
+    done = CliRunner().invoke(main, ["upscale", *words, str(credentials.certificates), str(credentials.key)])
+    assert done.exit_code == SettingsError.exit_code and "--container mp4" in done.output
+    words += [str(credentials.certificates), str(credentials.key), "--container", "mp4"]
+    done = CliRunner().invoke(main, ["upscale", *words])
+    assert done.exit_code == 0, done.output
+    assert read_record(tmp_path / "a_2x.mp4").signature == "C2PA, Signer, Es256"

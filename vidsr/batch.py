@@ -6,10 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os.path import splitext
+from os.path import isdir, splitext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import click
 
 from jobs.cache import NodeCache
 from jobs.find import Selection, read_list, result_suffix
@@ -17,7 +19,8 @@ from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
-from vidsr.errors import SettingsError
+from vidsr.errors import InputError, Interrupted, SettingsError
+from vidsr.evidence import check_record, read_record
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session, sees_gpu
@@ -52,13 +55,15 @@ def upscale_inputs(
     if credentials:
         with open_signer(credentials):  # what is wrong is said before the work
             pass
-    if isinstance(out, Path) and out.suffix and not out.is_dir() and len(inputs) > 1:
+    if isinstance(out, Path) and out.suffix and not isdir(out) and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     _refuse_shared_results(inputs, out, settings)
     reports = []
     with Session(cluster, settings.device) as session:
         for source in inputs:
-            if isinstance(source, str) or source.is_dir():
+            if stop.is_set():
+                raise Interrupted("stopped; what is finished is kept, run the same command to go on")
+            if isinstance(source, str) or isdir(source):
                 place = _place(source, out, len(inputs))
                 reports.append(_upscale_folder(source, place, settings, options, credentials, dry_run, session, stop))
                 continue
@@ -75,9 +80,34 @@ def upscale_inputs(
 
                 with _look(source, out, settings, options.overwrite) as plan:
                     reports.append(estimate(plan))
+            elif (
+                len(inputs) > 1 and not options.overwrite and (made := _made_before(source, out, settings, credentials))
+            ):
+                reports.append(made)
             else:
                 reports.append(_upscale(source, out, settings, options.overwrite, credentials, session, stop))
     return reports
+
+
+def _made_before(
+    source: Path, out: Path | None, settings: UpscaleSettings, credentials: Credentials | None
+) -> dict[str, Any] | None:
+    """The report of a result that the same command made before, by its record, and that is as it was then."""
+    with _look(source, out, settings, True) as plan:
+        try:
+            record = read_record(plan.result)
+        except InputError:
+            return None
+        alike = record.model.sha256 == plan.model.sha256 and record.settings == plan.recorded_settings
+        if not alike or check_record(plan.result, source):
+            return None
+        if credentials and not record.signature:
+            sign_result(plan.result, credentials)
+        click.echo(f"{plan.result} is there from an earlier run", err=True)
+        return {
+            "source": str(source), "result": str(plan.result), "frames": record.frames.total, "computed_frames": 0,
+            "verified": record.verified, "salvaged": list(record.salvaged),
+        }  # fmt: skip
 
 
 def _refuse_shared_results(inputs: list[Path | str], out: Path | str | None, settings: UpscaleSettings) -> None:
@@ -112,7 +142,7 @@ def _refuse_twins(inputs: list[Path | str], results: list[str]) -> None:
 
 def _result(source: Path | str, out: Path | str | None, settings: UpscaleSettings, inputs: int) -> str:
     """The result of one of so many inputs, as far as names tell."""
-    if isinstance(source, str) or source.is_dir():
+    if isinstance(source, str) or isdir(source):
         return places(source, _place(source, out, inputs), settings)[1].url
     if isinstance(out, str):
         raise SettingsError(f"{source} is one file and {out} a URL; give its folder with --pattern")
@@ -126,7 +156,7 @@ def _whole_name(result: Path) -> str:
 
 def _may_become_matroska(source: Path | str, settings: UpscaleSettings) -> bool:
     """Whether it depends on a video's content which container its result has."""
-    is_file = isinstance(source, Path) and not source.is_dir() and not is_image(source)
+    is_file = isinstance(source, Path) and not isdir(source) and not is_image(source)
     return is_file and settings.encode.container == "auto"
 
 
@@ -179,7 +209,8 @@ def _upscale(
     stop: threading.Event,
 ) -> dict[str, Any]:
     if credentials:
-        media_type(default_result(source, out, settings))
+        with _look(source, out, settings, True) as plan:
+            media_type(plan.result)
     progress = make_progress()
     try:
         outcome = upscale_video(source, out, settings, overwrite, session, progress, stop)

@@ -43,7 +43,7 @@ def _plain(value: Any) -> Any:
 
 def info_table(info: VideoInfo) -> Table:
     """A VideoInfo for people."""
-    table = Table("", str(info.path), box=None, pad_edge=False)
+    table = Table("", escape(str(info.path)), box=None, pad_edge=False)
     colour = info.colour
     rows = {
         "container": f"{info.container}, {info.size_bytes / 1e6:.1f} MB",
@@ -58,9 +58,9 @@ def info_table(info: VideoInfo) -> Table:
     for name, text in rows.items():
         table.add_row(name, text)
     for stream in info.streams:
-        table.add_row("stream", stream.label)
+        table.add_row("stream", escape(stream.label))
     for note in info.notes:
-        table.add_row("note", note)
+        table.add_row("note", escape(note))
     return table
 
 
@@ -73,7 +73,7 @@ def report_table(report: VerifyReport) -> Table:
     """A VerifyReport for people."""
     table = Table("check", "", "found", box=None, pad_edge=False)
     for check in report.checks:
-        table.add_row(check.name, "[green]holds[/]" if check.ok else "[red]FAILS[/]", check.detail)
+        table.add_row(check.name, "[green]holds[/]" if check.ok else "[red]FAILS[/]", escape(check.detail))
     return table
 
 
@@ -114,9 +114,11 @@ def models_table() -> Table:
 
 def evidence_table(record: EvidenceRecord, problems: list[str], source: Path | None) -> Table:
     """A record and what is wrong with its files, for people."""
-    table = Table("", record.result.path, box=None, pad_edge=False)
+    table = Table("", escape(record.result.path), box=None, pad_edge=False)
     frames = record.frames
-    table.add_row("source", f"{record.source.path} " + ("(not there, not checked)" if source is None else "(checked)"))
+    table.add_row(
+        "source", escape(record.source.path) + (" (not there, not checked)" if source is None else " (checked)")
+    )
     table.add_row("model", f"{record.model.name}, sha256 {record.model.sha256}")
     table.add_row("made", f"{record.started} to {record.finished}, vidsr {record.versions.get('vidsr', '?')}")
     table.add_row(
@@ -125,9 +127,9 @@ def evidence_table(record: EvidenceRecord, problems: list[str], source: Path | N
     table.add_row("verified", "yes" if record.verified else "no")
     table.add_row("signed", record.signature or "no")
     for note in record.salvaged:
-        table.add_row("salvaged", note)
+        table.add_row("salvaged", escape(note))
     for problem in problems:
-        table.add_row("[red]wrong[/red]", problem)
+        table.add_row("[red]wrong[/red]", escape(problem))
     if not problems:
         table.add_row("[green]unchanged[/green]", "every byte is as it was when the record was written")
     return table

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
@@ -17,6 +18,7 @@ from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
 
 JPEG_QUALITY = 95
+TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}
 
@@ -61,6 +63,8 @@ def upscale_image(
     large = upscaler.upscale(image, size)
     part = result.with_name(f".{result.stem}.part{result.suffix}")
     kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if key in image.info}
+    if isinstance(image, TiffImageFile):
+        kept["exif"] = _told(image)
     try:
         large.save(part, quality=JPEG_QUALITY, **kept)
     except (OSError, ValueError) as error:
@@ -68,6 +72,15 @@ def upscale_image(
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     part.replace(result)
     return {**report, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _told(image: TiffImageFile) -> Image.Exif:
+    """What a TIFF tells of the picture, without how its pixels lie in the file."""
+    found, told = image.getexif(), Image.Exif()
+    for tag in TOLD_TAGS:
+        if tag in found:
+            told[tag] = found[tag]
+    return told
 
 
 def _open(source: Path) -> Image.Image:

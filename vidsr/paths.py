@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from os.path import exists, isdir  # unlike Path's, they take what may not be looked at for not there
 from pathlib import Path
 
 from vidsr.errors import (
@@ -58,7 +59,7 @@ def default_result(source: Path, out: Path | None, settings: UpscaleSettings, su
     name = f"{source.stem}_{size_label(settings)}{suffix or source.suffix}"
     if out is None:
         return source.with_name(name)
-    return out / name if out.is_dir() or not out.suffix else out
+    return out / name if isdir(out) or not out.suffix else out
 
 
 def by_name(folder: Path) -> Path:
@@ -78,6 +79,13 @@ def check_source(path: Path) -> None:
         raise InputMissing(f"{path} does not exist; check the name") from error
     except PermissionError as error:
         raise InputUnreadable(f"{path} may not be read; check its folder's permissions") from error
+    except OSError as error:  # too long a name, a file in the place of a folder
+        raise InputMissing(f"{path} cannot be found ({error.strerror}); check the name") from error
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # neither Ray nor FFmpeg take it
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise InputUnreadable(f"{shown}: its name is not UTF-8; rename it") from error
     if not os.access(path, os.R_OK):
         raise InputUnreadable(f"{path} may not be read; change its permissions (chmod u+r)")
     if path.is_file() and size == 0:
@@ -86,7 +94,7 @@ def check_source(path: Path) -> None:
 
 def existing_folder(path: Path) -> Path:
     """The path itself or the nearest above it that is there."""
-    return next((each for each in (path, *path.parents) if each.exists()), Path())
+    return next((each for each in (path, *path.parents) if exists(each)), Path())
 
 
 def check_result(source: Path, result: Path, overwrite: bool, make: bool = True) -> None:
@@ -103,14 +111,14 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
     """
     if len(os.fsencode(result.name)) + WORKING_NAME > LONGEST_NAME:
         raise OutputUnwritable(f"{result} is too long a name; use -o with a shorter one")
-    if result.is_dir():
+    if isdir(result):
         raise OutputUnwritable(f"{result} is a folder; move it away, or give another name with -o")
-    if result.exists() and result.samefile(source):
+    if exists(result) and result.samefile(source):
         raise OutputIsInput(f"{result} is the source itself; give another name with -o")
-    if result.exists() and not overwrite:
+    if exists(result) and not overwrite:
         raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
     folder = existing_folder(result.parent)
-    if not folder.is_dir():
+    if not isdir(folder):
         raise OutputUnwritable(f"the folder {result.parent} cannot be made, {folder} is a file; use -o")
     if make:
         try:
@@ -118,5 +126,5 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
         except OSError as error:
             raise OutputUnwritable(f"the folder {result.parent} cannot be made ({error.strerror}); use -o") from error
         folder = result.parent
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputUnwritable(f"the folder {folder} may not be written; use -o for another place")

@@ -15,6 +15,7 @@ import pytest
 
 import vidsr
 from tests.media.clips import Clip, make_clip
+from vidsr.errors import Interrupted
 
 COMMAND = (sys.executable, "-m", "vidsr", "upscale")
 
@@ -81,7 +82,7 @@ def wait_for_segment(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_run_goes_on_where_it_stopped(
     drive: Path, nearest: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -95,7 +96,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     # Ray's agents try to report their raylet's death first and leave a minute or two later.
     helpers = [child for child in started.children(recursive=True) if not child.name().endswith("Agent")]
     process.send_signal(number)
-    assert process.wait(60) != 0
+    assert process.wait(60) == (-number if number == signal.SIGKILL else Interrupted.exit_code)
     assert not killed.exists()
     _, alive = psutil.wait_procs(helpers, timeout=60)
     assert not alive, "processes of the killed run live on"

@@ -52,6 +52,15 @@ def test_a_list(card: Path, tmp_path: Path) -> None:
         read_list(tmp_path / "nowhere")
 
 
+def test_lists_as_other_programs_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("a.mp4\n", encoding="utf-8-sig")
+    assert read_list(path) == ("a.mp4",)
+    path.write_text("caf\u00e9.mp4\n", encoding="utf-16")
+    with pytest.raises(InputUnreadable, match="not UTF-8"):
+        read_list(path)
+
+
 def test_nothing_found(card: Path, tmp_path: Path) -> None:
     with pytest.raises(NoVideos, match="nothing-like-it"):
         names(card, tmp_path / "out", patterns=("nothing-like-it",))

@@ -68,6 +68,32 @@ def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
     assert sorted(e.name for e in open_place(tmp_path / "link").files()) == found
 
 
+def test_only_files_are_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "a.mp4").touch()
+    assert [entry.name for entry in open_place(tmp_path).files()] == ["a.mp4"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "a.mp4").touch()
+    look = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [entry.name for entry in open_place(tmp_path).files()] == ["a.mp4"]
+    assert f"{closed} is left out (Permission denied)" in caplog.text
+    with pytest.raises(PermissionError):
+        list(open_place(closed).files())
+
+
 def test_a_link_to_a_hidden_folder_shows_it(tmp_path: Path) -> None:
     (tmp_path / ".data" / "deep").mkdir(parents=True)
     (tmp_path / ".data" / "deep" / "a.mp4").write_bytes(b"x")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 from vidsr.clean import is_clean
 from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
-from vidsr.graph.stages import SegmentJob
+from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
-from vidsr.media.encoders import check_hdr, encoder_for, pix_fmt_for
+from vidsr.media.encoders import check_hdr, encoder_for, encoder_options, pix_fmt_for
 from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
@@ -78,19 +79,29 @@ class VideoPlan:
         return run_key(self.info, self.settings, self.model.sha256, self.backend)
 
     @property
+    def recorded_settings(self) -> dict[str, Any]:
+        """What the record of the result says that was asked for, in JSON values."""
+        return dict(json.loads(json.dumps(asdict(self.settings) | {"backend": self.backend})))
+
+    @property
     def upscaler(self) -> UpscalerSpec:
         """What the upscalers must hold."""
         settings = self.settings
         return UpscalerSpec(
-            str(self.model.path), self.model.config.scale, settings.device, settings.backend, settings.fidelity
+            str(self.model.path.absolute()),
+            self.model.config.scale,
+            settings.device,
+            settings.backend,
+            settings.fidelity,
         )
 
     def job(self, segment: Segment) -> SegmentJob:
         """What a segment's tasks need."""
         return SegmentJob(
-            info=self.info,
+            # A Ray that was started elsewhere has workers with another current folder.
+            info=replace(self.info, path=self.info.path.absolute()),
             segment=segment,
-            folder=self.ledger.folder,
+            folder=self.ledger.folder.absolute(),
             key=key_digest(self.key),
             width=self.width,
             height=self.height,
@@ -201,6 +212,7 @@ def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str
         raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec libx264 or ffv1")
     pix_fmt_for(codec, info.layout, info.colour.full_range)
     check_hdr(codec, info)
+    encoder_options(codec, settings.encode, info, ENCODER_THREADS)  # what it refuses is said before the work
     return codec
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,6 +123,7 @@ def upscale_video(
     Raises:
         VidsrError: of the class of whatever is wrong.
     """
+    session.check_device()
     gpu = sees_gpu(settings.device)
     plan = prepare(source, out, settings, overwrite, gpu)
     try:
@@ -259,7 +260,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         plan.source,
         result,
         model=model,
-        settings=asdict(plan.settings) | {"backend": plan.backend},
+        settings=plan.recorded_settings,
         frames=FrameCounts(plan.frames, computed, plan.frames - computed, _filled(plan)),
         checks=[CheckOutcome(check.name, check.ok, check.detail) for check in proof.checks],
         started=started,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +59,16 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def check_device(self) -> None:
+        """Say before anything is done that this machine has no GPU, where one of its own is asked for.
+
+        Raises:
+            DeviceError: it has none.
+        """
+        own = self._device.startswith("cuda") and not self._cluster.address and not ray.is_initialized()
+        if own and not NvidiaGPUAcceleratorManager.get_current_node_num_accelerators():
+            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+
     def start(self) -> None:
         """Connect to Ray or start it.
 
@@ -73,7 +86,8 @@ class Session:
         if one:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(self._device, os.environ.get("CUDA_VISIBLE_DEVICES"))
         try:
-            _init_ray(self._cluster.address)
+            with _own_signals():
+                _init_ray(self._cluster.address)
         except Exception as error:  # a start that times out on a busy machine raises a bare one
             where = f"the Ray cluster at {self._cluster.address}" if self._cluster.address else "a local Ray"
             raise ClusterError(f"cannot reach {where}: {first_line(error)}; see `vidsr doctor`") from error
@@ -126,6 +140,15 @@ class Session:
         if self._upscalers is not None:
             self._upscalers.close()
             self._upscalers = None
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM over, with which clusters ask a job to end."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _init_ray(address: str | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,8 +19,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 import vidsr.media.clock as clocks
-from vidsr.errors import InputEmpty, InputMissing, InputUnreadable, NoPicture, NotAVideo
+from vidsr.errors import InputMissing, NoPicture, NotAVideo
 from vidsr.media.clock import Clock
+from vidsr.paths import check_source
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -61,12 +61,9 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
         InputMissing, InputUnreadable, InputEmpty: by what the file system says.
         NotAVideo: FFmpeg finds no container in it.
     """
+    check_source(path)
     if not path.is_file():
-        raise InputMissing(f"{path}: no such file")
-    if not os.access(path, os.R_OK):
-        raise InputUnreadable(f"{path}: no permission to read it")
-    if path.stat().st_size == 0:
-        raise InputEmpty(f"{path}: the file is empty (0 bytes); copy it again from the camera")
+        raise InputMissing(f"{path} is no file; check the name")
     try:
         return av.open(url_of(path), metadata_errors="replace", hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:

@@ -201,7 +201,9 @@ class Upscaler:
         large = Image.fromarray(self.upscale(np.asarray(image.convert("RGB")), size, source))
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
-        return large.convert("L") if image.mode in ("L", "1") else large
+        if image.mode in ("L", "1"):
+            return large.convert("L" if alpha is None else "LA")
+        return large
 
     def _enlarge_luma(self, y: Tensor, levels: tuple[float, float], source: Hashable) -> Tensor:
         """`_enlarge` for luma, which the network sees as limited-range codes over 255.
