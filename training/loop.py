@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,22 @@ def _network(name: str, scale: int) -> Generator:
     return load_weights(path if path.is_file() else find_model(name, scale).path)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: half a step must not be saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal arrives here
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
+
+
 class Trainer:
     """Fits one preset.
 
@@ -184,7 +202,8 @@ class Trainer:
                 f"start a new --run with --set batch={half}"
             ) from error
         except KeyboardInterrupt:
-            self.save()
+            if self.group.first:
+                self.save()
             raise
         finally:
             if writer is not None:
@@ -198,11 +217,12 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         while (share := self.share()) < 1.0:
             number, part = stage_at(self.preset.stages, share)
-            if number != self.stage_number:
-                self._if_room(lambda: self._export(self.stage.kind))
-                self._enter(number)
-            last += self.source.prepare(self.step)  # coding a bank is no training
-            total += self.update(part)
+            last += self.source.prepare(self.step)  # coding a bank is no training, and may be interrupted
+            with _uninterrupted():
+                if number != self.stage_number:
+                    self._if_room(lambda: self._export(self.stage.kind))
+                    self._enter(number)
+                total += self.update(part)
             now = time.monotonic()
             self.seconds += now - last
             last = now

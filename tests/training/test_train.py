@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +31,7 @@ from training.loop import Progress, Trainer, rate_factor, stage_at, starting_gen
 from training.presets import Preset, Stage, override, preset
 from training.source import RenewedBank, Source, open_source
 from training.train import fit
+from training.updater import Updater
 from training.workers import Group
 from vidsr.errors import (
     DeviceError,
@@ -122,6 +125,48 @@ def test_a_resumed_run_ends_in_the_same_bits(photos: Path, tmp_path: Path, stop:
     for part in ("generator", "average"):
         one, other = (load_checkpoint(tmp_path / run)[part] for run in ("whole", "broken"))
         assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "stop"),
+    [
+        pytest.param(Pairs, "_gather", 9, 5, id="a batch is drawn, of which the generator knows nothing"),
+        pytest.param(Updater, "step", 6, 6, id="weights are updated, and the step is not counted"),
+        pytest.param(loop, "build_loss", 2, 11, id="a stage is entered, with the optimiser of the one before"),
+    ],
+)
+def test_ctrl_c_waits_for_the_end_of_a_step(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, stop: int
+) -> None:
+    wanted = replace(small(20), stages=(replace(small().stages[0], share=0.5), replace(small().stages[1], share=0.5)))
+    whole = fit(wanted, photos, tmp_path / "whole")
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def pressed(*arguments: object, **more: object) -> object:
+        result = real(*arguments, **more)
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(owner, name, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(wanted, photos, tmp_path / "broken")
+    assert load_checkpoint(tmp_path / "broken")["counts"][0] == stop
+    assert_equal(whole, fit(wanted, photos, tmp_path / "broken", resume=True))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_of_several_workers_the_first_alone_saves_what_was_interrupted(photos: Path, tmp_path: Path) -> None:
+    def interrupt(_: float) -> Tensor:
+        raise KeyboardInterrupt
+
+    source = open_source(small(), photos, None, tmp_path, CPU)
+    for rank, saved in ((1, False), (0, True)):
+        trainer = Trainer(small(), source, tmp_path, CPU, Group(rank, 2))
+        trainer.update = interrupt  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(lambda _: None)
+        assert (tmp_path / "checkpoint.pt").is_file() is saved
 
 
 def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(photos: Path, tmp_path: Path) -> None:
