@@ -79,6 +79,12 @@ class RenewedBank:
             time.sleep(0.5)
 
 
+def forget_banks(folder: Path) -> None:
+    """Delete the coded pairs that an older run left in a folder: they are of its photographs and its preset."""
+    for bank in folder.glob("bank-*.safetensors"):
+        bank.unlink()
+
+
 @dataclass
 class Source:
     """What a trainer draws from.

@@ -194,6 +194,16 @@ def test_minutes_are_of_training_and_not_of_coding_a_bank(
     assert describe(path).training["steps"] > 1
 
 
+def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
+    """A run that was killed before its first checkpoint leaves its bank, which another preset must not train on."""
+    coded = small(4, clean_share=0.0, clips=1, degradation=Degradation(frames=3, keep=2, h265=0))
+    fit(coded, photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 2
+    (tmp_path / "checkpoint.pt").unlink()
+    fit(replace(coded, clips=2), photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
+
+
 def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
     fit(small(10), photos, tmp_path / "run")
     other = folder_of(tmp_path / "other", 3)
