@@ -358,13 +358,16 @@ class Trainer:
     def _export_result(self) -> Path:
         """The run's weights; where the adversarial ones can be interpolated with those before, both, as a pair."""
         path = self.folder / f"{self.preset.name}.safetensors"
-        before = [s.kind for s in self.preset.stages if s.share and not s.adversarial]
+        stages = [s for s in self.preset.stages if s.share and not s.adversarial]
+        # A short stage has no file if no step fell into it.
+        before = [file for s in stages if (file := self.folder / f"{s.kind}.safetensors").is_file()]
         if not (self.stage.adversarial and before and self.preset.generator.norm == "none"):
             return self._export(self.preset.name)
         self._export(f"{self.preset.name}-sharp")
         if self.group.first:
+            content = before[-1].read_bytes()
             try:
-                write_whole(path, (self.folder / f"{before[-1]}.safetensors").read_bytes())
+                write_whole(path, content)
             except OSError as error:
                 raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
         return path

@@ -127,6 +127,15 @@ def test_a_resumed_run_ends_in_the_same_bits(photos: Path, tmp_path: Path, stop:
         assert all(torch.equal(one[k], other[k]) for k in one)
 
 
+def test_a_stage_that_no_step_falls_into_is_not_the_result(photos: Path, tmp_path: Path) -> None:
+    content, ssim, adversarial = small().stages
+    stages = (content, replace(ssim, share=0.01), replace(adversarial, share=0.29))
+    path = fit(small(9, stages=stages), photos, tmp_path)
+    assert not (tmp_path / "ssim.safetensors").exists()
+    assert_equal(tmp_path / "content.safetensors", path)
+    assert find_sharp(describe(path)).training["stage"] == "adversarial"
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "call", "stop"),
     [
