@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -357,6 +358,19 @@ def test_every_worker_has_its_share_of_a_mixed_batch(photos: Path, workers: int)
     whole = source.sample(0, 16, 16, torch.Generator().manual_seed(1))[0]
     rows = sorted(float(row.sum()) for part in parts for row in part)
     assert rows == sorted(float(row.sum()) for row in whole)
+
+
+@pytest.mark.parametrize("batch", [6, 16])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.15, 0.5])
+def test_the_clean_share_is_that_of_all_steps(batch: int, share: float) -> None:
+    white, black = (
+        Pairs.of([(np.full((1, 16, 16), value, np.uint8), np.full((1, 32, 32), value, np.uint8))], 2)
+        for value in (255, 0)
+    )
+    source, random = Source(white, black, white, share), torch.Generator()
+    clean = [int(source.sample(step, batch, 8, random)[0].mean((1, 2, 3)).sum()) for step in range(100)]
+    assert sum(clean) == round(100 * batch * share)
+    assert set(clean) <= {math.floor(batch * share), math.ceil(batch * share)}
 
 
 def test_a_batch_that_workers_cannot_share_is_an_error(photos: Path, tmp_path: Path) -> None:
