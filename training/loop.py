@@ -66,8 +66,12 @@ class Progress:
 
 
 def rate_factor(step: int, share: float, warmup: int) -> float:
-    """The learning rate over its peak, `step` steps into a stage of which a part `share` is done: warm-up, cosine."""
-    return min(1.0, (step + 1) / warmup if warmup else 1.0) * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * share)))
+    """The learning rate over its peak, `step` steps into a stage of which a part `share` is done: warm-up, cosine.
+
+    The warm-up ends after `warmup` steps or a tenth of the stage, whichever is earlier.
+    """
+    warm = max((step + 1) / warmup, 10 * share) if warmup else 1.0
+    return min(1.0, warm) * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:

@@ -58,7 +58,7 @@ class Preset:
         batch: crops a step, over all workers.
         patch: side of the small crop.
         clip: largest norm of the generator's gradient; 0 does not clip.
-        warmup: steps at the start of each stage over which the learning rate rises.
+        warmup: steps at the start of each stage over which the learning rate rises; a tenth of the stage at most.
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
         clean_share: the part of the crops that is not coded; 1 trains on clean pictures alone.
         clips: clips in a bank of coded pairs.

@@ -424,6 +424,15 @@ def test_stages_and_schedule() -> None:
     assert rate_factor(50, 1.0, 10) == pytest.approx(0.001)
 
 
+@pytest.mark.parametrize("steps", [10, 100, 1000, 20_000])
+def test_a_stage_of_any_length_reaches_its_rate(steps: int) -> None:
+    rates = [rate_factor(step, step / steps, 200) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] > 0.97
+    assert peak <= min(steps // 10, 200)
+    assert rates[0] < 0.01 and rates[: peak + 1] == sorted(rates[: peak + 1])
+
+
 @pytest.mark.parametrize("name", ["paper-original-4x", "paper-modified-2x", "fast-2x", "quality-4x"])
 def test_every_kind_of_preset_takes_a_step(photos: Path, tmp_path: Path, name: str) -> None:
     """Full of their own parts (batch norm, the VGG discriminator, branches, U-Net), only narrower."""
