@@ -34,7 +34,7 @@ from training.validate import gain_over_bicubic, side_by_side
 from training.workers import Group
 from vidsr.errors import DeviceError, DiskTooSmall, RunError
 from vidsr.model.generator import Generator, fold
-from vidsr.model.registry import find_model
+from vidsr.model.registry import bundled_models, find_model
 from vidsr.model.weights import load_weights, save_weights
 from vidsr.paths import write_whole
 
@@ -88,16 +88,19 @@ def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:
 def starting_generator(preset: Preset) -> Generator:
     """A new generator; what fits comes from the preset's `start`, which may be narrower and shallower.
 
-    A start without branches is folded; it then gives a branched generator nothing, which is an error.
+    A start without branches is folded; it then gives a branched generator nothing, which is an error. A bundled start
+    by its full name may be of another scale, as bodies have none.
     """
     torch.manual_seed(preset.seed)
     generator = Generator(preset.generator)
     if preset.start:
-        given = _network(preset.start, preset.generator.scale).state_dict()
+        scale = next((m.config.scale for m in bundled_models() if m.name == preset.start), preset.generator.scale)
+        given = _network(preset.start, scale).state_dict()
         own = generator.state_dict()
         state = grown(own, given)
         if not any(k.startswith("body.") and v.dim() == 4 and k in given and state[k] is not v for k, v in own.items()):
-            raise RunError(f"start={preset.start} has no body that fits this generator; leave it out")
+            folded = "if it is folded, add --set generator.branches=false, else " if preset.generator.branches else ""
+            raise RunError(f"start={preset.start} has no body that fits this generator; {folded}leave it out")
         generator.load_state_dict(state)
     return generator
 

@@ -45,7 +45,7 @@ from vidsr.errors import (
     SettingsError,
 )
 from vidsr.model.generator import Generator
-from vidsr.model.registry import describe, find_sharp
+from vidsr.model.registry import describe, find_model, find_sharp
 from vidsr.model.weights import load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -399,6 +399,18 @@ def test_start_gives_the_body_and_a_teacher_pulls(photos: Path, tmp_path: Path) 
     x = torch.rand(1, 1, 24, 24)
     with torch.no_grad():
         assert (pulled(x) - teacher(x)).abs().mean() < (alone(x) - teacher(x)).abs().mean()
+
+
+def test_bundled_weights_are_a_start_by_name() -> None:
+    generator = starting_generator(override(preset("balanced-4x"), ["start=balanced-2x"]))
+    given = load_weights(find_model("balanced", 2).path).state_dict()
+    assert torch.equal(generator.state_dict()["body.7.conv2.weight"], given["body.7.conv2.weight"])
+    fast = override(preset("fast-2x"), ["start=fast-2x"])
+    with pytest.raises(RunError, match=r"--set generator\.branches=false"):
+        starting_generator(fast)
+    folded = starting_generator(override(fast, ["generator.branches=false"])).state_dict()
+    given = load_weights(find_model("fast", 2).path).state_dict()
+    assert all(torch.equal(folded[name], given[name]) for name in given)
 
 
 def test_averaged_weights_are_the_exported_ones(photos: Path, tmp_path: Path) -> None:
