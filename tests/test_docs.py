@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,17 @@ from training.footage import read_planes
 from training.synthetic_drive import DriveSpec, write_drive
 
 PAGES_TO_READ = sorted([*DOCS.glob("**/*.md"), DOCS.parent / "README.md"])
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls a page's headings: small letters, hyphens for spaces, no other signs, -1 for the second."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6} +(.+?)(?: +#+)? *$", text, re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        again = (f"{slug}-{number}" for number in itertools.count(1))
+        found.add(next(name for name in itertools.chain([slug], again) if name not in found))
+    return found
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -26,10 +38,20 @@ def test_every_command_has_a_heading() -> None:
 
 @pytest.mark.parametrize("page", PAGES_TO_READ, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        found = page.parent / target if target else page
+        assert found.exists(), f"{page.name} links to {target}, which is not there"
+        assert not anchor or anchor in anchors(found), f"{page.name} links to #{anchor}, which {found.name} lacks"
+
+
+def test_anchors_are_those_of_github(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# What `auto` takes, 2x\n## Flicker\n```sh\n# no heading\n```\n### Flicker ###\n#hash\n## A - b_c\n"
+    )
+    assert anchors(page) == {"what-auto-takes-2x", "flicker", "flicker-1", "a---b_c"}
 
 
 @pytest.mark.parametrize("page", PAGES_TO_READ, ids=lambda p: p.name)

@@ -41,6 +41,7 @@ from training.synthetic_drive import DriveSpec, read_labels, write_drive
 from training.video_report import ClipResult, as_json, plot, score_table, steadiness_table, text_table
 from training.video_score import Meter, TruthStep
 from vidsr.errors import SettingsError, UnsupportedSize
+from vidsr.media.probe import probe
 from vidsr.model.registry import find_model
 
 KERNELS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -105,8 +106,7 @@ def code_clip(footage: Footage, scale: int, crf: int, path: Path) -> Coded:
         for planes in chain([first], frames):
             writer.write(resize(planes, width, height))
             count += 1
-    bits = 8 * path.stat().st_size / (count * width * height)
-    return Coded(footage, crf, path, count, bits)
+    return Coded(footage, crf, path, count, probe(path).bits_per_pixel)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from training.validate import gain_over_bicubic, side_by_side
 from training.workers import Group
 from vidsr.errors import DeviceError, DiskTooSmall, RunError
 from vidsr.model.generator import Generator, fold
-from vidsr.model.registry import find_model
+from vidsr.model.registry import bundled_models, find_model
 from vidsr.model.weights import load_weights, save_weights
 from vidsr.paths import write_whole
 
@@ -64,8 +66,12 @@ class Progress:
 
 
 def rate_factor(step: int, share: float, warmup: int) -> float:
-    """The learning rate over its peak, `step` steps into a stage of which a part `share` is done: warm-up, cosine."""
-    return min(1.0, (step + 1) / warmup if warmup else 1.0) * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * share)))
+    """The learning rate over its peak, `step` steps into a stage of which a part `share` is done: warm-up, cosine.
+
+    The warm-up ends after `warmup` steps or a tenth of the stage, whichever is earlier.
+    """
+    warm = max((step + 1) / warmup, 10 * share) if warmup else 1.0
+    return min(1.0, warm) * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:
@@ -82,16 +88,19 @@ def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:
 def starting_generator(preset: Preset) -> Generator:
     """A new generator; what fits comes from the preset's `start`, which may be narrower and shallower.
 
-    A start without branches is folded; it then gives a branched generator nothing, which is an error.
+    A start without branches is folded; it then gives a branched generator nothing, which is an error. A bundled start
+    by its full name may be of another scale, as bodies have none.
     """
     torch.manual_seed(preset.seed)
     generator = Generator(preset.generator)
     if preset.start:
-        given = _network(preset.start, preset.generator.scale).state_dict()
+        scale = next((m.config.scale for m in bundled_models() if m.name == preset.start), preset.generator.scale)
+        given = _network(preset.start, scale).state_dict()
         own = generator.state_dict()
         state = grown(own, given)
         if not any(k.startswith("body.") and v.dim() == 4 and k in given and state[k] is not v for k, v in own.items()):
-            raise RunError(f"start={preset.start} has no body that fits this generator; leave it out")
+            folded = "if it is folded, add --set generator.branches=false, else " if preset.generator.branches else ""
+            raise RunError(f"start={preset.start} has no body that fits this generator; {folded}leave it out")
         generator.load_state_dict(state)
     return generator
 
@@ -99,6 +108,22 @@ def starting_generator(preset: Preset) -> Generator:
 def _network(name: str, scale: int) -> Generator:
     path = Path(name)
     return load_weights(path if path.is_file() else find_model(name, scale).path)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: half a step must not be saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal arrives here
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
 
 
 class Trainer:
@@ -184,7 +209,8 @@ class Trainer:
                 f"start a new --run with --set batch={half}"
             ) from error
         except KeyboardInterrupt:
-            self.save()
+            if self.group.first:
+                self.save()
             raise
         finally:
             if writer is not None:
@@ -198,11 +224,12 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         while (share := self.share()) < 1.0:
             number, part = stage_at(self.preset.stages, share)
-            if number != self.stage_number:
-                self._if_room(lambda: self._export(self.stage.kind))
-                self._enter(number)
-            last += self.source.prepare(self.step)  # coding a bank is no training
-            total += self.update(part)
+            last += self.source.prepare(self.step)  # coding a bank is no training, and may be interrupted
+            with _uninterrupted():
+                if number != self.stage_number:
+                    self._if_room(lambda: self._export(self.stage.kind))
+                    self._enter(number)
+                total += self.update(part)
             now = time.monotonic()
             self.seconds += now - last
             last = now
@@ -338,13 +365,16 @@ class Trainer:
     def _export_result(self) -> Path:
         """The run's weights; where the adversarial ones can be interpolated with those before, both, as a pair."""
         path = self.folder / f"{self.preset.name}.safetensors"
-        before = [s.kind for s in self.preset.stages if s.share and not s.adversarial]
+        stages = [s for s in self.preset.stages if s.share and not s.adversarial]
+        # A short stage has no file if no step fell into it.
+        before = [file for s in stages if (file := self.folder / f"{s.kind}.safetensors").is_file()]
         if not (self.stage.adversarial and before and self.preset.generator.norm == "none"):
             return self._export(self.preset.name)
         self._export(f"{self.preset.name}-sharp")
         if self.group.first:
+            content = before[-1].read_bytes()
             try:
-                write_whole(path, (self.folder / f"{before[-1]}.safetensors").read_bytes())
+                write_whole(path, content)
             except OSError as error:
                 raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
         return path

@@ -58,9 +58,9 @@ class Preset:
         batch: crops a step, over all workers.
         patch: side of the small crop.
         clip: largest norm of the generator's gradient; 0 does not clip.
-        warmup: steps at the start of each stage over which the learning rate rises.
+        warmup: steps at the start of each stage over which the learning rate rises; a tenth of the stage at most.
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
-        clean_share: the part of each batch that is not coded; 1 trains on clean pictures alone.
+        clean_share: the part of the crops that is not coded; 1 trains on clean pictures alone.
         clips: clips in a bank of coded pairs.
         renew_every: steps after which a new bank, made in the background, takes the old one's place.
         degradation: what happens to the clips.

@@ -79,6 +79,12 @@ class RenewedBank:
             time.sleep(0.5)
 
 
+def forget_banks(folder: Path) -> None:
+    """Delete the coded pairs that an older run left in a folder: they are of its photographs and its preset."""
+    for bank in folder.glob("bank-*.safetensors"):
+        bank.unlink()
+
+
 @dataclass
 class Source:
     """What a trainer draws from.
@@ -87,7 +93,7 @@ class Source:
         clean: clean pairs, or None.
         coded: coded pairs, or a bank of them, or None.
         held: pictures to validate on, trained on by none.
-        clean_share: the part of a batch that is clean.
+        clean_share: the part of the crops of many steps that is clean; a batch has the next smaller or larger number.
     """
 
     clean: Pairs | None
@@ -101,13 +107,13 @@ class Source:
         """(small, large) crops of a step, float32 in [0, 1].
 
         Args:
-            step: of the run; a bank that is renewed goes by it.
+            step: of the run; a bank that is renewed and the number of clean crops go by it.
             batch: crops over all workers.
             patch: side of the small crop.
             random: a CPU generator in the same state in every worker.
             part: (number, count) of this worker, which gets every count-th crop.
         """
-        clean = batch if self.coded is None else round(batch * self.clean_share) if self.clean else 0
+        clean = batch if self.coded is None else self._clean(step, batch) if self.clean else 0
         drawn = []
         if self.coded is not None and batch > clean:
             coded = self.coded.pairs(step) if isinstance(self.coded, RenewedBank) else self.coded
@@ -117,6 +123,10 @@ class Source:
             drawn.append(self.clean.sample(clean, patch, random, ((part[0] - batch + clean) % part[1], part[1])))
         low, high = zip(*drawn, strict=True)
         return torch.cat(low), torch.cat(high)
+
+    def _clean(self, step: int, batch: int) -> int:
+        # Rounded for each batch alone, shares of 15 % and of 10 % would be the same 2 of 16 crops.
+        return int((step + 1) * batch * self.clean_share) - int(step * batch * self.clean_share)
 
     def prepare(self, step: int) -> float:
         """Wait for what a step needs and is not there yet; returns the seconds that this took."""

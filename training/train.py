@@ -22,7 +22,7 @@ from training.distributed import run_on_workers
 from training.loop import Progress as RunProgress
 from training.loop import Trainer
 from training.presets import Preset, differences, override, preset, to_json
-from training.source import identity, open_source
+from training.source import forget_banks, identity, open_source
 from training.workers import Group
 from vidsr.errors import InputMissing, Interrupted, OutputExists, SettingsError
 from vidsr.model.upscaler import find_device
@@ -73,6 +73,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     _settle_config(wanted, folder, resume)
     _settle_data(identity(data, bank), folder, resume)
+    if not resume and bank is None:
+        forget_banks(folder)
     backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
     work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
     chosen = find_device(device)

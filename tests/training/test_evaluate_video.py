@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -64,6 +65,14 @@ def test_figures_are_sensible(by_bicubic: ClipResult) -> None:
     assert score.overlay_flicker is not None
     assert 0 < score.overlay_flicker < 30
     assert 0.01 < by_bicubic.bits_per_pixel < 3
+
+
+def test_bits_per_pixel_are_those_of_the_pictures(drive: Footage, tmp_path: Path) -> None:
+    coded = code_clip(drive, 2, 45, tmp_path / "coded.mp4")
+    with av.open(str(coded.path)) as container:
+        size = sum(packet.size for packet in container.demux(video=0))
+    assert coded.bits_per_pixel == pytest.approx(8 * size / (3 * 160 * 96))
+    assert size < 0.8 * coded.path.stat().st_size  # the rest is the container's
 
 
 def test_coarser_coding_is_worse(drive: Footage, no_lpips: Lpips, by_bicubic: ClipResult, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -29,6 +32,7 @@ from training.loop import Progress, Trainer, rate_factor, stage_at, starting_gen
 from training.presets import Preset, Stage, override, preset
 from training.source import RenewedBank, Source, open_source
 from training.train import fit
+from training.updater import Updater
 from training.workers import Group
 from vidsr.errors import (
     DeviceError,
@@ -41,7 +45,7 @@ from vidsr.errors import (
     SettingsError,
 )
 from vidsr.model.generator import Generator
-from vidsr.model.registry import describe, find_sharp
+from vidsr.model.registry import describe, find_model, find_sharp
 from vidsr.model.weights import load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -124,6 +128,57 @@ def test_a_resumed_run_ends_in_the_same_bits(photos: Path, tmp_path: Path, stop:
         assert all(torch.equal(one[k], other[k]) for k in one)
 
 
+def test_a_stage_that_no_step_falls_into_is_not_the_result(photos: Path, tmp_path: Path) -> None:
+    content, ssim, adversarial = small().stages
+    stages = (content, replace(ssim, share=0.01), replace(adversarial, share=0.29))
+    path = fit(small(9, stages=stages), photos, tmp_path)
+    assert not (tmp_path / "ssim.safetensors").exists()
+    assert_equal(tmp_path / "content.safetensors", path)
+    assert find_sharp(describe(path)).training["stage"] == "adversarial"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "stop"),
+    [
+        pytest.param(Pairs, "_gather", 9, 5, id="a batch is drawn, of which the generator knows nothing"),
+        pytest.param(Updater, "step", 6, 6, id="weights are updated, and the step is not counted"),
+        pytest.param(loop, "build_loss", 2, 11, id="a stage is entered, with the optimiser of the one before"),
+    ],
+)
+def test_ctrl_c_waits_for_the_end_of_a_step(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, stop: int
+) -> None:
+    wanted = replace(small(20), stages=(replace(small().stages[0], share=0.5), replace(small().stages[1], share=0.5)))
+    whole = fit(wanted, photos, tmp_path / "whole")
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def pressed(*arguments: object, **more: object) -> object:
+        result = real(*arguments, **more)
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(owner, name, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(wanted, photos, tmp_path / "broken")
+    assert load_checkpoint(tmp_path / "broken")["counts"][0] == stop
+    assert_equal(whole, fit(wanted, photos, tmp_path / "broken", resume=True))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_of_several_workers_the_first_alone_saves_what_was_interrupted(photos: Path, tmp_path: Path) -> None:
+    def interrupt(_: float) -> Tensor:
+        raise KeyboardInterrupt
+
+    source = open_source(small(), photos, None, tmp_path, CPU)
+    for rank, saved in ((1, False), (0, True)):
+        trainer = Trainer(small(), source, tmp_path, CPU, Group(rank, 2))
+        trainer.update = interrupt  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(lambda _: None)
+        assert (tmp_path / "checkpoint.pt").is_file() is saved
+
+
 def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(photos: Path, tmp_path: Path) -> None:
     wanted = small(minutes=0.04, stages=small().stages[:1])
     path = fit(wanted, photos, tmp_path)
@@ -147,6 +202,16 @@ def test_minutes_are_of_training_and_not_of_coding_a_bank(
     coded = small(minutes=0.04, stages=small().stages[:1], clean_share=0.5, clips=1, renew_every=10**6)
     path = fit(replace(coded, degradation=Degradation(frames=3, keep=2, h265=0)), photos, tmp_path)
     assert describe(path).training["steps"] > 1
+
+
+def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
+    """A run that was killed before its first checkpoint leaves its bank, which another preset must not train on."""
+    coded = small(4, clean_share=0.0, clips=1, degradation=Degradation(frames=3, keep=2, h265=0))
+    fit(coded, photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 2
+    (tmp_path / "checkpoint.pt").unlink()
+    fit(replace(coded, clips=2), photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
 
 
 def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
@@ -295,6 +360,19 @@ def test_every_worker_has_its_share_of_a_mixed_batch(photos: Path, workers: int)
     assert rows == sorted(float(row.sum()) for row in whole)
 
 
+@pytest.mark.parametrize("batch", [6, 16])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.15, 0.5])
+def test_the_clean_share_is_that_of_all_steps(batch: int, share: float) -> None:
+    white, black = (
+        Pairs.of([(np.full((1, 16, 16), value, np.uint8), np.full((1, 32, 32), value, np.uint8))], 2)
+        for value in (255, 0)
+    )
+    source, random = Source(white, black, white, share), torch.Generator()
+    clean = [int(source.sample(step, batch, 8, random)[0].mean((1, 2, 3)).sum()) for step in range(100)]
+    assert sum(clean) == round(100 * batch * share)
+    assert set(clean) <= {math.floor(batch * share), math.ceil(batch * share)}
+
+
 def test_a_batch_that_workers_cannot_share_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="5 workers cannot share a batch of 4"):
         fit(small(), photos, tmp_path, workers=5)
@@ -323,6 +401,18 @@ def test_start_gives_the_body_and_a_teacher_pulls(photos: Path, tmp_path: Path) 
         assert (pulled(x) - teacher(x)).abs().mean() < (alone(x) - teacher(x)).abs().mean()
 
 
+def test_bundled_weights_are_a_start_by_name() -> None:
+    generator = starting_generator(override(preset("balanced-4x"), ["start=balanced-2x"]))
+    given = load_weights(find_model("balanced", 2).path).state_dict()
+    assert torch.equal(generator.state_dict()["body.7.conv2.weight"], given["body.7.conv2.weight"])
+    fast = override(preset("fast-2x"), ["start=fast-2x"])
+    with pytest.raises(RunError, match=r"--set generator\.branches=false"):
+        starting_generator(fast)
+    folded = starting_generator(override(fast, ["generator.branches=false"])).state_dict()
+    given = load_weights(find_model("fast", 2).path).state_dict()
+    assert all(torch.equal(folded[name], given[name]) for name in given)
+
+
 def test_averaged_weights_are_the_exported_ones(photos: Path, tmp_path: Path) -> None:
     wanted = replace(small(8), stages=small().stages[:1])
     trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
@@ -344,6 +434,15 @@ def test_stages_and_schedule() -> None:
     assert rate_factor(50, 0.0, 10) == pytest.approx(1.0)
     assert rate_factor(50, 0.5, 10) == pytest.approx(0.5005)
     assert rate_factor(50, 1.0, 10) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("steps", [10, 100, 1000, 20_000])
+def test_a_stage_of_any_length_reaches_its_rate(steps: int) -> None:
+    rates = [rate_factor(step, step / steps, 200) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] > 0.97
+    assert peak <= min(steps // 10, 200)
+    assert rates[0] < 0.01 and rates[: peak + 1] == sorted(rates[: peak + 1])
 
 
 @pytest.mark.parametrize("name", ["paper-original-4x", "paper-modified-2x", "fast-2x", "quality-4x"])
