@@ -1,6 +1,7 @@
 """Cutting into segments, ranges, keys and the ledger."""
 
 import os
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -207,3 +208,16 @@ def test_the_key_tells_int8_from_other_precisions(tmp_path: Path, monkeypatch: p
     elsewhere = key()
     assert [k["backend"] for k in (here, asked, gpu, elsewhere)] == ["openvino int8", "openvino", "auto", "auto"]
     assert changed_parts(here, elsewhere) == "backend"
+
+
+def test_tasks_are_told_whole_paths(tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray that was started elsewhere has workers with another current folder."""
+    make_clip(tmp_path / "a.mp4", Clip(frames=4))
+    shutil.copy(nearest, tmp_path / "weights.safetensors")
+    monkeypatch.chdir(tmp_path)
+    settings = UpscaleSettings(model="weights.safetensors")
+    plan = prepare(Path("a.mp4"), None, settings, overwrite=False, gpu=False)
+    job = plan.job(plan.segments[0])
+    assert job.info.path == tmp_path / "a.mp4"
+    assert job.folder == tmp_path / ".a_2x.mp4.vidsr"
+    assert plan.upscaler.model == str(tmp_path / "weights.safetensors")
