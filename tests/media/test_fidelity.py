@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from vidsr.media.formats import choose_suffix
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
+from vidsr.settings import EncodeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -63,6 +65,35 @@ def test_another_container(case: str, suffix: str, tmp_path: Path) -> None:
     attachments = {stream.index for stream in report.left if stream.kind == "attachment"}
     assert {stream.index for stream in report.left} == beside | attachments
     assert bool(report.not_carried) == bool(report.left or "rotation" in str(index.get("stream_tags")))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "clip", "codec", "container", "found"),
+    [
+        ("wmv", Clip(codec="wmv2"), "auto", "mkv", "left"),
+        ("mov", Clip(codec="dnxhd", pix_fmt="yuv422p10le", options={"profile": "dnxhr_hqx"}, width=256, height=128),
+         "auto", "mov", "left"),
+        ("mov", Clip(codec="mjpeg", pix_fmt="yuvj422p", colour=(6, 2, 2, 2)), "auto", "mov", "cannot say"),
+        ("mp4", Clip(), "ffv1", "mp4", "left"),
+        ("mp4", Clip(), "libvpx-vp9", "mp4", "left"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "ffv1", "mp4", "cannot say"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "auto", "mp4", "topleft"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "libsvtav1", "mp4", "topleft"),
+        ("avi", Clip(codec="mjpeg", pix_fmt="yuvj420p", colour=(6, 2, 2, 2)), "libx265", "mp4", "center"),
+        ("avi", Clip(codec="mjpeg", pix_fmt="yuvj420p", colour=(6, 2, 2, 2)), "libsvtav1", "mp4", "cannot say"),
+    ],
+    ids=["wmv2", "dnxhr-422", "mjpeg-422", "to-ffv1", "to-vp9", "topleft-to-ffv1", "topleft", "topleft-to-av1",
+         "center", "center-to-av1"],
+)  # fmt: skip
+def test_chroma_location_is_kept_where_codecs_can_say_it(
+    suffix: str, clip: Clip, codec: str, container: str, found: str, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / f"source.{suffix}", replace(clip, frames=4))
+    result = tmp_path / f"result.{container}"
+    upscale(source, result, settings=EncodeSettings(codec))
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert next(c.detail for c in proof.checks if c.name == "colour chroma location").endswith(found)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VIDEOS])
