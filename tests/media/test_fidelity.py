@@ -16,6 +16,7 @@ from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
 from vidsr.media.beside import index_path
+from vidsr.media.firstframe import Hdr
 from vidsr.media.formats import choose_suffix
 from vidsr.media.matroska import display_size
 from vidsr.media.mux import MuxReport
@@ -146,6 +147,20 @@ def test_a_display_size_is_of_the_pictures_shape() -> None:
     for width, height, aspect in ((1440, 960, Fraction(8, 9)), (97, 63, Fraction(2)), (640, 360, Fraction(4055, 1367))):
         across, down = display_size(width, height, aspect)
         assert Fraction(across, down) == aspect * width / height and down >= height
+
+
+@pytest.mark.parametrize(
+    ("coded", "read"),
+    [(b"\0\0\3\0\0", None), (b"\x03\xe8\0\0", Hdr(light_level=(1000, 0)))],  # \3 lest it looks like a start code
+)
+def test_light_levels_that_are_not_known(coded: bytes, read: Hdr | None, tmp_path: Path) -> None:
+    options = {"x265-params": "log-level=none:max-cll=1000,400"}
+    source = make_clip(tmp_path / "source.hevc", Clip(codec="libx265", options=options, frames=4))
+    stream, message = source.read_bytes(), b"\x90\x04%s\x80"
+    assert message % b"\x03\xe8\x01\x90" in stream
+    source.write_bytes(stream.replace(message % b"\x03\xe8\x01\x90", message % coded))
+    assert probe(source).hdr == read
+    prove(source, "mkv", tmp_path)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VIDEOS])

@@ -123,11 +123,12 @@ def turn_of(display_matrix: tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def _hdr(frame: VideoFrame) -> Hdr | None:
-    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata."""
+    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata.
+
+    A light level of 0 is one that is not known (CTA-861.3); of two of them encoders write nothing.
+    """
     display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
-    if display is None and light is None:
-        return None
     hdr = Hdr()
     if display is not None:
         *numbers, has_primaries, has_luminance = struct.unpack("=22i", display[:88])
@@ -137,6 +138,6 @@ def _hdr(frame: VideoFrame) -> Hdr | None:
             hdr = Hdr((points[0], points[1], points[2]), points[3])
         if has_luminance:
             hdr = Hdr(hdr.primaries, hdr.white, (values[8], values[9]))
-    if light is not None:
+    if light is not None and any(light[:8]):
         hdr = Hdr(hdr.primaries, hdr.white, hdr.luminance, struct.unpack("=2I", light[:8]))
-    return hdr
+    return hdr if hdr != Hdr() else None
