@@ -102,10 +102,18 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
 
 
 def _left_out(frame: VideoFrame) -> Iterator[str]:
-    """What no result can say, because PyAV has no way to write it."""
-    for kind, what in ((Type.SPHERICAL, "it is a 360-degree video"), (Type.STEREO3D, "it is stereoscopic")):
+    for kind, what in (
+        (Type.SPHERICAL, "it is a 360-degree video"),
+        (Type.STEREO3D, "it is stereoscopic"),
+        (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),
+    ):
         if side_data(frame, kind):
-            yield f"{what}, which the result does not say; tell the player, or inject the metadata again"
+            yield not_said(what)
+
+
+def not_said(what: str) -> str:
+    """A note of what no result can say, because PyAV has no way to write it."""
+    return f"{what}, which the result does not say; tell the player, or inject the metadata again"
 
 
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:

@@ -48,7 +48,7 @@ def format_of(suffix: str) -> str:
 
 
 def check_container(suffix: str, codec: str) -> None:
-    """Refuse a suffix whose container cannot be written or cannot hold an encoder's video.
+    """Refuse a suffix whose container cannot be written, or video of an encoder that it or a segment cannot hold.
 
     Raises:
         SettingsError: with the way out.

@@ -30,6 +30,7 @@ from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.salvage import as_shown, fill_gaps
+from vidsr.media.tags import stream_tags
 
 __all__ = ["Check", "VerifyReport", "verify"]
 
@@ -185,7 +186,7 @@ def _same(name: str, expected: object, found: object) -> Check:
 
 
 def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:
-    lost = lost_tags(dict(info.stream.tags), dict(made.stream.tags))
+    lost = lost_tags(stream_tags(info.stream.tags, copied=False), dict(made.stream.tags))
     lost = {k: v for k, v in lost.items() if not record.holds_tag(k, v, info.stream_index)}
     language = info.stream.language or "und"
     if info.stream.language != made.stream.language and not record.holds_tag("language", language, info.stream_index):
