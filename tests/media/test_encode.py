@@ -93,7 +93,8 @@ def test_a_prores_source_is_not_brought_down(tmp_path: Path) -> None:
 
 def test_auto_takes_an_encoder_with_the_very_layout(tmp_path: Path) -> None:
     grey = probe(make_clip(tmp_path / "grey.mkv", Clip(codec="ffv1", pix_fmt="gray", frames=3)))
-    assert choose_codec(replace(grey, codec="av1")) == "libx265"  # AV1's encoder has no grey
+    for codec in ("av1", "mjpeg"):  # SVT-AV1 has no grey, and x264's does not come back as such
+        assert choose_codec(replace(grey, codec=codec)) == "libx265"
     made = probe(encode(tmp_path / "segment.mkv", grey, "libx265"))
     assert made.layout == grey.layout and luma_error(grey, made) < 1.5
     dv = probe(
@@ -232,6 +233,9 @@ def test_pixel_formats() -> None:
     assert pix_fmt_for("hevc_nvenc", PixelLayout(10, 1, 1), False) == "p010le"
     assert pix_fmt_for("ffv1", PixelLayout(8, 0, 0, grey=True), True) == "gray"
     assert best_pix_fmt("libsvtav1", PixelLayout(8, 0, 0), False) is None
+    for depth in (8, 10):
+        with pytest.raises(SettingsError, match=r"libx264 cannot code gray.*--codec libx265"):
+            pix_fmt_for("libx264", PixelLayout(depth, 0, 0, grey=True), False)
     assert best_pix_fmt("prores_ks", PixelLayout(8, 1, 1), True) is None  # it cannot say "full range"
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
 from vidsr.media.beside import index_path
+from vidsr.media.firstframe import Hdr
 from vidsr.media.formats import choose_suffix
+from vidsr.media.matroska import display_size
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
+from vidsr.settings import EncodeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -63,6 +70,97 @@ def test_another_container(case: str, suffix: str, tmp_path: Path) -> None:
     attachments = {stream.index for stream in report.left if stream.kind == "attachment"}
     assert {stream.index for stream in report.left} == beside | attachments
     assert bool(report.not_carried) == bool(report.left or "rotation" in str(index.get("stream_tags")))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "clip", "codec", "container", "found"),
+    [
+        ("wmv", Clip(codec="wmv2"), "auto", "mkv", "left"),
+        ("mov", Clip(codec="dnxhd", pix_fmt="yuv422p10le", options={"profile": "dnxhr_hqx"}, width=256, height=128),
+         "auto", "mov", "left"),
+        ("mov", Clip(codec="mjpeg", pix_fmt="yuvj422p", colour=(6, 2, 2, 2)), "auto", "mov", "cannot say"),
+        ("mp4", Clip(), "ffv1", "mp4", "left"),
+        ("mp4", Clip(), "libvpx-vp9", "mp4", "left"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "ffv1", "mp4", "cannot say"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "auto", "mp4", "topleft"),
+        ("mp4", Clip(options={"chroma_sample_location": "topleft"}), "libsvtav1", "mp4", "topleft"),
+        ("avi", Clip(codec="mjpeg", pix_fmt="yuvj420p", colour=(6, 2, 2, 2)), "libx265", "mp4", "center"),
+        ("avi", Clip(codec="mjpeg", pix_fmt="yuvj420p", colour=(6, 2, 2, 2)), "libsvtav1", "mp4", "cannot say"),
+    ],
+    ids=["wmv2", "dnxhr-422", "mjpeg-422", "to-ffv1", "to-vp9", "topleft-to-ffv1", "topleft", "topleft-to-av1",
+         "center", "center-to-av1"],
+)  # fmt: skip
+def test_chroma_location_is_kept_where_codecs_can_say_it(
+    suffix: str, clip: Clip, codec: str, container: str, found: str, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / f"source.{suffix}", replace(clip, frames=4))
+    result = tmp_path / f"result.{container}"
+    upscale(source, result, settings=EncodeSettings(codec))
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert next(c.detail for c in proof.checks if c.name == "colour chroma location").endswith(found)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "aspect"),
+    [("ffv1", "mkv", Fraction(8, 9)), ("libvpx-vp9", "webm", Fraction(4, 3)), ("libx264", "mkv", Fraction(16, 11)),
+     ("libsvtav1", "mkv", Fraction(4055, 1367))],
+)  # fmt: skip
+@pytest.mark.parametrize("title", ["", "Rückblick"])
+def test_pixels_that_are_not_square(codec: str, suffix: str, aspect: Fraction, title: str, tmp_path: Path) -> None:
+    plain = make_clip(tmp_path / "plain.mp4", Clip(frames=8, aspect=aspect))
+    source = tmp_path / "source.mkv"
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        if title:
+            stream.metadata["TITLE"] = title
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    result = tmp_path / f"result.{suffix}"
+    upscale(source, result, settings=EncodeSettings(codec))
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    if suffix == "mkv":  # WebM has no checksums
+        checksum, tracks = _tracks(result)
+        assert zlib.crc32(tracks) == checksum
+    with av.open(str(result)) as container:
+        stream = container.streams.video[0]
+        assert Fraction(stream.sample_aspect_ratio) == aspect
+        assert stream.metadata.get("title", "") == title
+        assert sum(packet.size > 0 for packet in container.demux(stream)) == 8
+
+
+def _tracks(path: Path) -> tuple[int, bytes]:
+    """The checksum of a Matroska file's list of tracks, and what it is of."""
+    data = path.read_bytes()
+    size = data.rindex(b"\x16\x54\xae\x6b", 0, data.index(b"\x1f\x43\xb6\x75")) + 4  # the first is in the index
+    begin = data.index(b"\xbf\x84", size)
+    end = begin + int.from_bytes(data[size:begin], "big") - (1 << 7 * (begin - size))
+    return int.from_bytes(data[begin + 2 : begin + 6], "little"), data[begin + 6 : end]
+
+
+def test_a_display_size_is_of_the_pictures_shape() -> None:
+    assert display_size(1440, 1080, Fraction(4, 3)) == (1920, 1080)
+    assert display_size(704, 480, Fraction(10, 11)) == (640, 480)
+    for width, height, aspect in ((1440, 960, Fraction(8, 9)), (97, 63, Fraction(2)), (640, 360, Fraction(4055, 1367))):
+        across, down = display_size(width, height, aspect)
+        assert Fraction(across, down) == aspect * width / height and down >= height
+
+
+@pytest.mark.parametrize(
+    ("coded", "read"),
+    [(b"\0\0\3\0\0", None), (b"\x03\xe8\0\0", Hdr(light_level=(1000, 0)))],  # \3 lest it looks like a start code
+)
+def test_light_levels_that_are_not_known(coded: bytes, read: Hdr | None, tmp_path: Path) -> None:
+    options = {"x265-params": "log-level=none:max-cll=1000,400"}
+    source = make_clip(tmp_path / "source.hevc", Clip(codec="libx265", options=options, frames=4))
+    stream, message = source.read_bytes(), b"\x90\x04%s\x80"
+    assert message % b"\x03\xe8\x01\x90" in stream
+    source.write_bytes(stream.replace(message % b"\x03\xe8\x01\x90", message % coded))
+    assert probe(source).hdr == read
+    prove(source, "mkv", tmp_path)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VIDEOS])

@@ -16,7 +16,7 @@ from tests.media.clips import CASES, VFR, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS, decoded, double, encode_doubled
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media.decode import decode_range
-from vidsr.media.formats import choose_suffix, format_of
+from vidsr.media.formats import check_container, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
@@ -257,13 +257,22 @@ def test_tags_dates_and_places(tmp_path: Path) -> None:
         assert {key: made.get(key) for key in tags} == tags
 
 
-def test_programme_ids_stay_with_their_streams(tmp_path: Path) -> None:
-    """The muxer would number streams from 256 on, which here is the sound's."""
+@pytest.mark.parametrize(
+    ("suffix", "video", "sound"),
+    [
+        ("ts", 257, 256),  # the muxer would number streams from 256 on
+        ("ts", 0x1000, 0x1001),  # where it puts the programme map
+        ("mts", 0x100, 0x101),  # where Blu-ray has it
+        ("mts", 0x1011, 0x1100),
+    ],
+)
+def test_programme_ids_stay_with_their_streams(suffix: str, video: int, sound: int, tmp_path: Path) -> None:
     film = make_clip(tmp_path / "film.ts", CASES["h264-ts"][1])
-    path = tmp_path / "clip.ts"
-    with av.open(str(path), "w") as container, av.open(str(film)) as source:
+    path = tmp_path / f"clip.{suffix}"
+    options = {"mpegts_pmt_start_pid": "32"}
+    with av.open(str(path), "w", container_options=options) as container, av.open(str(film)) as source:
         copies = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
-        for copy, number in zip(copies, (257, 256), strict=True):
+        for copy, number in zip(copies, (video, sound), strict=True):
             copy.id = number
         for packet in source.demux():
             if packet.size:
@@ -271,7 +280,7 @@ def test_programme_ids_stay_with_their_streams(tmp_path: Path) -> None:
                 container.mux(packet)
     _, target, _ = enlarge(path, tmp_path)
     with av.open(str(target)) as container:
-        assert {stream.type: stream.id for stream in container.streams} == {"video": 257, "audio": 256}
+        assert {stream.type: stream.id for stream in container.streams} == {"video": video, "audio": sound}
 
 
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,3 +359,26 @@ def test_containers_of_results(tmp_path: Path, shared_data: Path) -> None:
     assert choose_suffix(webm, "auto", "libx264")[0] == ".mkv"
     assert choose_suffix(probe(shared_data / "video" / "gopro-gpmd-tmcd.mp4"), "auto", "libx264")[0] == ".mp4"
     assert format_of(".M2TS") == "mpegts"
+
+
+@pytest.mark.parametrize("codec", ["libsvtav1", "libvpx-vp9", "libvpx"])
+def test_a_codec_that_mov_does_not_take_is_known_at_once(codec: str, tmp_path: Path) -> None:
+    mov = probe(make_clip(tmp_path / "clip.mov", Clip(frames=2)))
+    assert choose_suffix(mov, "auto", codec)[0] == ".mkv"
+    with pytest.raises(SettingsError, match=rf"\.mov files cannot hold {codec} video"):
+        check_container(".mov", codec)
+    with pytest.raises(SettingsError, match="segments, which are Matroska, cannot hold magicyuv"):
+        check_container(".mov", "magicyuv")
+
+
+def test_every_container_takes_what_is_written_into_it() -> None:
+    for suffix, codecs in {
+        ".mov": ("libx264", "libx265", "prores_ks", "mjpeg"),
+        ".mp4": ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1"),
+        ".mkv": ("libx264", "libx265", "libsvtav1", "libvpx", "ffv1", "prores_ks", "mjpeg"),
+        ".webm": ("libvpx", "libvpx-vp9", "libsvtav1"),
+        ".3gp": ("libx264",),
+        ".ts": ("libx264", "libx265"),
+    }.items():
+        for codec in codecs:
+            check_container(suffix, codec)

@@ -136,26 +136,3 @@ def test_closed_captions_stay_with_their_frames(codec: str, tmp_path: Path) -> N
     if codec != "ffv1":  # whose captions lie beside the result
         with av.open(str(result)) as container:
             assert [user_data_of(frame) for frame in container.decode(video=0)] == given
-
-
-def test_a_360_degree_video_is_said_to_lose_that(tmp_path: Path) -> None:
-    """An `sv3d` box (Spherical Video V2) within the sample entry, as 360-degree cameras write it."""
-    clip = make_clip(tmp_path / "clip.mp4", Clip(frames=3))
-    content = bytearray(clip.read_bytes())
-
-    def box(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I4s", 8 + len(body), kind) + body
-
-    sphere = box(b"equi", bytes(20))
-    head = box(b"svhd", bytes(4) + b"camera\0")
-    projection = box(b"proj", box(b"prhd", bytes(16)) + sphere)
-    added = box(b"sv3d", head + projection)
-    entry = content.index(b"avc1", content.index(b"stsd")) - 4
-    (size,) = struct.unpack_from(">I", content, entry)
-    content[entry + size : entry + size] = added
-    for kind in (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
-        at = (content.rindex(kind) if kind != b"avc1" else entry + 4) - 4
-        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + len(added))
-    clip.write_bytes(bytes(content))
-    (note,) = probe(clip).notes
-    assert "360-degree video, which the result does not say" in note

@@ -199,6 +199,15 @@ def test_lost_description_is_found(source: Path, tmp_path: Path) -> None:
     assert set(colours) == {"colour matrix", "colour primaries", "colour transfer"}
 
 
+def test_a_wrong_chroma_location_is_found(source: Path, tmp_path: Path) -> None:
+    corner = make_clip(tmp_path / "corner.mp4", Clip(options={"chroma_sample_location": "topleft"}))
+    silent = make_clip(tmp_path / "silent.wmv", Clip(codec="wmv2"))
+    for original, said in ((corner, "left"), (source, "topleft"), (silent, "center")):
+        options = {"chroma_sample_location": said}
+        report = verify(original, enlarge(original, tmp_path / "r.mkv", options=options))
+        assert "colour chroma location" in faults(report), (original, said)
+
+
 def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
     report = verify(source, enlarge(source, tmp_path / "r.mp4", 2), scale=4)
     assert_only(report, "size")

@@ -178,10 +178,14 @@ def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[Video
 
 
 def chroma_location(container: InputContainer, stream: VideoStream) -> int:
-    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say.
+    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say."""
+    line = re.search(r" Video: .*", description_of(container, stream))
+    words = re.split(r"[(),] ?", line.group()) if line else []
+    return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)
 
-    PyAV gives it nowhere but in FFmpeg's own description of the file, and there only at the verbose log level.
-    """
+
+def description_of(container: InputContainer, stream: VideoStream) -> str:
+    """FFmpeg's own words about a stream: what PyAV tells nowhere else, and here only at the verbose log level."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.VERBOSE)
     av.logging.set_libav_level(av.logging.VERBOSE)
@@ -189,6 +193,5 @@ def chroma_location(container: InputContainer, stream: VideoStream) -> int:
         description: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stubs
     finally:
         av.logging.set_level(level)
-    line = re.search(rf"Stream #0:{stream.index}\b.*? Video: .*", description)
-    words = re.split(r"[(),] ?", line.group()) if line else []
-    return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)
+    section = re.search(rf"^  Stream #0:{stream.index}\b.*\n(   .*\n)*", description, re.MULTILINE)
+    return section.group() if section else ""

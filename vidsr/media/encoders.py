@@ -191,6 +191,8 @@ def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | Non
     encoder = Codec(codec, "w")
     if full_range and encoder.canonical_name in LIMITED_RANGE_ONLY:
         return None
+    if layout.grey and encoder.canonical_name == "h264":
+        return None  # it has grey (4:0:0), but FFmpeg decodes it as 4:2:0
     found: list[tuple[bool, bool, str]] = []
     for form in encoder.video_formats or ():
         try:

@@ -102,10 +102,18 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
 
 
 def _left_out(frame: VideoFrame) -> Iterator[str]:
-    """What no result can say, because PyAV has no way to write it."""
-    for kind, what in ((Type.SPHERICAL, "it is a 360-degree video"), (Type.STEREO3D, "it is stereoscopic")):
+    for kind, what in (
+        (Type.SPHERICAL, "it is a 360-degree video"),
+        (Type.STEREO3D, "it is stereoscopic"),
+        (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),
+    ):
         if side_data(frame, kind):
-            yield f"{what}, which the result does not say; tell the player, or inject the metadata again"
+            yield not_said(what)
+
+
+def not_said(what: str) -> str:
+    """A note of what no result can say, because PyAV has no way to write it."""
+    return f"{what}, which the result does not say; tell the player, or inject the metadata again"
 
 
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
@@ -123,11 +131,12 @@ def turn_of(display_matrix: tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def _hdr(frame: VideoFrame) -> Hdr | None:
-    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata."""
+    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata.
+
+    A light level of 0 is one that is not known (CTA-861.3); of two of them encoders write nothing.
+    """
     display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
-    if display is None and light is None:
-        return None
     hdr = Hdr()
     if display is not None:
         *numbers, has_primaries, has_luminance = struct.unpack("=22i", display[:88])
@@ -137,6 +146,6 @@ def _hdr(frame: VideoFrame) -> Hdr | None:
             hdr = Hdr((points[0], points[1], points[2]), points[3])
         if has_luminance:
             hdr = Hdr(hdr.primaries, hdr.white, (values[8], values[9]))
-    if light is not None:
+    if light is not None and any(light[:8]):
         hdr = Hdr(hdr.primaries, hdr.white, hdr.luminance, struct.unpack("=2I", light[:8]))
-    return hdr
+    return hdr if hdr != Hdr() else None

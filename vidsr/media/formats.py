@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from fractions import Fraction
 from math import lcm
 
@@ -30,6 +31,8 @@ TS_CODECS = {
     "truehd", "opus", "dvb_subtitle", "dvb_teletext",
 }  # fmt: skip
 LARGEST_TIMESCALE = 10_000_000
+# The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
+BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
 
 
 def format_of(suffix: str) -> str:
@@ -45,20 +48,30 @@ def format_of(suffix: str) -> str:
 
 
 def check_container(suffix: str, codec: str) -> None:
-    """Refuse a suffix whose container cannot be written or cannot hold an encoder's video.
+    """Refuse a suffix whose container cannot be written, or video of an encoder that it or a segment cannot hold.
 
     Raises:
         SettingsError: with the way out.
     """
     if not _holds(format_of(suffix), codec):
         raise SettingsError(f"{suffix} files cannot hold {codec} video; use -o NAME.mkv or another --codec")
+    if not _holds("matroska", codec):
+        raise SettingsError(f"segments, which are Matroska, cannot hold {codec} video; use another --codec")
 
 
 def _holds(name: str, codec: str) -> bool:
+    """Whether a container takes an encoder's video: a file of it, in memory, is begun to see."""
+    codec = Codec(codec, "w").canonical_name
     if name == "mpegts":
-        return Codec(codec, "w").canonical_name in TS_CODECS
-    with av.open(io.BytesIO(), "w", format=name) as trial:
-        return codec in trial.supported_codecs
+        return codec in TS_CODECS
+    try:
+        trial = av.open(io.BytesIO(), "w", format=name)
+        trial.add_mux_stream(codec, width=64, height=64)
+        if name not in MATROSKA_FAMILY:  # whose muxer does not begin before it has the encoder's own header
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def most_lead(name: str, time_base: Fraction) -> int | None:
@@ -74,10 +87,19 @@ def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]
             flags += "+use_metadata_tags"
         return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
     if name == "mpegts":
-        blu_ray = suffix.lower() in (".m2ts", ".mts")  # packets of 192 bytes, as camcorders write them
-        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(blu_ray))}
+        return {"mpegts_copyts": "1", **_programme_map(suffix, info)}
     # Encoder delay puts the first sound packets before 0; Matroska's muxer takes it out, so nothing has to be moved.
     return {"avoid_negative_ts": "disabled"} if name in MATROSKA_FAMILY else {}
+
+
+def _programme_map(suffix: str, info: VideoInfo) -> dict[str, str]:
+    """Options that keep MPEG-TS's programme map off the identifiers that the source's streams have."""
+    with open_input(info.path) as source:
+        taken = {stream.id for stream in source.streams}
+    # packets of 192 bytes, as camcorders write them
+    blu_ray = suffix.lower() in (".m2ts", ".mts") and BLU_RAY_MAP not in taken
+    free = next(pid for pid in itertools.count(FIRST_MAP) if pid not in taken)
+    return {"mpegts_m2ts_mode": str(int(blu_ray)), "mpegts_pmt_start_pid": str(free)}
 
 
 def _movie_timescale(info: VideoInfo) -> int:

@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import AnyPacket, Cuts, demux, open_input, reason_of, url_of
-from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.matroska import ROOM, write_aspect
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
@@ -84,6 +85,8 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     info = info.begun_at(first)
     try:
         report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
+        if _needs_room(format_of(target.suffix), info):
+            write_aspect(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{target} cannot be written ({reason_of(error)})") from error
@@ -92,6 +95,11 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise
     part.replace(target)
     return report
+
+
+def _needs_room(name: str, info: VideoInfo) -> bool:
+    """Whether the shape of pixels must be written into the finished file; of most codecs the stream does not say it."""
+    return name in MATROSKA_FAMILY and info.sample_aspect != 1
 
 
 def _read_orders(segments: Sequence[Path]) -> tuple[list[list[int]], set[bytes]]:
@@ -165,6 +173,9 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     if matrix is not None:
         stream.set_display_matrix(matrix)
     stream.metadata.update(stream_tags(info.stream.tags, copied=False))
+    if _needs_room(name, info):
+        title = next((key for key in stream.metadata if key.lower() == "title"), "title")
+        stream.metadata[title] = stream.metadata.get(title, "") + ROOM
     stream.disposition = Disposition(info.stream.disposition)
     return stream
 

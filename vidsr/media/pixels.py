@@ -45,16 +45,16 @@ def source_format(name: str) -> SourceFormat:
     form = VideoFormat(name, 16, 16)
     samples = [c for c in form.components if not c.is_alpha]
     depth = max((c.bits for c in samples), default=0)
+    alpha = "; transparency is left out" if len(form.components) > len(samples) else ""
     if form.is_rgb or form.has_palette or form.is_bayer or name.startswith("xyz"):
         layout = PixelLayout(8 if depth <= 8 else 10 if depth <= 10 else 12 if depth <= 12 else 16, 0, 0)
-        return SourceFormat(layout, layout.pix_fmt, True, f"{name} is converted to {layout.pix_fmt}, rounded")
+        return SourceFormat(layout, layout.pix_fmt, True, f"{name} is converted to {layout.pix_fmt}, rounded{alpha}")
     if not 1 <= depth <= 16 or "f16" in name or "f32" in name:
         raise ValueError(name)
     if len(samples) == 1:
         layout = PixelLayout(max(depth, 8), 0, 0, grey=True)
     else:
         layout = PixelLayout(max(depth, 8), _log2(16 // form.chroma_width(16)), _log2(16 // form.chroma_height(16)))
-    alpha = "; transparency is left out" if len(form.components) > len(samples) else ""
     if _is_planar(name, layout):
         return SourceFormat(layout, note=f"{name}{alpha}" if alpha else None)
     return SourceFormat(layout, layout.pix_fmt, note=f"{name} is rearranged as {layout.pix_fmt}, without loss{alpha}")

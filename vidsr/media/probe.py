@@ -6,6 +6,8 @@ to tell the frames, the whole video is decoded once and `VideoInfo.sequential` s
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +19,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import chroma_location, find_video, is_cover, open_input
-from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
+from vidsr.media.container import chroma_location, description_of, find_video, is_cover, open_input
+from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
 
@@ -213,12 +215,25 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=first.notes,
+        notes=(*first.notes, *_left_out(container, stream)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(container.metadata.items())),
         chapters=len(container.chapters()),
     )
+
+
+def _left_out(container: InputContainer, stream: VideoStream) -> Iterator[str]:
+    """What only the container says of the picture, and no result can."""
+    description = description_of(container, stream)
+    if "\n      DOVI configuration record:" in description:
+        yield not_said("it is Dolby Vision")
+    if cropping := re.search(r"\n      Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description):
+        left, right, top, bottom = cropping.groups()
+        edges = f"{left} columns at its left, {right} right, {top} lines above and {bottom} below"
+        yield not_said(f"it is to be shown without {edges}")
+    if any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
+        yield "transparency is left out"
 
 
 def _printable(tag: str) -> str:

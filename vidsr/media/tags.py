@@ -10,8 +10,8 @@ _TIMECODE = re.compile(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)")
 # What the muxer writes itself, or what would be a lie about the result.
 CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 STREAM_OWN = {"encoder", "duration"}
-# Statistics that Matroska writers leave; true only of streams that are copied.
-STATISTICS = ("bps", "number_of_frames", "number_of_bytes", "duration-", "_statistics_")
+# True only of streams that are copied: statistics that Matroska writers leave, and that more blocks hold transparency.
+COPIED_ONLY = ("bps", "number_of_frames", "number_of_bytes", "duration-", "_statistics_", "alpha_mode")
 # Tags that MP4 has a place for (iTunes and 3GPP boxes); for others the muxer must write Apple's key list.
 MP4_PLACES = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
@@ -29,7 +29,7 @@ def stream_tags(tags: Iterable[tuple[str, str]], copied: bool) -> dict[str, str]
     kept = {key: value for key, value in tags if key.lower() not in STREAM_OWN or copied}
     if copied:
         return kept
-    return {key: value for key, value in kept.items() if not key.lower().startswith(STATISTICS)}
+    return {key: value for key, value in kept.items() if not key.lower().startswith(COPIED_ONLY)}
 
 
 def begun_later(tags: Iterable[tuple[str, str]], frames: int, rate: Fraction) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
+from vidsr.media.tags import stream_tags
 from vidsr.paths import write_whole
 
 __all__ = ["carry_beside", "place_beside", "private_data"]
@@ -229,7 +230,7 @@ def _lost_stream_tags(
         if not places.get(kind) or (stream.index in refused and not complete):
             continue
         other = places[kind].pop(0)
-        tags = lost_tags(stream.metadata, other.metadata)
+        tags = lost_tags(stream_tags(stream.metadata.items(), stream.index != pictures[0]), other.metadata)
         if (stream.language or "und") != (other.language or "und"):
             tags["language"] = stream.language or "und"
         if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,14 +23,21 @@ from vidsr.media.carried import (
     check_tags,
     lost_tags,
 )
+from vidsr.media.container import CHROMA_LOCATIONS
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import turn_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.salvage import as_shown, fill_gaps
+from vidsr.media.tags import stream_tags
 
 __all__ = ["Check", "VerifyReport", "verify"]
+
+LEFT, TOP_LEFT = 1, 3
+# Where 4:2:0 chroma may lie for streams of a codec to say it. No other codec says it, and none of another layout: what
+# is read of them is what the codec or the container always means.
+CHROMA_LOCATIONS_OF: dict[str, Sequence[int]] = {"h264": range(1, 7), "hevc": range(1, 7), "av1": (LEFT, TOP_LEFT)}
 
 
 @dataclass(frozen=True)
@@ -147,9 +154,9 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
         ("primaries", made.colour.primaries, info.colour.primaries),
         ("transfer", made.colour.transfer, info.colour.transfer),
         ("range", made.colour.full_range, info.colour.full_range),
-        ("chroma location", made.colour.chroma_location, info.colour.chroma_location),
     ):
         yield _same(f"colour {name}", theirs, ours)
+    yield _check_chroma_location(info, made)
     alike = info.hdr is not None and info.hdr.alike(made.hdr)
     yield _same("HDR metadata", info.hdr, info.hdr if alike else made.hdr)
     # containers and codecs keep it as a ratio of 16 or 32 bit numbers
@@ -164,12 +171,22 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
         yield _same("rotation", expected or (), made.display_matrix or ())
 
 
+def _check_chroma_location(info: VideoInfo, made: VideoInfo) -> Check:
+    """Where chroma lies among luma, as far as the result's codec can say it; readers take unspecified as left."""
+    expected, found = (each.colour.chroma_location or LEFT for each in (info, made))
+    says = CHROMA_LOCATIONS_OF.get(made.codec, ()) if (info.layout.chroma_x, info.layout.chroma_y) == (1, 1) else ()
+    name = "colour chroma location"
+    if expected == found or expected in says:
+        return _same(name, CHROMA_LOCATIONS[expected], CHROMA_LOCATIONS[found])
+    return Check(name, True, f"{CHROMA_LOCATIONS[expected]}, which {made.codec} {info.layout.pix_fmt} cannot say")
+
+
 def _same(name: str, expected: object, found: object) -> Check:
     return Check(name, expected == found, f"{found}" if expected == found else f"{found} instead of {expected}")
 
 
 def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:
-    lost = lost_tags(dict(info.stream.tags), dict(made.stream.tags))
+    lost = lost_tags(stream_tags(info.stream.tags, copied=False), dict(made.stream.tags))
     lost = {k: v for k, v in lost.items() if not record.holds_tag(k, v, info.stream_index)}
     language = info.stream.language or "und"
     if info.stream.language != made.stream.language and not record.holds_tag("language", language, info.stream_index):

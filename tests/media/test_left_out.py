@@ -1,0 +1,112 @@
+"""What results cannot say of their sources is said before work starts."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import upscale
+from vidsr.media.beside import index_path
+from vidsr.media.probe import probe
+from vidsr.media.verify import verify
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def described(path: Path, clip: Clip, entry: bytes, added: bytes) -> Path:
+    """An MP4 file with a box more within the sample entry of its picture."""
+    content = bytearray(make_clip(path, clip).read_bytes())
+    begin = content.index(entry, content.index(b"stsd")) - 4
+    (size,) = struct.unpack_from(">I", content, begin)
+    content[begin + size : begin + size] = added
+    for kind in (entry, b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        at = (content.rindex(kind) if kind != entry else begin + 4) - 4
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + len(added))
+    path.write_bytes(bytes(content))
+    return path
+
+
+def test_a_360_degree_video_is_said_to_lose_that(tmp_path: Path) -> None:
+    """An `sv3d` box (Spherical Video V2) within the sample entry, as 360-degree cameras write it."""
+    sphere = box(b"equi", bytes(20))
+    head = box(b"svhd", bytes(4) + b"camera\0")
+    projection = box(b"proj", box(b"prhd", bytes(16)) + sphere)
+    clip = described(tmp_path / "clip.mp4", Clip(frames=3), b"avc1", box(b"sv3d", head + projection))
+    (note,) = probe(clip).notes
+    assert "360-degree video, which the result does not say" in note
+
+
+def test_dolby_vision_is_said_to_be_lost(tmp_path: Path) -> None:
+    """Profile 8.4, as phones record it: HLG that every player shows, and a record that it is more."""
+    record = struct.pack(">BBHB19x", 1, 0, 8 << 9 | 1 << 3 | 1 << 2 | 1, 4 << 4)
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", colour=(9, 9, 18, 1), frames=3)
+    path = described(tmp_path / "clip.mp4", clip, b"hev1", box(b"dvvC", record))
+    (note,) = probe(path).notes
+    assert note.startswith("it is Dolby Vision, which the result does not say")
+
+
+def test_a_cropping_box_is_said_to_be_lost(tmp_path: Path) -> None:
+    """72x48 of 96x64 pixels, their middle 4 columns left of the picture's and 2 lines above."""
+    aperture = struct.pack(">IIIIiIiI", 72, 1, 48, 1, -4, 1, -2, 1)
+    path = described(tmp_path / "clip.mp4", Clip(frames=3), b"avc1", box(b"clap", aperture))
+    (note,) = probe(path).notes
+    assert "without 8 columns at its left, 16 right, 6 lines above and 10 below, which the result does not say" in note
+    whole = struct.pack(">IIIIiIiI", 96, 1, 64, 1, 0, 1, 0, 1)  # as editors write it into every file
+    assert not probe(described(tmp_path / "whole.mp4", Clip(frames=3), b"avc1", box(b"clap", whole))).notes
+
+
+def test_hdr10_plus_is_said_to_be_lost(tmp_path: Path) -> None:
+    """ITU-T T.35 messages of SMPTE ST 2094-40; here one takes the place of the content light level."""
+    options = {"x265-params": "log-level=none:max-cll=1000,400"}
+    path = make_clip(tmp_path / "clip.hevc", Clip(codec="libx265", pix_fmt="yuv420p10le", options=options, frames=3))
+    light = b"\x4e\x01\x90\x04\x03\xe8\x01\x90\x80"
+    stream = path.read_bytes()
+    assert light in stream
+    path.write_bytes(
+        stream.replace(light, bytes.fromhex("4e01 04 16 b5003c00010401 40000c8186a0c35061a813880000030080000000 80"))
+    )
+    assert any("HDR10+" in note for note in probe(path).notes)
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("qtrle", "mov"), ("png", "mov"), ("ffv1", "mkv")])
+def test_transparency_is_said_to_be_lost(codec: str, suffix: str, tmp_path: Path) -> None:
+    pix_fmt = {"qtrle": "argb", "png": "rgba", "ffv1": "yuva420p"}[codec]
+    path = tmp_path / f"clip.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pix_fmt
+        for number in range(3):
+            frame = av.VideoFrame(96, 64, "rgba").reformat(format=pix_fmt)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (note,) = probe(path).notes
+    assert note.endswith("transparency is left out")
+
+
+@pytest.mark.parametrize("suffix", ["webm", "mkv", "mp4"])
+def test_transparency_of_vp9_is_said_to_be_lost_and_not_claimed(suffix: str, tmp_path: Path) -> None:
+    """It lies in further blocks, of which FFmpeg's decoder knows nothing; a tag says that they are there."""
+    plain = make_clip(tmp_path / "plain.webm", Clip(codec="libvpx-vp9", frames=4, options={"deadline": "realtime"}))
+    source = tmp_path / "source.webm"
+    with av.open(str(plain)) as before, av.open(str(source), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        stream.metadata["alpha_mode"] = "1"
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                after.mux(packet)
+    assert probe(source).notes == ("transparency is left out",)
+    result = tmp_path / f"result.{suffix}"
+    report = upscale(source, result)
+    proof = verify(source, result, scale=2)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    with av.open(str(result)) as container:
+        assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
+    assert not index_path(result).exists() and report.not_carried == ()
