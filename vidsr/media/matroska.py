@@ -15,7 +15,7 @@ from pathlib import Path
 ROOM = "room for DisplayWidth and DisplayHeight"
 SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC, 0xBF
 NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA
-DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
 _LONGEST_HEADER = 12
 _CRC_LENGTH = 6
 
@@ -58,7 +58,7 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
             name = body.removesuffix(ROOM.encode())
             made += _element(NAME, name) if name else b""
         elif kind == VIDEO:
-            inner = {kind: (head, body) for kind, head, body in _elements(body) if kind != DISPLAY_UNIT}
+            inner = {kind: (head, body) for kind, head, body in _elements(body) if kind not in DISPLAY}
             width, height = (int.from_bytes(inner[kind][1], "big") for kind in (PIXEL_WIDTH, PIXEL_HEIGHT))
             across, down = display_size(width, height, aspect)
             kept = b"".join(head + body for head, body in inner.values())
