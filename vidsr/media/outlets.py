@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from av.container import InputContainer, OutputContainer
+from av.rational import AVRational
 from av.stream import Discard, Stream
 
 from vidsr.media.container import AnyPacket, demux, open_input
@@ -31,6 +32,31 @@ class MuxReport:
     beside: tuple[Path, ...] = ()
     not_carried: tuple[str, ...] = ()
     left: tuple[StreamInfo, ...] = ()
+
+
+def least_step(name: str, stream: Stream) -> int:
+    """How many ticks, at least, a stream's decode times must be apart: Matroska and all subtitles and data take 0."""
+    return int(stream.type in ("audio", "video") and name not in MATROSKA_FAMILY)
+
+
+def set_order(packet: AnyPacket, last: int | None, step: int) -> int:
+    """Give a packet that is made out to a stream of the result a decode time that the muxer accepts; return that time.
+
+    Args:
+        packet: its times become ticks of the stream, which is what the muxer compares.
+        last: the decode time of the stream's packet before, in ticks.
+        step: `least_step` of the stream.
+    """
+    packet.rescale_ts(AVRational(packet.stream.time_base))
+    dts = packet.dts if packet.dts is not None else packet.pts
+    if dts is None:
+        dts = 0 if last is None else last
+    if last is not None:
+        dts = max(dts, last + step)
+    packet.dts = dts
+    packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+    packet.duration = packet.duration or step  # MP4 does not play a last packet that takes no time
+    return dts
 
 
 class Outlets:
@@ -125,16 +151,7 @@ class Outlets:
         """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
         index = packet.stream_index
         packet.stream = self._streams[index]
-        last = self._last.get(index)
-        dts = packet.dts if packet.dts is not None else packet.pts
-        if dts is None:
-            dts = 0 if last is None else last
-        strict = packet.stream.type in ("audio", "video")
-        if last is not None and dts < last + strict:
-            dts = last + strict
-        packet.dts = dts
-        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-        self._last[index] = dts
+        self._last[index] = set_order(packet, self._last.get(index), least_step(self._name, packet.stream))
         return packet
 
     def damaged(self, packet: AnyPacket) -> None:
