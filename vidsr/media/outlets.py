@@ -39,15 +39,20 @@ def least_step(name: str, stream: Stream) -> int:
     return int(stream.type in ("audio", "video") and name not in MATROSKA_FAMILY)
 
 
+def make_out(packet: AnyPacket, stream: Stream) -> None:
+    """Make a packet out to a stream of the result, with times in that stream's ticks, which muxers compare."""
+    packet.stream = stream
+    packet.rescale_ts(AVRational(stream.time_base or 1))
+
+
 def set_order(packet: AnyPacket, last: int | None, step: int) -> int:
-    """Give a packet that is made out to a stream of the result a decode time that the muxer accepts; return that time.
+    """Give a packet a decode time that the muxer accepts, and return that time.
 
     Args:
-        packet: its times become ticks of the stream, which is what the muxer compares.
+        packet: made out to its stream.
         last: the decode time of the stream's packet before, in ticks.
         step: `least_step` of the stream.
     """
-    packet.rescale_ts(AVRational(packet.stream.time_base))
     dts = packet.dts if packet.dts is not None else packet.pts
     if dts is None:
         dts = 0 if last is None else last
@@ -150,7 +155,7 @@ class Outlets:
     def address(self, packet: AnyPacket) -> AnyPacket:
         """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
         index = packet.stream_index
-        packet.stream = self._streams[index]
+        make_out(packet, self._streams[index])
         self._last[index] = set_order(packet, self._last.get(index), least_step(self._name, packet.stream))
         return packet
 
