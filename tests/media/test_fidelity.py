@@ -11,7 +11,9 @@ import pytest
 from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
+from vidsr.describe import info_as_json
 from vidsr.media.beside import index_path
+from vidsr.media.compare import write_page
 from vidsr.media.formats import choose_suffix
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
@@ -91,3 +93,23 @@ def test_every_row_of_the_page_names_a_test_that_exists() -> None:
         assert f"def {name}(" in path.read_text(encoding="utf-8"), f"{file}::{name}"
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| what")]
     assert all("::test_" in row for row in rows)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "mov", "ts"])
+def test_tags_that_are_not_utf8(suffix: str, tmp_path: Path) -> None:
+    """Old cameras write GBK: its bytes are in the result as they are in the source, or beside it."""
+    title = "行车记录".encode("gbk")
+    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", sound=("libmp3lame",), tags={"title": "XXXXXXXX"}))
+    source.write_bytes(source.read_bytes().replace(b"XXXXXXXX", title))
+    _, result = prove(source, suffix, tmp_path)
+    raw = title.decode("utf-8", "surrogateescape")
+    assert ("title", raw) in (*probe(result).tags, *beside_tags(result).items())
+    write_page(source, result, tmp_path / "page.html")
+    assert json.loads(json.dumps(info_as_json(probe(source)), ensure_ascii=False).encode())
+
+
+def beside_tags(result: Path) -> dict[str, str]:
+    if not index_path(result).exists():
+        return {}
+    tags: dict[str, str] = json.loads(index_path(result).read_bytes()).get("tags", {})
+    return tags

@@ -29,6 +29,8 @@ AnyPacket: TypeAlias = "Packet[Any]"
 
 # Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
 LEAD_SECONDS = Fraction(1, 10)
+# PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
+RAW_TAGS = "surrogateescape"
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -65,7 +67,7 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
     try:
-        return av.open(url_of(path), metadata_errors="replace", hwaccel=hwaccel)
+        return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
 
@@ -73,6 +75,11 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
 def url_of(path: Path) -> str:
     """A path as FFmpeg takes it for sure: "12:30.mp4" alone would be a protocol named 12."""
     return f"file:{path}"
+
+
+def printable(text: str) -> str:
+    """A text out of a file, for people and JSON: bytes that are not UTF-8 become U+FFFD."""
+    return text.encode(errors=RAW_TAGS).decode(errors="replace")
 
 
 def reason_of(error: Exception) -> str:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vidsr.errors import InputMissing, NoPicture, NotAVideo, SettingsError
+from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
-from vidsr.media.container import url_of
+from vidsr.media.container import find_video, open_input
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
 
@@ -76,17 +76,11 @@ def open_clip(path: Path) -> Clip:
     """Look at a video's head and first frame.
 
     Raises:
-        InputMissing: no such file.
-        NotAVideo: it cannot be opened, or no frame of it decodes.
-        NoPicture: it has no video stream.
+        InputError: as `open_input` and `find_video` say, or no frame of it decodes.
     """
-    if not path.is_file():
-        raise InputMissing(f"no file {path}; name a video")
     try:
-        with av.open(url_of(path)) as container:
-            if not container.streams.video:
-                raise NoPicture(f"{path} has no picture; name a video")
-            stream = container.streams.video[0]
+        with open_input(path) as container:
+            stream = find_video(container, path)
             frame = next(container.decode(stream))
             duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             return Clip(
@@ -133,8 +127,8 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
     Yields:
         (seconds from the first frame, av.VideoFrame), ascending.
     """
-    with av.open(url_of(clip.path)) as container:
-        stream = container.streams.video[0]
+    with open_input(clip.path) as container:
+        stream = find_video(container, clip.path)
         stream.thread_type = "AUTO"
         if start > 0:
             container.seek(int((clip.begin + start) / Fraction(stream.time_base or 1)), stream=stream)

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, reason_of, url_of
 from vidsr.media.formats import container_options, format_of, most_lead
 from vidsr.media.outlets import least_step, make_out, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
@@ -88,7 +88,9 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
     with ExitStack() as stack:
         sources = [stack.enter_context(open_input(part.path)) for part in parts]
         options = container_options(name, working.with_suffix("").suffix, infos[0])
-        out = stack.enter_context(av.open(url_of(working), "w", format=name, container_options=options))
+        out = stack.enter_context(
+            av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
+        )
         out.metadata.update(container_tags(infos[0].tags))
         outlets: dict[int, _Outlet] = {}
         for stream in sources[0].streams:

@@ -11,7 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.rational import AVRational
 from av.stream import Discard, Stream
 
-from vidsr.media.container import AnyPacket, demux, open_input
+from vidsr.media.container import AnyPacket, demux, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
@@ -121,7 +121,7 @@ class Outlets:
         with open_input(self._info.path) as container:
             picture = next(iter(demux(container, container.streams[info.index])), None)
             if picture is not None:
-                self._out.add_attachment(name, tags.get("mimetype", kind), bytes(picture))
+                self._out.add_attachment(printable(name), tags.get("mimetype", kind), bytes(picture))
                 self._carried.append(info.label)
 
     def _leave(self, info: StreamInfo, why: str) -> None:

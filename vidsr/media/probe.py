@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import chroma_location, find_video, is_cover, open_input
+from vidsr.media.container import chroma_location, find_video, is_cover, open_input, printable
 from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
@@ -58,7 +58,7 @@ class StreamInfo:
     @property
     def label(self) -> str:
         """The stream in words, such as "audio stream 2 (aac, eng)"."""
-        details = ", ".join(part for part in (self.codec, self.language, self.title) if part)
+        details = printable(", ".join(part for part in (self.codec, self.language, self.title) if part))
         return f"{'cover picture' if self.cover else f'{self.kind} stream'} {self.index}" + (
             f" ({details})" if details else ""
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.media import timing
-from vidsr.media.container import url_of
+from vidsr.media.container import find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -108,9 +108,10 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         path: the file to write.
         first: the time, in seconds from the start of the video, that becomes 0.
     """
-    with av.open(url_of(clip.path)) as source, av.open(url_of(path), "w", format="mp4") as target:
-        stream = source.streams.video[0]
+    with open_input(clip.path) as source, av.open(url_of(path), "w", format="mp4") as target:
+        stream = find_video(source, clip.path)
         copied = target.add_stream_from_template(stream)
+        copied.metadata.clear()
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
         packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
         pts = sorted(time for _, time in packets)

@@ -68,7 +68,9 @@ def carry_beside(
             index_path(result).unlink(missing_ok=True)
             return ()
         index = {"source": original.name, **index, "files": [path.name for path in copies]}
-        write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
+        # A byte of a tag that is not UTF-8 becomes JSON's escape of the surrogate that Python reads it as.
+        text = json.dumps(index, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
+        write_whole(index_path(result), text)
     except OSError as error:
         raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
     return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
