@@ -5,14 +5,18 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.media.clips import MILLISECOND, Clip, make_clip
 from tests.media.numbered import TIMES, write_numbered
+from tests.media.pipeline import upscale
 from vidsr.errors import InputMissing, NotAVideo, OutputUnwritable, SettingsError
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
+from vidsr.media.probe import probe
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import busiest_places
 
@@ -48,6 +52,38 @@ def test_a_frame_that_one_video_lacks_is_passed_over(tmp_path: Path) -> None:
     lacking = write_numbered(tmp_path / "b.mp4", 192, 128, times=[t for i, t in enumerate(TIMES) if i not in (4, 5)])
     found = [round(p.time * 90_000) for p in pair_frames(open_clip(whole), open_clip(lacking), 0, 10)]
     assert found == [t for i, t in enumerate(TIMES) if i not in (4, 5)]
+
+
+def write_untimed(path: Path) -> Path:
+    """Writes a video whose container does not give each frame a time of its own, by the suffix."""
+    if path.suffix == ".ts":
+        once = write_numbered(path.with_suffix(".once.ts"), 96, 64).read_bytes()
+        path.write_bytes(once + once)
+    elif path.suffix == ".mkv":
+        origin = make_clip(path.with_suffix(".mp4"), Clip(codec="mpeg4"))
+        with av.open(str(origin)) as source, av.open(str(path), "w") as made:
+            copied = made.add_stream_from_template(source.streams.video[0])
+            for number, packet in enumerate(p for p in source.demux() if p.size):
+                packet.stream, packet.time_base = copied, MILLISECOND
+                packet.pts = packet.dts = 40 * (number - (number % 3 == 2))
+                made.mux(packet)
+    else:
+        write_numbered(path, 96, 64, times=range(0, 40 * 3600, 3600))
+    return path
+
+
+@pytest.mark.parametrize("name", ["raw.h264", "b-frames.avi", "twice.ts", "equal.mkv"])
+def test_frames_without_times_of_their_own_are_compared(name: str, tmp_path: Path) -> None:
+    source = write_untimed(tmp_path / name)
+    result = tmp_path / f"result{source.suffix if source.suffix == '.ts' else '.mkv'}"
+    upscale(source, result)
+    page = tmp_path / "page.html"
+    for videos in ((source, result), (result, result)):
+        write_page(*videos, page)
+        psnr = page_data(page)["psnr"]
+        assert isinstance(psnr, list) and len(psnr) == probe(source).frames
+        assert all(each is None or each > 30 for each in psnr), "every frame beside its own"
+    write_still(source, result, tmp_path / "still.png", time=0)
 
 
 def test_the_same_picture_agrees_exactly() -> None:

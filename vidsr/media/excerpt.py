@@ -1,10 +1,12 @@
 """A short stretch of a source and its result, frame beside frame: what the comparison shows and measures.
 
-Only the stretch is read, never the whole file, so that ten seconds out of an hour take seconds.
+Only the stretch is read, so that ten seconds out of an hour take seconds; the whole file only where its container does
+not give each frame's time.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +21,13 @@ from PIL import Image
 
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
-from vidsr.media.container import find_video, open_input
+from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
+from vidsr.media.probe import probe
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
+
+
+UNTIMED = ("avi", "mpeg")  # FFmpeg guesses the times of their frames, in the order of decoding
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Clip:
         duration: seconds, infinity where the file does not say.
         begin: time of the first frame in the file's own clock, in seconds.
         size_bytes: size of the file.
+        times: seconds of every frame from the first one, where the container does not give each frame's; else None.
     """
 
     path: Path
@@ -55,6 +62,7 @@ class Clip:
     duration: float
     begin: float
     size_bytes: int
+    times: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,24 @@ def open_clip(path: Path) -> Clip:
                 matrix=Colour(matrix=int(frame.colorspace)).resolved_matrix(frame.height),
                 rate=float(stream.average_rate or 0),
                 duration=float(duration) if duration else math.inf,
-                begin=float(frame.time or 0),
+                begin=float((frame.pts or 0) * Fraction(stream.time_base or 1)),
                 size_bytes=path.stat().st_size,
+                times=_table_times(path) if frame.pts is None or container.format.name in UNTIMED else None,
             )
     except (av.error.FFmpegError, StopIteration, IndexError) as error:
         raise NotAVideo(f"{path} cannot be decoded; name a video that plays") from error
+
+
+def _table_times(path: Path) -> tuple[float, ...]:
+    table = probe(path).table
+    return tuple(float(table.time(number) - table.time(0)) for number in range(len(table)))
+
+
+def times_differ(clip: Clip) -> bool:
+    """Whether each coded picture of a video has a time, and no two have the same; reads the whole file."""
+    with open_input(clip.path) as container:
+        times = [packet.pts for packet in demux(container, find_video(container, clip.path))]
+    return clip.times is None and None not in times and len(set(times)) == len(times)
 
 
 def check_scale(source: Clip, result: Clip) -> float:
@@ -127,25 +148,38 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
     Yields:
         (seconds from the first frame, av.VideoFrame), ascending.
     """
+    shown: tuple[float, Any] | None = None
+    for time, frame in _timed_frames(clip, start):
+        if seconds == 0 and time > start + SAME_TIME:
+            break
+        if seconds > 0 and time >= start + seconds - SAME_TIME:
+            return
+        if seconds > 0 and time >= start - SAME_TIME:
+            yield time, frame
+        shown = (time, frame)
+    if seconds == 0 and shown is not None:
+        yield shown
+
+
+def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, Any]]:
+    """All frames from the last key frame before `start` on or from an earlier one, each later than the one before."""
     with open_input(clip.path) as container:
         stream = find_video(container, clip.path)
+        if clip.times is not None:
+            frames = (frame for frame, _ in decode_in_order(clip.path, stream.index))
+            yield from zip(clip.times, frames, strict=False)
+            return
         stream.thread_type = "AUTO"
+        tick = Fraction(stream.time_base or 1)
         if start > 0:
-            container.seek(int((clip.begin + start) / Fraction(stream.time_base or 1)), stream=stream)
-        shown: tuple[float, Any] | None = None
-        for frame in container.decode(stream):
-            if frame.time is None:
-                continue
-            time = float(frame.time) - clip.begin
-            if seconds == 0 and time > start + SAME_TIME:
-                break
-            if seconds > 0 and time >= start + seconds - SAME_TIME:
-                return
-            if seconds > 0 and time >= start - SAME_TIME:
-                yield time, frame
-            shown = (time, frame)
-        if seconds == 0 and shown is not None:
-            yield shown
+            container.seek(int((clip.begin + start) / tick), stream=stream)
+        time = -math.inf
+        for packet in itertools.chain(demux(container, stream), [None]):
+            for frame in decode_packet(stream, packet):
+                if frame.pts is not None:
+                    # Where clocks jump back or stand still, the frame table goes on by ticks too.
+                    time = max(float(frame.pts * tick) - clip.begin, time + float(tick))
+                    yield time, frame
 
 
 def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Iterator[Pair]:

@@ -68,6 +68,7 @@ class ProxyEncoder:
             height: before turning, in pixels; even.
         """
         self._clip, self._size = clip, (width, height)
+        self._last = -1
         sideways = round(clip.rotation / 90) % 2 == 1
         self._container = av.open(url_of(path), "w", format="mp4", options={"movflags": "faststart"})
         stream = self._container.add_stream("libx264", rate=max(1, round(clip.rate)))
@@ -85,7 +86,9 @@ class ProxyEncoder:
     def write(self, frame: Any, time: float) -> None:
         """Add a frame that is shown `time` seconds after the first one."""
         shaped = upright(frame, self._clip, *self._size, "yuv420p")
-        shaped.pts, shaped.time_base = round(time / TIME_BASE), TIME_BASE
+        # Two frames may be less than a tick apart.
+        self._last = max(round(time / TIME_BASE), self._last + 1)
+        shaped.pts, shaped.time_base = self._last, TIME_BASE
         shaped.pict_type = 0
         self._container.mux(self._stream.encode(shaped))
 
