@@ -22,6 +22,7 @@ from PIL import Image
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
 from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
+from vidsr.media.pixels import colour_of, source_format, to_planar
 from vidsr.media.probe import probe
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
@@ -90,6 +91,7 @@ def open_clip(path: Path) -> Clip:
         with open_input(path) as container:
             stream = find_video(container, path)
             frame = next(container.decode(stream))
+            source_format(frame.format.name)
             duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             return Clip(
                 path=path,
@@ -106,7 +108,7 @@ def open_clip(path: Path) -> Clip:
                 size_bytes=path.stat().st_size,
                 times=_table_times(path) if frame.pts is None or container.format.name in UNTIMED else None,
             )
-    except (av.error.FFmpegError, StopIteration, IndexError) as error:
+    except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
         raise NotAVideo(f"{path} cannot be decoded; name a video that plays") from error
 
 
@@ -199,8 +201,8 @@ def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Ite
 
 def luma(frame: Any) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
-    if frame.format.is_rgb:
-        frame = frame.reformat(format="yuv444p")
+    form = source_format(frame.format.name)
+    frame = to_planar(frame, form, colour_of(frame, form))
     bits = frame.format.components[0].bits
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
     plane = frame.planes[0]
