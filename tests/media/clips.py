@@ -175,7 +175,7 @@ def _add_streams(container: Any, clip: Clip) -> list[Iterator[Any]]:
 
 def make_clip(path: Path, clip: Clip) -> Path:
     """Writes the clip in the container that the name's suffix says."""
-    with av.open(str(path), "w", options=clip.muxer) as container:
+    with av.open(str(path), "w", options=clip.muxer, metadata_errors="surrogateescape") as container:
         container.metadata.update(clip.tags)
         sources = _add_streams(container, clip)
         if clip.attachment:

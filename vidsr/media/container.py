@@ -31,6 +31,7 @@ AnyPacket: TypeAlias = "Packet[Any]"
 LEAD_SECONDS = Fraction(1, 10)
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
 RAW_TAGS = "surrogateescape"
+OWN_SERVICE = ("Service01", "FFmpeg")  # what its MPEG-TS muxer calls the service and the provider if nobody does
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -185,17 +186,32 @@ def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[Video
 
 
 def chroma_location(container: InputContainer, stream: VideoStream) -> int:
-    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say.
+    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say."""
+    line = re.search(rf"Stream #0:{stream.index}\b.*? Video: .*", _description(container))
+    words = re.split(r"[(),] ?", line.group()) if line else []
+    return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)
 
-    PyAV gives it nowhere but in FFmpeg's own description of the file, and there only at the verbose log level.
+
+def tags_of(container: InputContainer) -> dict[str, str]:
+    """A container's tags; of MPEG-TS also the name and the provider of its service, if they are not the muxer's own."""
+    tags = dict(container.metadata)
+    if container.format.name == "mpegts":
+        for key, text in re.findall(r"^ +(service_name|service_provider) *: (.*)$", _description(container), re.M):
+            value = re.sub(r"\\x([89a-f].)", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)  # as RAW_TAGS has it
+            if value not in OWN_SERVICE:
+                tags.setdefault(key, value)
+    return tags
+
+
+def _description(container: InputContainer) -> str:
+    """FFmpeg's own description of a file: PyAV tells of programmes and chroma locations nowhere else.
+
+    It has the latter only at the verbose log level. Bytes that are not UTF-8 are escaped.
     """
     level = av.logging.get_level()
     av.logging.set_level(av.logging.VERBOSE)
     av.logging.set_libav_level(av.logging.VERBOSE)
     try:
-        description: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stubs
+        return str(container.dumps_format())  # type: ignore[attr-defined]  # missing in the stubs
     finally:
         av.logging.set_level(level)
-    line = re.search(rf"Stream #0:{stream.index}\b.*? Video: .*", description)
-    words = re.split(r"[(),] ?", line.group()) if line else []
-    return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)

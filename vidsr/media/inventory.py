@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import Cuts, decode_in_order, decode_packet, decoder_threads, demux, open_input
+from vidsr.media.container import Cuts, decode_in_order, decode_packet, decoder_threads, demux, open_input, tags_of
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -103,7 +103,7 @@ class Inventory:
         self._picture.codec_context.thread_type = "AUTO"
         context = self._picture.codec_context
         context.thread_count = decoder_threads(context.codec.canonical_name, 0)
-        self.tags = dict(self._container.metadata)
+        self.tags = tags_of(self._container)
         self.chapters = tuple(_chapter(c) for c in self._container.chapters())
         self.attachments = tuple(
             (s.metadata.get("filename", ""), hashlib.sha256(data_of(s)).hexdigest())

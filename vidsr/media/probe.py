@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import chroma_location, find_video, is_cover, open_input, printable
+from vidsr.media.container import chroma_location, find_video, is_cover, open_input, printable, tags_of
 from vidsr.media.firstframe import FirstFrames, Hdr, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
@@ -216,7 +216,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         notes=first.notes,
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
-        tags=tuple(sorted(container.metadata.items())),
+        tags=tuple(sorted(tags_of(container).items())),
         chapters=len(container.chapters()),
     )
 

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, index_path
 from vidsr.media.carried import lost_tags, side_files
-from vidsr.media.container import decode_in_order, demux, find_video, open_input
+from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import data_of, dispositions
@@ -199,7 +199,7 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
     """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
     with open_input(source) as old, open_input(made) as new:
         index: dict[str, Any] = {}
-        if tags := lost_tags(old.metadata, new.metadata):
+        if tags := lost_tags(tags_of(old), tags_of(new)):
             index["tags"] = tags
         if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
             index["stream_tags"] = streams
