@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.media.clips import CASES, Clip, encodable, make_clip
@@ -104,6 +105,23 @@ def test_tags_that_are_not_utf8(suffix: str, tmp_path: Path) -> None:
     assert ("title", title) in (*probe(result).tags, *beside_tags(result).items())
     write_page(source, result, tmp_path / "page.html")
     assert json.loads(json.dumps(info_as_json(probe(source)), ensure_ascii=False).encode())
+
+
+def test_attachments_of_one_name_lie_beside_apart(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", Clip(frames=8))
+    source = tmp_path / "source.mkv"
+    files = {"font.ttf": b"one", "2.font.ttf": b"another", "attachment3": b"no name", "a.ttf": b"of a folder"}
+    with av.open(str(clip)) as film, av.open(str(source), "w") as made:
+        copied = made.add_stream_from_template(film.streams.video[0])
+        for name, content in zip(("font.ttf", "font.ttf", "", "fonts/a.ttf"), files.values(), strict=True):
+            made.add_attachment(name, "font/ttf", content)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copied
+                made.mux(packet)
+    _, result = prove(source, "mp4", tmp_path)
+    assert {name: (tmp_path / f"{result.name}.{name}").read_bytes() for name in files} == files
+    prove(source, "mkv", tmp_path)
 
 
 def beside_tags(result: Path) -> dict[str, str]:

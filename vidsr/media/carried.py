@@ -238,11 +238,12 @@ def check_attachments(source: Inventory, result: Inventory, beside: Path) -> Che
     """Fonts and other attached files, by name and hash."""
     missing = [
         name
-        for name, digest in source.attachments
-        if (name, digest) not in result.attachments and not _is_copy(beside.with_name(f"{beside.name}.{name}"), digest)
+        for name, content in source.attachments.items()
+        if content not in result.attachments.values()
+        and not _is_copy(beside.with_name(f"{beside.name}.{name}"), content[1])
     ]
     if missing:
-        return Check("attachments", False, printable("missing: " + ", ".join(missing)))
+        return Check("attachments", False, "missing: " + ", ".join(missing))
     return Check("attachments", True, f"{len(source.attachments)} kept")
 
 

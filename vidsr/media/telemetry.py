@@ -17,7 +17,7 @@ from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
-from vidsr.media.inventory import data_of, dispositions
+from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.paths import write_whole
@@ -116,11 +116,10 @@ def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo])
     if not wanted:
         return []
     with open_input(source) as container:
-        attached = [stream for stream in container.streams if stream.index in wanted]
-        names = [Path(stream.metadata.get("filename", f"attachment{stream.index}")).name for stream in attached]
         return [
             write_whole(result.with_name(f"{result.name}.{name}"), data_of(stream))
-            for name, stream in zip(names, attached, strict=True)
+            for name, stream in attachments_of(container).items()
+            if stream.index in wanted
         ]
 
 
