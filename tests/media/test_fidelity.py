@@ -74,6 +74,16 @@ def test_real_files(name: str, shared_data: Path, tmp_path: Path) -> None:
     prove(source, source.suffix.lower().lstrip("."), tmp_path)
 
 
+def test_reordered_frames_in_avi_are_none_lost(tmp_path: Path) -> None:
+    """FFmpeg gives each frame the time of another: AVI's packets have no times but their places in the file."""
+    clip = Clip(options={"bf": "3", "preset": "veryfast"}, sound=("pcm_s16le",))
+    source = make_clip(tmp_path / "source.avi", clip)
+    info = probe(source)
+    assert info.table.pts == tuple(range(info.table.pts[0], info.table.pts[0] + clip.frames))
+    assert not info.missing
+    prove(source, "mkv", tmp_path)
+
+
 def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", Clip(frames=8))
     with source.open("ab") as file:

@@ -179,7 +179,7 @@ def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, Any]]:
         for packet in itertools.chain(demux(container, stream), [None]):
             for frame in decode_packet(stream, packet):
                 if frame.pts is not None:
-                    # Where clocks jump back or stand still, the frame table goes on by ticks too.
+                    # Where times stand still or go back, the frame table goes on by ticks too.
                     time = max(float(frame.pts * tick) - clip.begin, time + float(tick))
                     yield time, frame
 
