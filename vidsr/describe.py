@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vidsr.evidence import EvidenceRecord
+from vidsr.media.container import printable
 from vidsr.media.probe import VideoInfo
 from vidsr.media.verify import VerifyReport
 from vidsr.model.registry import bundled_models
@@ -36,9 +37,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
-    if isinstance(value, Fraction):
-        return str(value)
-    return str(value) if isinstance(value, Path) else value
+    return printable(str(value)) if isinstance(value, (str, Path, Fraction)) else value
 
 
 def info_table(info: VideoInfo) -> Table:
@@ -66,7 +65,10 @@ def info_table(info: VideoInfo) -> Table:
 
 def report_as_json(report: VerifyReport) -> dict[str, Any]:
     """A VerifyReport in JSON values."""
-    return {"ok": report.ok, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks]}
+    return {
+        "ok": report.ok,
+        "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks],
+    }
 
 
 def report_table(report: VerifyReport) -> Table:

@@ -31,6 +31,7 @@ class Clip:
         times: presentation times of the frames in `tick`s; empty for `frames` of constant `rate`.
         start: seconds by which every stream but the sound is moved.
         sound: one audio encoder per track; the second track starts 40 ms later and is Spanish.
+        sound_options: of the audio encoders.
         subtitles: codecs of subtitle tracks; samples are written as they are, without an encoder.
         data: one data track of four packets, as the container calls it (``bin_data``, ``klv``); or None.
         options: of the video encoder. ``bf`` and ``g`` are the interesting ones.
@@ -51,6 +52,7 @@ class Clip:
     aspect: Fraction | None = None
     rotation: int = 0
     sound: tuple[str, ...] = ()
+    sound_options: dict[str, str] = field(default_factory=dict)
     subtitles: tuple[str, ...] = ()
     data: str | None = None
     chapters: int = 0
@@ -158,7 +160,7 @@ def _add_streams(container: Any, clip: Clip) -> list[Iterator[Any]]:
     sources = [_video_packets(video, clip)]
     length = clip.seconds[-1] - clip.seconds[0] + 1 / rate
     for number, codec in enumerate(clip.sound):
-        sound = container.add_stream(codec, rate=AUDIO_RATE, layout="mono")
+        sound = container.add_stream(codec, rate=AUDIO_RATE, layout="mono", options=clip.sound_options)
         sound.metadata["language"] = ("eng", "spa", "fra")[number]
         sources.append(_sound_packets(sound, length, number * Fraction(40, 1000)))
     for codec in clip.subtitles:
@@ -173,7 +175,7 @@ def _add_streams(container: Any, clip: Clip) -> list[Iterator[Any]]:
 
 def make_clip(path: Path, clip: Clip) -> Path:
     """Writes the clip in the container that the name's suffix says."""
-    with av.open(str(path), "w", options=clip.muxer) as container:
+    with av.open(str(path), "w", options=clip.muxer, metadata_errors="surrogateescape") as container:
         container.metadata.update(clip.tags)
         sources = _add_streams(container, clip)
         if clip.attachment:
@@ -265,6 +267,7 @@ CASES: dict[str, tuple[str, Clip]] = {
     "h264-mov": ("mov", replace(_FULL, subtitles=("mov_text",))),
     "h264-mkv": ("mkv", replace(_FULL, subtitles=("subrip",), attachment=b"not really a font" * 9)),
     "h264-mkv-vfr": ("mkv", replace(_AUDIO, times=VFR)),
+    "h264-mkv-short-sound": ("mkv", replace(_BASE, sound=("flac",), sound_options={"frame_size": "40"})),
     "vp9-webm": ("webm", replace(_BASE, codec="libvpx-vp9", sound=("libopus",), options={"deadline": "realtime"})),
     "vp8-webm": ("webm", replace(_BASE, codec="libvpx", options={"deadline": "realtime"})),
     "av1-mp4": ("mp4", replace(_BASE, codec="libsvtav1")),

@@ -5,16 +5,21 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.media.clips import MILLISECOND, Clip, frame_of, make_clip, picture
 from tests.media.numbered import TIMES, write_numbered
+from tests.media.pipeline import upscale
 from vidsr.errors import InputMissing, NotAVideo, OutputUnwritable, SettingsError
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
+from vidsr.media.probe import probe
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import busiest_places
+from vidsr.settings import EncodeSettings
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,38 @@ def test_a_frame_that_one_video_lacks_is_passed_over(tmp_path: Path) -> None:
     assert found == [t for i, t in enumerate(TIMES) if i not in (4, 5)]
 
 
+def write_untimed(path: Path) -> Path:
+    """Writes a video whose container does not give each frame a time of its own, by the suffix."""
+    if path.suffix == ".ts":
+        once = write_numbered(path.with_suffix(".once.ts"), 96, 64).read_bytes()
+        path.write_bytes(once + once)
+    elif path.suffix == ".mkv":
+        origin = make_clip(path.with_suffix(".mp4"), Clip(codec="mpeg4"))
+        with av.open(str(origin)) as source, av.open(str(path), "w") as made:
+            copied = made.add_stream_from_template(source.streams.video[0])
+            for number, packet in enumerate(p for p in source.demux() if p.size):
+                packet.stream, packet.time_base = copied, MILLISECOND
+                packet.pts = packet.dts = 40 * (number - (number % 3 == 2))
+                made.mux(packet)
+    else:
+        write_numbered(path, 96, 64, times=range(0, 40 * 3600, 3600))
+    return path
+
+
+@pytest.mark.parametrize("name", ["raw.h264", "b-frames.avi", "twice.ts", "equal.mkv"])
+def test_frames_without_times_of_their_own_are_compared(name: str, tmp_path: Path) -> None:
+    source = write_untimed(tmp_path / name)
+    result = tmp_path / f"result{source.suffix if source.suffix == '.ts' else '.mkv'}"
+    upscale(source, result)
+    page = tmp_path / "page.html"
+    for videos in ((source, result), (result, result)):
+        write_page(*videos, page)
+        psnr = page_data(page)["psnr"]
+        assert isinstance(psnr, list) and len(psnr) == probe(source).frames
+        assert all(each is None or each > 30 for each in psnr), "every frame beside its own"
+    write_still(source, result, tmp_path / "still.png", time=0)
+
+
 def test_the_same_picture_agrees_exactly() -> None:
     large = np.full((64, 64), 100, np.float32)
     assert fidelity(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
@@ -65,6 +102,25 @@ def test_the_still_shows_the_frame_that_was_asked_for(pair: tuple[Path, Path], t
     for left in (16, 16 + 960 + 16):
         bars = [pixels[400, left + 960 * (2 * bit + 1) // 12] > 128 for bit in range(6)]
         assert sum(bright << bit for bit, bright in enumerate(bars)) == 21
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuyv422", "uyvy422", "nv12", "gbrp", "rgb24", "bgr0", "gray"])
+def test_agreement_does_not_depend_on_how_samples_lie(pix_fmt: str, tmp_path: Path) -> None:
+    """A result with every sample of its source repeated agrees but for what the bicubic smooths."""
+    source, result = tmp_path / "source.nut", tmp_path / "result.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pix_fmt
+        for number in range(3):
+            frame = frame_of(picture(Clip(pix_fmt="yuv444p"), number), "yuv444p", 96, 64).reformat(format=pix_fmt)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+    upscale(source, result, settings=EncodeSettings(codec="ffv1"))
+    pairs = list(pair_frames(open_clip(source), open_clip(result), 0, 10))
+    assert len(pairs) == 3
+    for pair in pairs:
+        psnr, shift = fidelity(luma(pair.source), luma(pair.result))
+        assert psnr is not None and psnr > 60 and abs(shift) < 0.01
 
 
 def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

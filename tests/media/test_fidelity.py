@@ -15,7 +15,9 @@ import pytest
 from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
+from vidsr.describe import info_as_json
 from vidsr.media.beside import index_path
+from vidsr.media.compare import write_page
 from vidsr.media.firstframe import Hdr
 from vidsr.media.formats import choose_suffix
 from vidsr.media.matroska import display_size
@@ -33,7 +35,7 @@ QUICK = {
 ELSEWHERE = [
     (case, suffix)
     for case in ("h264-mp4-text", "h264-mkv", "h264-ts", "mpeg2-ts-data", "h264-mp4-data", "h264-mp4-rotated-90",
-                 "h264-mp4-late-start", "hevc-mp4")
+                 "h264-mp4-late-start", "hevc-mp4", "h264-mkv-short-sound")
     for suffix in ("mp4", "mov", "mkv", "ts")
     if suffix != CASES[case][0]
 ]  # fmt: skip
@@ -169,6 +171,16 @@ def test_real_files(name: str, shared_data: Path, tmp_path: Path) -> None:
     prove(source, source.suffix.lower().lstrip("."), tmp_path)
 
 
+def test_reordered_frames_in_avi_are_none_lost(tmp_path: Path) -> None:
+    """FFmpeg gives each frame the time of another: AVI's packets have no times but their places in the file."""
+    clip = Clip(options={"bf": "3", "preset": "veryfast"}, sound=("pcm_s16le",))
+    source = make_clip(tmp_path / "source.avi", clip)
+    info = probe(source)
+    assert info.table.pts == tuple(range(info.table.pts[0], info.table.pts[0] + clip.frames))
+    assert not info.missing
+    prove(source, "mkv", tmp_path)
+
+
 def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", Clip(frames=8))
     with source.open("ab") as file:
@@ -189,3 +201,38 @@ def test_every_row_of_the_page_names_a_test_that_exists() -> None:
         assert f"def {name}(" in path.read_text(encoding="utf-8"), f"{file}::{name}"
     rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| what")]
     assert all("::test_" in row for row in rows)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "mov", "ts"])
+def test_tags_that_are_not_utf8(suffix: str, tmp_path: Path) -> None:
+    """Old cameras write GBK: its bytes are in the result as they are in the source, or beside it."""
+    title = "行车记录".encode("gbk").decode("utf-8", "surrogateescape")
+    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", sound=("libmp3lame",), tags={"title": title}))
+    _, result = prove(source, suffix, tmp_path)
+    assert ("title", title) in (*probe(result).tags, *beside_tags(result).items())
+    write_page(source, result, tmp_path / "page.html")
+    assert json.loads(json.dumps(info_as_json(probe(source)), ensure_ascii=False).encode())
+
+
+def test_attachments_of_one_name_lie_beside_apart(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", Clip(frames=8))
+    source = tmp_path / "source.mkv"
+    files = {"font.ttf": b"one", "2.font.ttf": b"another", "attachment3": b"no name", "a.ttf": b"of a folder"}
+    with av.open(str(clip)) as film, av.open(str(source), "w") as made:
+        copied = made.add_stream_from_template(film.streams.video[0])
+        for name, content in zip(("font.ttf", "font.ttf", "", "fonts/a.ttf"), files.values(), strict=True):
+            made.add_attachment(name, "font/ttf", content)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copied
+                made.mux(packet)
+    _, result = prove(source, "mp4", tmp_path)
+    assert {name: (tmp_path / f"{result.name}.{name}").read_bytes() for name in files} == files
+    prove(source, "mkv", tmp_path)
+
+
+def beside_tags(result: Path) -> dict[str, str]:
+    if not index_path(result).exists():
+        return {}
+    tags: dict[str, str] = json.loads(index_path(result).read_bytes()).get("tags", {})
+    return tags

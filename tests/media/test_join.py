@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import MILLISECOND, Clip, make_clip
 from vidsr.errors import RunError
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
@@ -40,6 +40,45 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def write_lines(path: Path, times: list[int]) -> Path:
+    """Writes ten frames, short packets of FLAC and lines of text that begin at these milliseconds."""
+    clip = Clip(frames=25, sound=("flac",), sound_options={"frame_size": "40"})
+    with av.open(str(make_clip(path.with_suffix(".clip.mkv"), clip))) as source, av.open(str(path), "w") as made:
+        copies = [made.add_stream_from_template(stream) for stream in source.streams]
+        text = made.add_mux_stream("subrip")
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                made.mux(packet)
+        for number, time in enumerate(times):
+            line = av.Packet(b"line %d" % number)
+            line.stream, line.time_base, line.pts, line.dts, line.duration = text, MILLISECOND, time, time, 100
+            made.mux(line)
+    return path
+
+
+def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:
+    with av.open(str(path)) as container:
+        return [(p.pts, bytes(p)) for p in container.demux(getattr(container.streams, kind)[0]) if p.pts is not None]
+
+
+def test_lines_and_sound_of_the_same_time_all_stay(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "a.mkv", [0, 400, 400, 800])
+    joined = tmp_path / "joined.mkv"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined) == ()
+    for kind in ("subtitles", "audio"):
+        lines = packets_of(source, kind)
+        assert packets_of(joined, kind) == [(t + 1000 * n, line) for n in range(2) for t, line in lines]
+
+
+def test_lines_before_the_end_of_the_part_before_are_counted(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "a.mkv", [0, 100, 1150])
+    joined = tmp_path / "joined.mkv"
+    (sentence,) = join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined)
+    assert sentence == ("a.mkv: 2 packets of subtitle stream 2 (subrip) left out, before the end of the part before")
+    assert [time for time, _ in packets_of(joined, "subtitles")] == [0, 100, 1150, 2150]
 
 
 def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

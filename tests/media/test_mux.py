@@ -19,6 +19,7 @@ from vidsr.media.decode import decode_range
 from vidsr.media.formats import check_container, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
 LARGE = {
@@ -255,6 +256,21 @@ def test_tags_dates_and_places(tmp_path: Path) -> None:
         _, target, _ = enlarge(path, tmp_path, suffix)
         made = {key.lower(): value for key, value in probe(target).tags}
         assert {key: made.get(key) for key in tags} == tags
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
+def test_the_service_keeps_its_name(tmp_path: Path, suffix: str) -> None:
+    tags = {
+        "service_name": "Vorderé: Kamera",
+        "service_provider": "行车记录".encode("gbk").decode("utf-8", "surrogateescape"),
+    }
+    clip = make_clip(tmp_path / "clip.ts", Clip(tags=tags))
+    plain = make_clip(tmp_path / "plain.ts", Clip())
+    for source, wanted in ((clip, tags), (plain, {})):
+        _, target, _ = enlarge(source, tmp_path, suffix)
+        made = {key.lower(): value for key, value in probe(target).tags}
+        assert {key: value for key, value in made.items() if key.startswith("service_")} == wanted
+        assert verify(source, target).ok
 
 
 @pytest.mark.parametrize(

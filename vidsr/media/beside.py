@@ -12,6 +12,8 @@ The index RESULT.telemetry.json says where each piece of the .bin file comes fro
     stream_tags  the same per stream: number in the source, then key and value
     chapters   start and end in seconds, and title
     files      copies of files beside the source
+
+Of tags that are not UTF-8, each byte XX that does not fit is written as the escape \\udcXX.
 """
 
 from __future__ import annotations

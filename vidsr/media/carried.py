@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
+from vidsr.media.container import printable
 from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 from vidsr.media.private import private_data
 
@@ -106,7 +107,7 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
 
 def _named(stream: Contents) -> str:
     language = "" if stream.language == "und" else f", {stream.language}"
-    return f"{stream.codec or stream.tag or stream.kind}{language}"
+    return printable(f"{stream.codec or stream.tag or stream.kind}{language}")
 
 
 def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | None:
@@ -196,7 +197,7 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
 
 def _description_fault(stream: Contents, match: Contents, record: Record) -> str | None:
     if stream.language != match.language and not record.holds_tag("language", stream.language, stream.index):
-        return f"language {match.language} instead of {stream.language}"
+        return printable(f"language {match.language} instead of {stream.language}")
     lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not record.holds_tag(k, v, stream.index)}
     if lost:
         return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
@@ -237,8 +238,9 @@ def check_attachments(source: Inventory, result: Inventory, beside: Path) -> Che
     """Fonts and other attached files, by name and hash."""
     missing = [
         name
-        for name, digest in source.attachments
-        if (name, digest) not in result.attachments and not _is_copy(beside.with_name(f"{beside.name}.{name}"), digest)
+        for name, content in source.attachments.items()
+        if content not in result.attachments.values()
+        and not _is_copy(beside.with_name(f"{beside.name}.{name}"), content[1])
     ]
     if missing:
         return Check("attachments", False, "missing: " + ", ".join(missing))

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError
-from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames
+from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
 from vidsr.paths import write_whole
@@ -129,6 +129,7 @@ def _plays_as_it_is(clip: Clip, start: float, seconds: float) -> bool:
         and start == 0
         and clip.duration <= seconds
         and clip.size_bytes <= LARGEST_COPY
+        and times_differ(clip)
     )
 
 

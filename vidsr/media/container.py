@@ -29,6 +29,9 @@ AnyPacket: TypeAlias = "Packet[Any]"
 
 # Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
 LEAD_SECONDS = Fraction(1, 10)
+# PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
+RAW_TAGS = "surrogateescape"
+OWN_SERVICE = ("Service01", "FFmpeg")  # what its MPEG-TS muxer calls the service and the provider if nobody does
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -65,7 +68,7 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
     try:
-        return av.open(url_of(path), metadata_errors="replace", hwaccel=hwaccel)
+        return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
 
@@ -73,6 +76,11 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
 def url_of(path: Path) -> str:
     """A path as FFmpeg takes it for sure: "12:30.mp4" alone would be a protocol named 12."""
     return f"file:{path}"
+
+
+def printable(text: str) -> str:
+    """A text out of a file, for people and JSON: bytes that are not UTF-8 become U+FFFD."""
+    return text.encode(errors=RAW_TAGS).decode(errors="replace")
 
 
 def reason_of(error: Exception) -> str:
@@ -184,14 +192,32 @@ def chroma_location(container: InputContainer, stream: VideoStream) -> int:
     return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)
 
 
+def tags_of(container: InputContainer) -> dict[str, str]:
+    """A container's tags; of MPEG-TS also the name and the provider of its service, if they are not the muxer's own."""
+    tags = dict(container.metadata)
+    if container.format.name == "mpegts":
+        for key, text in re.findall(r"^ +(service_name|service_provider) *: (.*)$", _description(container), re.M):
+            value = re.sub(r"\\x([89a-f].)", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)  # as RAW_TAGS has it
+            if value not in OWN_SERVICE:
+                tags.setdefault(key, value)
+    return tags
+
+
 def description_of(container: InputContainer, stream: VideoStream) -> str:
-    """FFmpeg's own words about a stream: what PyAV tells nowhere else, and here only at the verbose log level."""
+    """FFmpeg's own words about a stream."""
+    section = re.search(rf"^  Stream #0:{stream.index}\b.*\n(   .*\n)*", _description(container), re.MULTILINE)
+    return section.group() if section else ""
+
+
+def _description(container: InputContainer) -> str:
+    """FFmpeg's own description of a file: PyAV tells of programmes and chroma locations nowhere else.
+
+    It has the latter only at the verbose log level. Bytes that are not UTF-8 are escaped.
+    """
     level = av.logging.get_level()
     av.logging.set_level(av.logging.VERBOSE)
     av.logging.set_libav_level(av.logging.VERBOSE)
     try:
-        description: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stubs
+        return str(container.dumps_format())  # type: ignore[attr-defined]  # missing in the stubs
     finally:
         av.logging.set_level(level)
-    section = re.search(rf"^  Stream #0:{stream.index}\b.*\n(   .*\n)*", description, re.MULTILINE)
-    return section.group() if section else ""

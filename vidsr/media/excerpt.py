@@ -1,10 +1,12 @@
 """A short stretch of a source and its result, frame beside frame: what the comparison shows and measures.
 
-Only the stretch is read, never the whole file, so that ten seconds out of an hour take seconds.
+Only the stretch is read, so that ten seconds out of an hour take seconds; the whole file only where its container does
+not give each frame's time.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vidsr.errors import InputMissing, NoPicture, NotAVideo, SettingsError
+from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
-from vidsr.media.container import url_of
+from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
+from vidsr.media.pixels import colour_of, source_format, to_planar
+from vidsr.media.probe import probe
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
+
+
+UNTIMED = ("avi", "mpeg")  # FFmpeg guesses the times of their frames, in the order of decoding
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Clip:
         duration: seconds, infinity where the file does not say.
         begin: time of the first frame in the file's own clock, in seconds.
         size_bytes: size of the file.
+        times: seconds of every frame from the first one, where the container does not give each frame's; else None.
     """
 
     path: Path
@@ -55,6 +63,7 @@ class Clip:
     duration: float
     begin: float
     size_bytes: int
+    times: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,18 +85,13 @@ def open_clip(path: Path) -> Clip:
     """Look at a video's head and first frame.
 
     Raises:
-        InputMissing: no such file.
-        NotAVideo: it cannot be opened, or no frame of it decodes.
-        NoPicture: it has no video stream.
+        InputError: as `open_input` and `find_video` say, or no frame of it decodes.
     """
-    if not path.is_file():
-        raise InputMissing(f"no file {path}; name a video")
     try:
-        with av.open(url_of(path)) as container:
-            if not container.streams.video:
-                raise NoPicture(f"{path} has no picture; name a video")
-            stream = container.streams.video[0]
+        with open_input(path) as container:
+            stream = find_video(container, path)
             frame = next(container.decode(stream))
+            source_format(frame.format.name)
             duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             return Clip(
                 path=path,
@@ -100,11 +104,24 @@ def open_clip(path: Path) -> Clip:
                 matrix=Colour(matrix=int(frame.colorspace)).resolved_matrix(frame.height),
                 rate=float(stream.average_rate or 0),
                 duration=float(duration) if duration else math.inf,
-                begin=float(frame.time or 0),
+                begin=float((frame.pts or 0) * Fraction(stream.time_base or 1)),
                 size_bytes=path.stat().st_size,
+                times=_table_times(path) if frame.pts is None or container.format.name in UNTIMED else None,
             )
-    except (av.error.FFmpegError, StopIteration, IndexError) as error:
+    except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
         raise NotAVideo(f"{path} cannot be decoded; name a video that plays") from error
+
+
+def _table_times(path: Path) -> tuple[float, ...]:
+    table = probe(path).table
+    return tuple(float(table.time(number) - table.time(0)) for number in range(len(table)))
+
+
+def times_differ(clip: Clip) -> bool:
+    """Whether each coded picture of a video has a time, and no two have the same; reads the whole file."""
+    with open_input(clip.path) as container:
+        times = [packet.pts for packet in demux(container, find_video(container, clip.path))]
+    return clip.times is None and None not in times and len(set(times)) == len(times)
 
 
 def check_scale(source: Clip, result: Clip) -> float:
@@ -133,25 +150,38 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
     Yields:
         (seconds from the first frame, av.VideoFrame), ascending.
     """
-    with av.open(url_of(clip.path)) as container:
-        stream = container.streams.video[0]
+    shown: tuple[float, Any] | None = None
+    for time, frame in _timed_frames(clip, start):
+        if seconds == 0 and time > start + SAME_TIME:
+            break
+        if seconds > 0 and time >= start + seconds - SAME_TIME:
+            return
+        if seconds > 0 and time >= start - SAME_TIME:
+            yield time, frame
+        shown = (time, frame)
+    if seconds == 0 and shown is not None:
+        yield shown
+
+
+def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, Any]]:
+    """All frames from the last key frame before `start` on or from an earlier one, each later than the one before."""
+    with open_input(clip.path) as container:
+        stream = find_video(container, clip.path)
+        if clip.times is not None:
+            frames = (frame for frame, _ in decode_in_order(clip.path, stream.index))
+            yield from zip(clip.times, frames, strict=False)
+            return
         stream.thread_type = "AUTO"
+        tick = Fraction(stream.time_base or 1)
         if start > 0:
-            container.seek(int((clip.begin + start) / Fraction(stream.time_base or 1)), stream=stream)
-        shown: tuple[float, Any] | None = None
-        for frame in container.decode(stream):
-            if frame.time is None:
-                continue
-            time = float(frame.time) - clip.begin
-            if seconds == 0 and time > start + SAME_TIME:
-                break
-            if seconds > 0 and time >= start + seconds - SAME_TIME:
-                return
-            if seconds > 0 and time >= start - SAME_TIME:
-                yield time, frame
-            shown = (time, frame)
-        if seconds == 0 and shown is not None:
-            yield shown
+            container.seek(int((clip.begin + start) / tick), stream=stream)
+        time = -math.inf
+        for packet in itertools.chain(demux(container, stream), [None]):
+            for frame in decode_packet(stream, packet):
+                if frame.pts is not None:
+                    # Where times stand still or go back, the frame table goes on by ticks too.
+                    time = max(float(frame.pts * tick) - clip.begin, time + float(tick))
+                    yield time, frame
 
 
 def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Iterator[Pair]:
@@ -171,8 +201,8 @@ def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Ite
 
 def luma(frame: Any) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
-    if frame.format.is_rgb:
-        frame = frame.reformat(format="yuv444p")
+    form = source_format(frame.format.name)
+    frame = to_planar(frame, form, colour_of(frame, form))
     bits = frame.format.components[0].bits
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
     plane = frame.planes[0]

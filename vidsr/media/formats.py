@@ -12,7 +12,7 @@ from av.codec import Codec
 from av.stream import Stream
 
 from vidsr.errors import SettingsError
-from vidsr.media.container import open_input
+from vidsr.media.container import RAW_TAGS, open_input
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import container_tags, needs_key_list
 
@@ -125,7 +125,7 @@ def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
     if name == "mov" and stream.type == "data" and "mov" not in info.container:
         return False  # its muxer takes such packets and drops some
     try:
-        trial = av.open(io.BytesIO(), "w", format=name)
+        trial = av.open(io.BytesIO(), "w", format=name, metadata_errors=RAW_TAGS)
         trial.add_stream_from_template(stream, opaque=True)
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):

@@ -16,11 +16,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import Cuts, decode_in_order, decode_packet, decoder_threads, demux, open_input
+from vidsr.media.container import (
+    Cuts,
+    decode_in_order,
+    decode_packet,
+    decoder_threads,
+    demux,
+    open_input,
+    printable,
+    tags_of,
+)
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -83,6 +94,8 @@ def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
 class Inventory:
     """Reads one file: iterate over `frames()`, then `others` is complete.
 
+    `attachments` has the name and the hash of each attached file, under its name beside a result.
+
     Args:
         path: the file.
         stream_index: which stream is the picture.
@@ -103,13 +116,12 @@ class Inventory:
         self._picture.codec_context.thread_type = "AUTO"
         context = self._picture.codec_context
         context.thread_count = decoder_threads(context.codec.canonical_name, 0)
-        self.tags = dict(self._container.metadata)
+        self.tags = tags_of(self._container)
         self.chapters = tuple(_chapter(c) for c in self._container.chapters())
-        self.attachments = tuple(
-            (s.metadata.get("filename", ""), hashlib.sha256(data_of(s)).hexdigest())
-            for s in self._container.streams
-            if s.type == "attachment"
-        )
+        self.attachments = {
+            name: (s.metadata.get("filename", ""), hashlib.sha256(data_of(s)).hexdigest())
+            for name, s in attachments_of(self._container).items()
+        }
         self.others = {
             s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
         }
@@ -188,6 +200,18 @@ class Inventory:
 def _chapter(chapter: Any) -> tuple[Fraction, Fraction, str]:
     tick = chapter["time_base"] or Fraction(1)
     return chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")
+
+
+def attachments_of(container: InputContainer) -> dict[str, Stream]:
+    """Attached files by the names that they get beside a result: no two the same, none with a folder."""
+    found: dict[str, Stream] = {}
+    for stream in container.streams:
+        if stream.type == "attachment":
+            name = Path(printable(stream.metadata.get("filename", ""))).name or f"attachment{stream.index}"
+            while name in found:
+                name = f"{stream.index}.{name}"
+            found[name] = stream
+    return found
 
 
 def data_of(stream: Any) -> bytes:

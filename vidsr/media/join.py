@@ -16,8 +16,9 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, demux, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, reason_of, url_of
 from vidsr.media.formats import container_options, format_of, most_lead
+from vidsr.media.outlets import least_step, make_out, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 
@@ -38,7 +39,7 @@ class Part:
 def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """Copy the packets of all parts into one file of the container that the target's suffix says.
 
-    Pictures all stay; of sound and data, what would lie before the end of the part before is left out.
+    Pictures all stay; of everything else, what would come before the last packet of the part before is left out.
 
     Args:
         parts: in order of time, the first at 0; all with the same picture size and codec parameters.
@@ -87,17 +88,21 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
     with ExitStack() as stack:
         sources = [stack.enter_context(open_input(part.path)) for part in parts]
         options = container_options(name, working.with_suffix("").suffix, infos[0])
-        out = stack.enter_context(av.open(url_of(working), "w", format=name, container_options=options))
+        out = stack.enter_context(
+            av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
+        )
         out.metadata.update(container_tags(infos[0].tags))
         outlets: dict[int, _Outlet] = {}
         for stream in sources[0].streams:
-            outlet = _open_outlet(out, stream, infos[0])
+            outlet = _open_outlet(out, stream, infos[0], name)
             if outlet is None:
                 left.append(f"{infos[0].streams[stream.index].label}: {name} has no place for it")
             else:
                 outlets[stream.index] = outlet
         out.start_encoding()
         for part, info, source in zip(parts, infos, sources, strict=True):
+            for each in outlets.values():
+                each.begin_part()
             pairs = _pair(infos[0], info, outlets)
             unpaired = [each.label for each in info.streams if each.index not in pairs]
             left += [f"{part.path.name}: {label} has no counterpart" for label in unpaired if info is not infos[0]]
@@ -109,6 +114,11 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                         out.mux(packet)
                 elif outlet.follow(packet, part.offset):
                     out.mux(packet)
+            left += [
+                f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
+                for each in outlets.values()
+                if each.late
+            ]
     return tuple(left)
 
 
@@ -160,7 +170,7 @@ def _alike(one: StreamInfo, other: StreamInfo) -> bool:
     return (one.kind, one.codec, one.language) == (other.kind, other.codec, other.language) and not other.cover
 
 
-def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo) -> _Outlet | None:
+def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: str) -> _Outlet | None:
     try:
         counterpart = out.add_stream_from_template(stream, opaque=True)
     except ValueError:
@@ -171,15 +181,32 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo) -> _Outl
     counterpart.disposition = stream.disposition
     if isinstance(counterpart, VideoStream) and is_picture and info.display_matrix is not None:
         counterpart.set_display_matrix(info.display_matrix)
-    return _Outlet(counterpart)
+    return _Outlet(counterpart, info.streams[stream.index].label, least_step(name, counterpart))
 
 
 @dataclass
 class _Outlet:
-    """A stream of the joined file, and the last decode time in it, in seconds."""
+    """A stream of the joined file.
+
+    Attributes:
+        stream: the stream itself.
+        label: it in words.
+        step: how many of its ticks, at least, decode times must be apart.
+        last: the last decode time in it, in ticks.
+        before: the last decode time of the parts before.
+        late: packets of this part left out, other than sound, because they come before that.
+    """
 
     stream: Stream
-    last: Fraction | None = None
+    label: str
+    step: int
+    last: int | None = None
+    before: int | None = None
+    late: int = 0
+
+    def begin_part(self) -> None:
+        """Take note that the next packets are of another part."""
+        self.before, self.late = self.last, 0
 
     def show(self, packet: AnyPacket, stamp: timing.Stamp, base: Fraction) -> None:
         """Give a picture's packet its time, and make it out to this stream."""
@@ -188,17 +215,16 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
-        base = packet.time_base
+        shift = round(offset / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift
+        make_out(packet, self.stream)
         dts = packet.dts if packet.dts is not None else packet.pts
-        if dts is None:
+        sound = self.stream.type == "audio"
+        if dts is not None and self.before is not None and dts < self.before + sound:
+            self.late += not sound  # that sound goes on for a moment after the picture is usual
             return False
-        shift = round(offset / base)
-        time = (dts + shift) * base
-        if self.last is not None and time <= self.last:
-            return False
-        packet.dts, packet.pts = dts + shift, (dts if packet.pts is None else packet.pts) + shift
-        packet.stream = self.stream
-        self.last = time
+        self.last = set_order(packet, self.last, self.step)
         return True
 
 

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import AnyPacket, Cuts, demux, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, open_input, reason_of, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import ROOM, write_aspect
 from vidsr.media.outlets import MuxReport, Outlets
@@ -130,7 +130,9 @@ def _write(
         source = stack.enter_context(open_input(info.path))
         sample = stack.enter_context(open_input(segments[0]))
         options = container_options(name, suffix, info)
-        out = stack.enter_context(av.open(url_of(part), "w", format=name, container_options=options))
+        out = stack.enter_context(
+            av.open(url_of(part), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
+        )
         outlets = Outlets(out, name, info, source)
         _add_note(out, info, note)
         for stream in source.streams:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from av.container import InputContainer, OutputContainer
+from av.rational import AVRational
 from av.stream import Discard, Stream
 
-from vidsr.media.container import AnyPacket, demux, open_input
+from vidsr.media.container import AnyPacket, demux, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
@@ -31,6 +32,36 @@ class MuxReport:
     beside: tuple[Path, ...] = ()
     not_carried: tuple[str, ...] = ()
     left: tuple[StreamInfo, ...] = ()
+
+
+def least_step(name: str, stream: Stream) -> int:
+    """How many ticks, at least, a stream's decode times must be apart: Matroska and all subtitles and data take 0."""
+    return int(stream.type in ("audio", "video") and name not in MATROSKA_FAMILY)
+
+
+def make_out(packet: AnyPacket, stream: Stream) -> None:
+    """Make a packet out to a stream of the result, with times in that stream's ticks, which muxers compare."""
+    packet.stream = stream
+    packet.rescale_ts(AVRational(stream.time_base or 1))
+
+
+def set_order(packet: AnyPacket, last: int | None, step: int) -> int:
+    """Give a packet a decode time that the muxer accepts, and return that time.
+
+    Args:
+        packet: made out to its stream.
+        last: the decode time of the stream's packet before, in ticks.
+        step: `least_step` of the stream.
+    """
+    dts = packet.dts if packet.dts is not None else packet.pts
+    if dts is None:
+        dts = 0 if last is None else last
+    if last is not None:
+        dts = max(dts, last + step)
+    packet.dts = dts
+    packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+    packet.duration = packet.duration or step  # MP4 does not play a last packet that takes no time
+    return dts
 
 
 class Outlets:
@@ -90,7 +121,7 @@ class Outlets:
         with open_input(self._info.path) as container:
             picture = next(iter(demux(container, container.streams[info.index])), None)
             if picture is not None:
-                self._out.add_attachment(name, tags.get("mimetype", kind), bytes(picture))
+                self._out.add_attachment(printable(name), tags.get("mimetype", kind), bytes(picture))
                 self._carried.append(info.label)
 
     def _leave(self, info: StreamInfo, why: str) -> None:
@@ -124,17 +155,8 @@ class Outlets:
     def address(self, packet: AnyPacket) -> AnyPacket:
         """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
         index = packet.stream_index
-        packet.stream = self._streams[index]
-        last = self._last.get(index)
-        dts = packet.dts if packet.dts is not None else packet.pts
-        if dts is None:
-            dts = 0 if last is None else last
-        strict = packet.stream.type in ("audio", "video")
-        if last is not None and dts < last + strict:
-            dts = last + strict
-        packet.dts = dts
-        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-        self._last[index] = dts
+        make_out(packet, self._streams[index])
+        self._last[index] = set_order(packet, self._last.get(index), least_step(self._name, packet.stream))
         return packet
 
     def damaged(self, packet: AnyPacket) -> None:

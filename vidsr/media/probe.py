@@ -19,7 +19,15 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import chroma_location, description_of, find_video, is_cover, open_input
+from vidsr.media.container import (
+    chroma_location,
+    description_of,
+    find_video,
+    is_cover,
+    open_input,
+    printable,
+    tags_of,
+)
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
@@ -60,7 +68,7 @@ class StreamInfo:
     @property
     def label(self) -> str:
         """The stream in words, such as "audio stream 2 (aac, eng)"."""
-        details = ", ".join(part for part in (self.codec, self.language, self.title) if part)
+        details = printable(", ".join(part for part in (self.codec, self.language, self.title) if part))
         return f"{'cover picture' if self.cover else f'{self.kind} stream'} {self.index}" + (
             f" ({details})" if details else ""
         )
@@ -218,7 +226,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         notes=(*first.notes, *_left_out(container, stream)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
-        tags=tuple(sorted(container.metadata.items())),
+        tags=tuple(sorted(tags_of(container).items())),
         chapters=len(container.chapters()),
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.media import timing
-from vidsr.media.container import url_of
+from vidsr.media.container import find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -68,6 +68,7 @@ class ProxyEncoder:
             height: before turning, in pixels; even.
         """
         self._clip, self._size = clip, (width, height)
+        self._last = -1
         sideways = round(clip.rotation / 90) % 2 == 1
         self._container = av.open(url_of(path), "w", format="mp4", options={"movflags": "faststart"})
         stream = self._container.add_stream("libx264", rate=max(1, round(clip.rate)))
@@ -85,7 +86,9 @@ class ProxyEncoder:
     def write(self, frame: Any, time: float) -> None:
         """Add a frame that is shown `time` seconds after the first one."""
         shaped = upright(frame, self._clip, *self._size, "yuv420p")
-        shaped.pts, shaped.time_base = round(time / TIME_BASE), TIME_BASE
+        # Two frames may be less than a tick apart.
+        self._last = max(round(time / TIME_BASE), self._last + 1)
+        shaped.pts, shaped.time_base = self._last, TIME_BASE
         shaped.pict_type = 0
         self._container.mux(self._stream.encode(shaped))
 
@@ -108,9 +111,10 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         path: the file to write.
         first: the time, in seconds from the start of the video, that becomes 0.
     """
-    with av.open(url_of(clip.path)) as source, av.open(url_of(path), "w", format="mp4") as target:
-        stream = source.streams.video[0]
+    with open_input(clip.path) as source, av.open(url_of(path), "w", format="mp4") as target:
+        stream = find_video(source, clip.path)
         copied = target.add_stream_from_template(stream)
+        copied.metadata.clear()
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
         packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
         pts = sorted(time for _, time in packets)

@@ -191,24 +191,27 @@ def decode_table(path: Path, stream_index: int, packets: Packets) -> tuple[Frame
     """Build the frame table by decoding the whole video.
 
     Frames without a timestamp follow the one before at the stream's rate; a frame whose timestamp does not come
-    after the one before is moved one tick behind it, so that no frame is lost.
+    after the one before is moved one tick behind it, so that no frame is lost. Where frames come with all the packets'
+    timestamps and only in another order, they are sorted: AVI knows the order of decoding alone, so that reordered
+    frames come with each other's.
 
     Returns:
         the table, and the timestamps of packets that gave no frame.
     """
-    pts: list[int] = []
-    key: list[bool] = []
+    times: list[int] = []
     last_duration = 0
     step = 1
     for frame, rate in decode_in_order(path, stream_index):
-        if not pts:
+        if not times:
             step = max(1, round(1 / (rate * packets.time_base))) if rate else 1
         time = frame.pts if frame.pts is not None else frame.dts
-        if pts and time is None:
-            time = pts[-1] + step
-        time = time or 0
-        pts.append(max(time, pts[-1] + 1) if pts else time)
-        key.append(not key)
+        if time is None:
+            time = times[-1] + step if times else 0
+        times.append(time)
         last_duration = frame.duration or step
-    table = FrameTable(tuple(pts), tuple(key), _durations(tuple(pts), [last_duration], False), packets.time_base)
+    if sorted(times) == list(packets.pts):
+        times.sort()
+    pts = tuple(itertools.accumulate(times, lambda before, time: max(time, before + 1)))
+    key = tuple(number == 0 for number in range(len(pts)))
+    table = FrameTable(pts, key, _durations(pts, [last_duration], False), packets.time_base)
     return table, tuple(sorted(set(packets.pts) - set(pts)))

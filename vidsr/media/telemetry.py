@@ -14,10 +14,10 @@ from av.container import InputContainer
 from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, index_path
 from vidsr.media.carried import lost_tags, side_files
-from vidsr.media.container import decode_in_order, demux, find_video, open_input
+from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
-from vidsr.media.inventory import data_of, dispositions
+from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import stream_tags
@@ -69,7 +69,9 @@ def carry_beside(
             index_path(result).unlink(missing_ok=True)
             return ()
         index = {"source": original.name, **index, "files": [path.name for path in copies]}
-        write_whole(index_path(result), json.dumps(index, indent=1, ensure_ascii=False).encode())
+        # A byte of a tag that is not UTF-8 becomes JSON's escape of the surrogate that Python reads it as.
+        text = json.dumps(index, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
+        write_whole(index_path(result), text)
     except OSError as error:
         raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
     return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
@@ -115,11 +117,10 @@ def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo])
     if not wanted:
         return []
     with open_input(source) as container:
-        attached = [stream for stream in container.streams if stream.index in wanted]
-        names = [Path(stream.metadata.get("filename", f"attachment{stream.index}")).name for stream in attached]
         return [
             write_whole(result.with_name(f"{result.name}.{name}"), data_of(stream))
-            for name, stream in zip(names, attached, strict=True)
+            for name, stream in attachments_of(container).items()
+            if stream.index in wanted
         ]
 
 
@@ -198,7 +199,7 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
     """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
     with open_input(source) as old, open_input(made) as new:
         index: dict[str, Any] = {}
-        if tags := lost_tags(old.metadata, new.metadata):
+        if tags := lost_tags(tags_of(old), tags_of(new)):
             index["tags"] = tags
         if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
             index["stream_tags"] = streams
