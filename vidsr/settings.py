@@ -18,8 +18,8 @@ X265_LEAST_WIDTH = 64
 MOST_STABILISED = 0.5
 # Short enough that a killed run on a slow machine loses little; the cost of a cut is one key frame.
 SEGMENT_SECONDS = 3.0
-# Of an upscaler: the network computes one while the other's frames come, are finished and go.
-BATCHES_AT_ONCE = 2
+# One is computed while the other's frames come and go.
+BATCHES_ON_A_GPU = 2
 
 
 @dataclass(frozen=True)

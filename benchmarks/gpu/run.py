@@ -23,7 +23,7 @@ from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.backends import COMPILE_AFTER, TorchBackend
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.upscaler import Upscaler
-from vidsr.settings import BATCHES_AT_ONCE
+from vidsr.settings import BATCHES_ON_A_GPU
 
 REPEATS = 20
 
@@ -117,7 +117,7 @@ def _upscaler_fps(generator: Generator, device: str, width: int, height: int, fr
     shapes = layout.plane_shapes(width, height)
     planes = [tuple(rng.integers(16, 235, (frames, *s), np.uint8) for s in shapes) for _ in range(2)]
     batches = [FrameBatch(p, layout, Colour(1), tuple(range(frames))) for p in planes]
-    with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(BATCHES_ON_A_GPU) as pool:
         for _ in pool.map(upscaler.upscale, batches * (COMPILE_AFTER if upscaler.device.type == "cuda" else 1)):
             pass  # until it is compiled
         started = time.perf_counter()

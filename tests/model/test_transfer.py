@@ -1,9 +1,6 @@
 """Samples to the device and back, and threads that share one upscaler; with a GPU where there is one."""
 
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +8,9 @@ import torch
 from torch import nn
 
 from vidsr.frames import Colour, FrameBatch, PixelLayout
-from vidsr.model.backends import Backend
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.transfer import Kept, Lanes, download, upload
-from vidsr.model.upscaler import Upscaler, Work
+from vidsr.model.upscaler import Upscaler
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
@@ -57,55 +53,11 @@ def test_threads_that_share_an_upscaler_get_what_one_gets(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_kept_tensor_is_the_one_that_was_given(device: str) -> None:
+def test_kept_tensors_are_those_that_were_given(device: str) -> None:
     place = torch.device(device)
     lanes = Lanes(place)
     with lanes.turn():
-        kept = Kept(torch.full((1000, 1000), 3.0, device=place).cumsum(0))
+        kept = Kept(torch.full((1000, 1000), 3.0, device=place).cumsum(0), torch.ones(2, device=place))
     with lanes.turn():
-        assert kept.take()[-1, 0].item() == 3000
-
-
-class Held:
-    """A backend that waits before it computes, or fails, the first time."""
-
-    def __init__(self, backend: Backend, fails: bool = False) -> None:
-        self._backend, self._fails = backend, fails
-        self.asked, self.free = threading.Event(), threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def residual(self, x: torch.Tensor) -> torch.Tensor:
-        self.asked.set()
-        assert self.free.wait(60)
-        if self._fails:
-            self._fails = False
-            raise MemoryError
-        return self._backend.residual(x)
-
-
-def test_a_batch_reuses_the_result_of_one_that_another_thread_has_in_work() -> None:
-    upscaler = Upscaler(Generator(GeneratorConfig(2, 2, 8, "luma")), "cpu")
-    held = upscaler._backend = Held(upscaler._backend)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(upscaler.upscale, frames(0))
-        assert held.asked.wait(60)
-        second = pool.submit(upscaler.upscale, frames(0).within(1, 2))
-        time.sleep(0.2)
-        assert not second.done()
-        held.free.set()
-        np.testing.assert_array_equal(second.result().planes[0][0], first.result().planes[0][1])
-    assert upscaler.work == Work(computed=2 * 40 * 50, reused=40 * 50)
-
-
-def test_a_batch_after_one_that_failed_is_computed() -> None:
-    upscaler = Upscaler(Generator(GeneratorConfig(2, 2, 8, "luma")), "cpu")
-    held = upscaler._backend = Held(upscaler._backend, fails=True)
-    held.free.set()
-    with pytest.raises(MemoryError):
-        upscaler.upscale(frames(0))
-    again = frames(0).within(1, 2)
-    expected = Upscaler(Generator(GeneratorConfig(2, 2, 8, "luma")), "cpu").upscale(again)
-    np.testing.assert_array_equal(upscaler.upscale(again).planes[0], expected.planes[0])
-    assert upscaler.work == Work(computed=40 * 50)
+        first, second = kept.take()
+        assert first[-1, 0].item() == 3000 and second.sum().item() == 2

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from vidsr import errors
 from vidsr.errors import DeviceError, VidsrError
 from vidsr.graph.stages import TRIES, UpscalerActor
-from vidsr.settings import BATCHES_AT_ONCE, ClusterSettings
+from vidsr.settings import BATCHES_ON_A_GPU, ClusterSettings
 
 LOOK_SECONDS = 2.0
 START_SECONDS = 0.1
@@ -160,7 +160,7 @@ class Upscalers:
         use_gpu = self.on_gpus
         threads = None
         if use_gpu:
-            options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1}
+            options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1, "max_concurrency": BATCHES_ON_A_GPU}
         else:
             machines = _machines() or [1.0]
             # Decoders and encoders reserve next to nothing, so an upscaler may use all cores of its machine.
@@ -168,9 +168,7 @@ class Upscalers:
             threads = max(int(share), 1)
             options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
         device = "cuda" if use_gpu else "cpu"  # Ray shows each actor its own GPU alone
-        make = UpscalerActor.options(
-            max_restarts=-1, max_task_retries=TRIES, max_concurrency=BATCHES_AT_ONCE, **options
-        )
+        make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
         now = time.monotonic()
         for _ in range(missing):
             handle = make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity)

@@ -20,7 +20,7 @@ from torch import Tensor
 from vidsr.errors import DeviceError, SettingsError, first_line
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.ranges import Ranges
-from vidsr.settings import BACKENDS, BATCHES_AT_ONCE
+from vidsr.settings import BACKENDS, BATCHES_ON_A_GPU
 
 # torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
 _BF16_CHANNELS = 32
@@ -97,7 +97,7 @@ class TorchBackend:
             free, _ = torch.cuda.mem_get_info(device)
             # Four feature maps of the network live at once, for each batch; half of what is free is left to others.
             values = generator.config.channels * generator.config.scale**2
-            room = free // 2 // BATCHES_AT_ONCE // (4 * values * self._dtype.itemsize)
+            room = free // 2 // BATCHES_ON_A_GPU // (4 * values * self._dtype.itemsize)
             # Kernels that count in 32 bits are the fast ones.
             self.tile_pixels = self.batch_pixels = min(max(room, 1 << 14), (1 << 31) // values)
         else:

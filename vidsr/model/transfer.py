@@ -45,7 +45,7 @@ class Lanes:
     """Order among the threads that use one device.
 
     On a GPU each thread has a stream of its own. `turn` lets one thread at a time put work there; it leaves before
-    its results have arrived, so that the next batch is computed while they are copied. On a CPU turns run side by side.
+    its results have arrived, so that the next batch is computed while they are copied.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -57,7 +57,8 @@ class Lanes:
     def turn(self) -> Iterator[None]:
         """Put work on the device within it; afterwards everything that was downloaded has arrived."""
         if self._device.type != "cuda":
-            yield
+            with self._lock:
+                yield
             return
         if not hasattr(self._own, "stream"):
             self._own.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call, unused-ignore]
@@ -68,18 +69,19 @@ class Lanes:
 
 
 class Kept:
-    """A tensor that one turn leaves for another, maybe of another thread."""
+    """Two tensors that one turn leaves for another, maybe of another thread."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-        self._written = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
+    def __init__(self, first: Tensor, second: Tensor) -> None:
+        self._tensors = first, second
+        self._written = torch.cuda.Event() if first.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
         if self._written is not None:
             self._written.record()
 
-    def take(self) -> Tensor:
-        """The tensor, for use in this turn."""
+    def take(self) -> tuple[Tensor, Tensor]:
+        """The tensors, for use in this turn."""
         if self._written is not None:
-            stream = torch.cuda.current_stream(self._tensor.device)
+            stream = torch.cuda.current_stream(self._tensors[0].device)
             stream.wait_event(self._written)
-            self._tensor.record_stream(stream)
-        return self._tensor
+            for tensor in self._tensors:
+                tensor.record_stream(stream)
+        return self._tensors

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -50,20 +48,12 @@ class Work:
     reused: int = 0
 
 
-@dataclass(frozen=True)
-class _Last:
-    """The last frame of a source's last batch: the network's input, and its result once it is there, or None."""
-
-    frame: Kept
-    large: Future[Kept | None] = field(default_factory=Future)
-
-
 class Upscaler:
     """Enlarges pictures and frames with one generator on one device.
 
     Where the input, halo included, is bit-identical to the frame before, nothing is computed again; the result is
-    the same as computing it. Threads may share one: what is copied, added and rounded of one thread's batch is then
-    done beside the network's work on another's.
+    the same as computing it. Threads may share one: on a GPU the copies of one thread's batch then run beside the
+    computing of another's.
     """
 
     def __init__(
@@ -108,9 +98,8 @@ class Upscaler:
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
-        self._last: OrderedDict[Hashable, _Last] = OrderedDict()
+        self._last: OrderedDict[Hashable, Kept] = OrderedDict()
         self._lanes = Lanes(self.device)
-        self._bookkeeping, self._network = threading.Lock(), threading.Lock()
         self.work = Work()
 
     @property
@@ -220,42 +209,27 @@ class Upscaler:
 
     def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
         """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
-        _, _, h, w = x.shape
+        n, _, h, w = x.shape
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
-        now = _Last(Kept(x[-1].clone()))
-        with self._bookkeeping:
-            before = self._last.pop(source, None)
-            self._last[source] = now
-            if len(self._last) > SOURCES:
-                self._last.popitem(last=False)
-        large: Kept | None = None
-        try:
-            out, changes = self._enlarge_after(x, before)
-            large = Kept(out[-1].clone())
-        finally:
-            now.large.set_result(large)
+        kept = self._last.pop(source, None)
+        last = kept.take() if kept else None
+        if last is not None and last[0].shape != x[0].shape:
+            last = None
+        changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
+        while (out := self._computed(x, changes, last)) is None:
+            self._back_off()
+            changes = [None] * n
+        self._last[source] = Kept(x[-1].clone(), out[-1].clone())
+        if len(self._last) > SOURCES:
+            self._last.popitem(last=False)
         self._count(changes, h * w)
         return out
 
-    def _enlarge_after(self, x: Tensor, before: _Last | None) -> tuple[Tensor, list[list[Grid] | None]]:
-        """The enlarged frames, and what was computed of each (see `_changes`), where the last batch ended so."""
-        frame = before.frame.take() if before else None
-        if frame is not None and frame.shape != x[0].shape:
-            frame = None
-        changes = [self._changes(x[k], x[k - 1] if k else frame) for k in range(len(x))]
-        # Another thread may have that batch still in work; it never waits for this one.
-        kept = before.large.result() if before and changes[0] is not None else None
-        if kept is None:
-            changes[0] = None
-        large = kept.take() if kept else None
-        while (out := self._computed(x, changes, large)) is None:
-            self._back_off()
-            changes = [None] * len(x)
-        return out, changes
-
-    def _computed(self, x: Tensor, changes: list[list[Grid] | None], before: Tensor | None) -> Tensor | None:
-        """The enlarged frames, given what changed in each and the large frame before; None where memory ran out.
+    def _computed(
+        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
+    ) -> Tensor | None:
+        """The enlarged frames, given what changed in each and the frame before; None where memory ran out.
 
         The error is left behind here: while it is handled, it holds the memory of what failed.
         """
@@ -265,7 +239,7 @@ class Upscaler:
             self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
             for k, windows in enumerate(changes):
                 if windows is not None:
-                    out[k] = out[k - 1] if k else before  # type: ignore[assignment]  # there are changes to it
+                    out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
                     for window in windows:
                         self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
         except torch.cuda.OutOfMemoryError:
@@ -306,16 +280,13 @@ class Upscaler:
             out[k, :, top:bottom, left:right] = large[:, top - y : bottom - y, left - z : right - z]
 
     def _count(self, changes: list[list[Grid] | None], pixels: int) -> None:
-        fresh = sum(
-            pixels if windows is None else min(sum(window.window for window in windows), pixels) for windows in changes
-        )
-        with self._bookkeeping:
+        for windows in changes:
+            fresh = pixels if windows is None else min(sum(window.window for window in windows), pixels)
             self.work.computed += fresh
-            self.work.reused += pixels * len(changes) - fresh
+            self.work.reused += pixels - fresh
 
     def _compute(self, windows: Tensor) -> Tensor:
-        with self._network:
-            residual = self._backend.residual(windows)
+        residual = self._backend.residual(windows)
         skip = self._generator.skip(windows)
         return residual if skip is None else residual.add_(skip)
 
