@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from tests.media.clips import MILLISECOND, Clip, make_clip
+from tests.media.pipeline import upscale
 from vidsr.errors import RunError
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
+from vidsr.settings import EncodeSettings
 
 BASE = Clip(frames=25, sound=("aac",), options={"bf": "2", "preset": "veryfast", "g": "10"}, rotation=90,
             tags={"creation_time": "2024-05-06T07:08:09.000000Z"})  # fmt: skip
@@ -40,6 +42,21 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_the_shape_of_pixels_stays(tmp_path: Path) -> None:
+    wide = Clip(frames=10, codec="libvpx-vp9", aspect=Fraction(3, 2))
+    sources = []
+    for number in range(2):
+        clip = make_clip(tmp_path / f"{number}.mp4", wide)
+        info = probe(clip)
+        sources.append(tmp_path / f"{number}.mkv")
+        upscale(clip, sources[-1], settings=EncodeSettings("libvpx-vp9", container="mkv"), info=info)
+    assert probe(sources[0]).sample_aspect == Fraction(3, 2)
+    join([Part(sources[0], Fraction(0)), Part(sources[1], Fraction(1))], tmp_path / "joined.mkv")
+    assert probe(tmp_path / "joined.mkv").sample_aspect == Fraction(3, 2)
+    with av.open(str(tmp_path / "joined.mkv")) as container:
+        assert "title" not in {key.lower() for key in container.streams.video[0].metadata}
 
 
 def write_lines(path: Path, times: list[int]) -> Path:

@@ -18,6 +18,7 @@ from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, reason_of, url_of
 from vidsr.media.formats import container_options, format_of, most_lead
+from vidsr.media.matroska import make_room, needs_room, write_aspect
 from vidsr.media.outlets import least_step, make_out, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
@@ -59,6 +60,8 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         left = _write(parts, infos, working, format_of(target.suffix))
+        if needs_room(format_of(target.suffix), infos[0].sample_aspect):
+            write_aspect(working, infos[0].sample_aspect)
         _prove(parts, infos, working, target)
     except (av.error.FFmpegError, OSError) as error:
         working.unlink(missing_ok=True)
@@ -181,6 +184,8 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     counterpart.disposition = stream.disposition
     if isinstance(counterpart, VideoStream) and is_picture and info.display_matrix is not None:
         counterpart.set_display_matrix(info.display_matrix)
+    if is_picture and needs_room(name, info.sample_aspect):
+        make_room(counterpart)
     return _Outlet(counterpart, info.streams[stream.index].label, least_step(name, counterpart))
 
 

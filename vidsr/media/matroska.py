@@ -11,6 +11,10 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
+from av.stream import Stream
+
+from vidsr.media.formats import MATROSKA_FAMILY
+
 # More than two elements of the largest numbers need, and a longer size of the element that they are put into.
 ROOM = "room for DisplayWidth and DisplayHeight"
 SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC, 0xBF
@@ -18,6 +22,17 @@ NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
 _LONGEST_HEADER = 12
 _CRC_LENGTH = 6
+
+
+def needs_room(name: str, aspect: Fraction) -> bool:
+    """Whether pixels of that shape must be written into a finished file; of most codecs the stream does not say it."""
+    return name in MATROSKA_FAMILY and aspect != 1
+
+
+def make_room(stream: Stream) -> None:
+    """Hold the place in the name of a track that is about to be written; `write_aspect` takes it."""
+    title = next((key for key in stream.metadata if key.lower() == "title"), "title")
+    stream.metadata[title] = stream.metadata.get(title, "") + ROOM
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

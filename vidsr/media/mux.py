@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, open_input, reason_of, url_of
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
-from vidsr.media.matroska import ROOM, write_aspect
+from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.matroska import make_room, needs_room, write_aspect
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
@@ -85,7 +85,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     info = info.begun_at(first)
     try:
         report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
-        if _needs_room(format_of(target.suffix), info):
+        if needs_room(format_of(target.suffix), info.sample_aspect):
             write_aspect(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
@@ -95,11 +95,6 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise
     part.replace(target)
     return report
-
-
-def _needs_room(name: str, info: VideoInfo) -> bool:
-    """Whether the shape of pixels must be written into the finished file; of most codecs the stream does not say it."""
-    return name in MATROSKA_FAMILY and info.sample_aspect != 1
 
 
 def _read_orders(segments: Sequence[Path]) -> tuple[list[list[int]], set[bytes]]:
@@ -175,9 +170,8 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     if matrix is not None:
         stream.set_display_matrix(matrix)
     stream.metadata.update(stream_tags(info.stream.tags, copied=False))
-    if _needs_room(name, info):
-        title = next((key for key in stream.metadata if key.lower() == "title"), "title")
-        stream.metadata[title] = stream.metadata.get(title, "") + ROOM
+    if needs_room(name, info.sample_aspect):
+        make_room(stream)
     stream.disposition = Disposition(info.stream.disposition)
     return stream
 
