@@ -251,6 +251,12 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "[red]drive[b].mp4" in vidsr("probe", clip.name, cwd=tmp_path).stdout
 
 
+def test_transparency_that_jpeg_cannot_keep(tmp_path: Path, nearest: Path) -> None:
+    Image.new("RGBA", (20, 12)).save(tmp_path / "a.png")
+    words = ("upscale", tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--model", nearest, "--dry-run")
+    assert "-o NAME.png" in refused(errors.SettingsError, *words)
+
+
 def test_what_pictures_tell_is_kept(tmp_path: Path, nearest: Path) -> None:
     told = Image.Exif()
     told[Base.Make] = "ACME"

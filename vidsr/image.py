@@ -11,7 +11,7 @@ from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
-from vidsr.errors import NotAVideo, OutputUnwritable, UnsupportedSize
+from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler
 from vidsr.paths import check_result, check_source, default_result
@@ -46,6 +46,8 @@ def upscale_image(
     result = default_result(source, out, settings)
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
+    if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
+        raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
     gpu = settings.device.startswith("cuda")
     pixels = image.width * image.height
