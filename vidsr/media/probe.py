@@ -163,7 +163,9 @@ class VideoInfo:
             return None
         a, b, u, c, d, v, x, y, w = self.display_matrix
         across, down = Fraction(width, self.width), Fraction(height, self.height)
-        return a, b, u, c, d, v, round(x * (across if a else down)), round(y * (down if d else across)), w
+        moved = (round(x * (across if a else down)), round(y * (down if d else across)))
+        # Of a damaged file it may be anything.
+        return a, b, u, c, d, v, *(min(max(by, -(2**31)), 2**31 - 1) for by in moved), w
 
     @property
     def bits_per_pixel(self) -> float:
