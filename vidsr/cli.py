@@ -6,8 +6,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -191,8 +191,8 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     settings = picture_settings(values)
     folder = folder_options(values, overwrite)
     credentials = Credentials(*signer) if signer else None
-    stop = _stop_on_interrupt()
-    with redirect_stdout(sys.stderr):  # Ray prints what it says about lost workers and nodes
+    # Ray prints what it says about lost workers and nodes.
+    with _stop_on_interrupt() as stop, redirect_stdout(sys.stderr):
         reports = upscale_inputs(list(inputs), output, settings, cluster, folder, credentials, dry_run, stop)
     if as_json:
         click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
@@ -208,7 +208,8 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
         sys.exit(SALVAGED)
 
 
-def _stop_on_interrupt() -> threading.Event:
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second one interrupts at once."""
     stop = threading.Event()
 
@@ -218,9 +219,13 @@ def _stop_on_interrupt() -> threading.Event:
         stop.set()
         click.echo("vidsr: finishing the segments in flight; Ctrl-C again stops now", err=True)
 
-    signal.signal(signal.SIGINT, on_interrupt)
-    signal.signal(signal.SIGTERM, on_interrupt)  # how clusters ask a job to end
-    return stop
+    # SIGTERM is how clusters ask a job to end.
+    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @main.command()
