@@ -122,8 +122,8 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if waiting:
-        signal.raise_signal(signal.SIGINT)
+    if waiting and callable(before):
+        before(signal.SIGINT, None)
 
 
 class Trainer:
