@@ -137,6 +137,16 @@ def test_a_stage_that_no_step_falls_into_is_not_the_result(photos: Path, tmp_pat
     assert find_sharp(describe(path)).training["stage"] == "adversarial"
 
 
+@pytest.fixture
+def pythons_interrupts() -> Iterator[None]:
+    """Python's own handler of Ctrl-C; Ray, which other tests start in this process, may have put another."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is not None:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_interrupts")
 @pytest.mark.parametrize(
     ("owner", "name", "call", "stop"),
     [
