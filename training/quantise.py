@@ -62,8 +62,9 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
             f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"
         )
     inputs = input_ranges(generator, (low for low, _ in _pictures(generator, photos[::2])))
-    plain, exact = (OpenVinoBackend(generator, precision) for precision in (best_precision(), "f32"))
-    bytes_ = OpenVinoBackend(generator, best_precision(), inputs)
+    best = best_precision(generator.config)
+    plain, exact = (OpenVinoBackend(generator, precision) for precision in (best, "f32"))
+    bytes_ = OpenVinoBackend(generator, best, inputs)
     losses = [
         _psnr(generator, exact, low, high) - _psnr(generator, bytes_, low, high)
         for low, high in _pictures(generator, photos[1::2])

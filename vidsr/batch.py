@@ -19,7 +19,7 @@ from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
-from vidsr.errors import InputError, Interrupted, SettingsError
+from vidsr.errors import InputError, Interrupted, OutputExists, SettingsError
 from vidsr.evidence import check_record, read_record
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import upscale_video
@@ -80,12 +80,15 @@ def upscale_inputs(
 
                 with _look(source, out, settings, options.overwrite) as plan:
                     reports.append(estimate(plan))
-            elif (
-                len(inputs) > 1 and not options.overwrite and (made := _made_before(source, out, settings, credentials))
-            ):
-                reports.append(made)
             else:
-                reports.append(_upscale(source, out, settings, options.overwrite, credentials, session, stop))
+                try:
+                    report = _upscale(source, out, settings, options.overwrite, credentials, session, stop)
+                except OutputExists:
+                    made = _made_before(source, out, settings, credentials) if len(inputs) > 1 else None
+                    if made is None:
+                        raise
+                    report = made
+                reports.append(report)
     return reports
 
 

@@ -195,6 +195,10 @@ class BadWeights(ModelError):
     exit_code = 43
 
 
+# Of every place that finds out: before a run, in a cluster, in a process that loads a model.
+NO_GPU = "no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`"
+
+
 class DeviceError(VidsrError):
     """The device is missing or has too little memory."""
 

@@ -50,10 +50,10 @@ def test_only_auto_at_full_fidelity_takes_int8(weights: Path, monkeypatch: pytes
     def backend(asked: str = "auto") -> str:
         return Upscaler(weights, "cpu", backend=asked).backend
 
-    plain = f"openvino {best_precision()}"
+    plain = f"openvino {best_precision(CONFIG)}"
     assert backend() == plain
     add_ranges(weights, MEASURED)
-    assert backend() == f"openvino int8 with {best_precision()}"
+    assert backend() == f"openvino int8 with {best_precision(CONFIG)}"
     assert (backend("openvino"), backend("torch")) == (plain, "torch float32")
     sharp = weights.with_name("mine-sharp.safetensors")
     sharp.write_bytes(weights.read_bytes())
@@ -107,7 +107,7 @@ def test_ranges_that_do_not_fit_are_refused(weights: Path, inputs: tuple[tuple[f
 @needs_int8
 def test_a_pixel_has_the_same_bits_in_every_window(weights: Path) -> None:
     generator = fold(load_weights(weights)).requires_grad_(False)
-    backend = OpenVinoBackend(generator, best_precision(), MEASURED.inputs)
+    backend = OpenVinoBackend(generator, best_precision(generator.config), MEASURED.inputs)
     x, halo = torch.rand(1, 1, 90, 120), CONFIG.halo
     whole = backend.residual(x)
     for top, left, height, width in ((0, 0, 40, 50), (31, 17, 59, 44), (13, 70, 37, 50)):
@@ -166,7 +166,7 @@ def test_bundled_weights_lose_less_than_a_tenth_of_a_decibel(name: str, shared_d
     psnr = []
     for backend in (
         OpenVinoBackend(generator, "f32"),
-        OpenVinoBackend(generator, best_precision(), model.ranges.inputs),
+        OpenVinoBackend(generator, best_precision(generator.config), model.ranges.inputs),
     ):
         result = (skip + backend.residual(small)).clamp(0, 1)
         psnr.append(-10 * float((result - large).square().mean().log10()))

@@ -16,7 +16,7 @@ from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
-from vidsr.media.encoders import check_hdr, encoder_for, encoder_options, pix_fmt_for
+from vidsr.media.encoders import encoder_for, encoder_options, pix_fmt_for
 from vidsr.media.formats import check_container, choose_suffix
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
@@ -211,7 +211,6 @@ def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str
     if codec == "libx265" and width < X265_LEAST_WIDTH:
         raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec libx264 or ffv1")
     pix_fmt_for(codec, info.layout, info.colour.full_range)
-    check_hdr(codec, info)
     encoder_options(codec, settings.encode, info, ENCODER_THREADS)  # what it refuses is said before the work
     return codec
 

@@ -18,7 +18,7 @@ from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
-from vidsr.errors import ClusterError, DeviceError, SegmentFailed, SettingsError, VidsrError, first_line
+from vidsr.errors import NO_GPU, ClusterError, DeviceError, SegmentFailed, SettingsError, VidsrError, first_line
 from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
 from vidsr.settings import ClusterSettings
@@ -67,7 +67,7 @@ class Session:
         """
         own = self._device.startswith("cuda") and not self._cluster.address and not ray.is_initialized()
         if own and not NvidiaGPUAcceleratorManager.get_current_node_num_accelerators():
-            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+            raise DeviceError(NO_GPU)
 
     def start(self) -> None:
         """Connect to Ray or start it.
@@ -146,9 +146,11 @@ class Session:
 def _own_signals() -> Iterator[None]:
     """Ray takes SIGTERM over, with which clusters ask a job to end."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _init_ray(address: str | None) -> None:

@@ -12,7 +12,7 @@ from ray._private import state
 from ray.exceptions import RayError
 
 from vidsr import errors
-from vidsr.errors import DeviceError, VidsrError
+from vidsr.errors import NO_GPU, DeviceError, VidsrError
 from vidsr.graph.stages import TRIES, UpscalerActor
 from vidsr.settings import BATCHES_ON_A_GPU, ClusterSettings
 
@@ -90,7 +90,7 @@ class Upscalers:
         self._looked = 0.0
         self.on_gpus = wants_gpu(spec.device, cluster)
         if spec.device.startswith("cuda") and not cluster_gpus() and not (cluster.address and cluster.actors):
-            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+            raise DeviceError(NO_GPU)
         self._grow()
         self.usable = self._usable(time.monotonic())
 

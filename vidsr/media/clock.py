@@ -65,11 +65,16 @@ class Clock:
 
         Packets of the run before may come late, and one packet may have a wrong time.
         """
-        newest, now = self.jumps, self._now(self.jumps)
+        newest = self.jumps
+        if not newest and (known is None or time >= known.time - JUMP):
+            return newest  # nearly every file, at every packet
+        now = self._now(newest)
         distances = {run: abs(time + offset - now) for run, offset in enumerate(self._offsets)}
         nearest = min(distances, key=lambda run: (distances[run], -run))
-        if distances[nearest] < JUMP or known is None:
-            return nearest if distances[nearest] < JUMP else newest
+        if distances[nearest] < JUMP:
+            return nearest
+        if known is None:
+            return newest
         returned = known.before is not None and abs(time - known.before) < JUMP
         if time >= known.time - JUMP or returned:
             return known.run

@@ -18,9 +18,8 @@ from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-import vidsr.media.clock as clocks
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
-from vidsr.media.clock import Clock
+from vidsr.media.clock import FORMATS, Clock
 from vidsr.paths import check_source
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
@@ -120,7 +119,7 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
         clock: makes out the packets' times in formats whose clock may jump; a new one by default.
     """
     wanted = {stream.index for stream in streams}
-    if container.format.name in clocks.FORMATS:
+    if container.format.name in FORMATS:
         clock = clock or Clock()
         packets = container.demux()
     else:
@@ -134,10 +133,17 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
             packet = next(packets)
         except (StopIteration, IndexError, av.error.FFmpegError):
             return
-        if clock and packet.size:
+        if not packet.size:
+            continue
+        if clock:
             clock.unroll(packet)
-        if packet.size and packet.stream_index in wanted:
+        if packet.stream_index in wanted:
             yield packet
+
+
+def moment_of(packet: AnyPacket) -> int | None:
+    """When a packet is shown, in ticks; when it is decoded where it does not say."""
+    return packet.pts if packet.pts is not None else packet.dts
 
 
 class Cuts:
@@ -185,9 +191,9 @@ def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[Video
         return []
 
 
-def chroma_location(container: InputContainer, stream: VideoStream) -> int:
-    """FFmpeg's AVChromaLocation of a stream, 0 where the file does not say."""
-    line = re.search(r" Video: .*", description_of(container, stream))
+def chroma_location(description: str) -> int:
+    """FFmpeg's AVChromaLocation of a stream by its `description_of`, 0 where the file does not say."""
+    line = re.search(r" Video: .*", description)
     words = re.split(r"[(),] ?", line.group()) if line else []
     return next((CHROMA_LOCATIONS.index(word) for word in words if word in CHROMA_LOCATIONS), 0)
 

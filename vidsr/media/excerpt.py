@@ -26,8 +26,6 @@ from vidsr.media.pixels import colour_of, source_format, to_planar
 from vidsr.media.probe import probe
 
 SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
-
-
 UNTIMED = ("avi", "mpeg")  # FFmpeg guesses the times of their frames, in the order of decoding
 
 

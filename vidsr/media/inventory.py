@@ -28,6 +28,7 @@ from vidsr.media.container import (
     decode_packet,
     decoder_threads,
     demux,
+    moment_of,
     open_input,
     printable,
     tags_of,
@@ -69,7 +70,7 @@ class Contents:
     def add(self, packet: Packet[Any]) -> None:
         """Takes one packet in."""
         payload = normalised(bytes(packet), self.codec, self.form)
-        moment = packet.pts if packet.pts is not None else packet.dts
+        moment = moment_of(packet)
         self.times.append(NO_TIME if moment is None else moment)
         if self.borderless:
             self._running.update(payload)
@@ -177,7 +178,7 @@ class Inventory:
             contents.add(packet)
 
     def _has(self, packet: Packet[Any]) -> bool:
-        moment = packet.pts if packet.pts is not None else packet.dts
+        moment = moment_of(packet)
         if moment is None:
             return True
         time = moment * packet.time_base

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, moment_of, open_input, reason_of, url_of
 from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import make_room, needs_room, write_aspect
 from vidsr.media.outlets import MuxReport, Outlets
@@ -207,7 +207,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     for packet in demux(source, *streams):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
-        time = packet.pts if packet.pts is not None else packet.dts
+        time = moment_of(packet)
         if time is not None:
             begin = time * packet.time_base
             if span.end is not None and begin >= span.end:

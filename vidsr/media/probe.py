@@ -203,6 +203,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     """Everything but the frame table, which is left empty."""
     status = path.stat()
     context = stream.codec_context
+    description = description_of(container, stream)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -215,7 +216,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         width=first.width,
         height=first.height,
         layout=first.source.layout,
-        colour=replace(first.colour, chroma_location=chroma_location(container, stream)),
+        colour=replace(first.colour, chroma_location=chroma_location(description)),
         rotation=first.rotation,
         display_matrix=first.display_matrix,
         sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
@@ -225,7 +226,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*first.notes, *_left_out(container, stream)),
+        notes=(*first.notes, *_left_out(stream, description)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
@@ -233,9 +234,8 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     )
 
 
-def _left_out(container: InputContainer, stream: VideoStream) -> Iterator[str]:
+def _left_out(stream: VideoStream, description: str) -> Iterator[str]:
     """What only the container says of the picture, and no result can."""
-    description = description_of(container, stream)
     if "\n      DOVI configuration record:" in description:
         yield not_said("it is Dolby Vision")
     if cropping := re.search(r"\n      Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description):

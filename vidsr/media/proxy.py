@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.media import timing
-from vidsr.media.container import find_video, open_input, url_of
+from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -116,7 +116,7 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
         copied = target.add_stream_from_template(stream)
         copied.metadata.clear()
         shift = round((clip.begin + first) / Fraction(stream.time_base or 1))
-        packets = [(packet, packet.pts) for packet in source.demux(stream) if packet.size and packet.pts is not None]
+        packets = [(packet, packet.pts) for packet in demux(source, stream) if packet.pts is not None]
         pts = sorted(time for _, time in packets)
         last = next((packet.duration for packet, time in packets if time == pts[-1]), None) or 1
         durations = [after - now for now, after in pairwise(pts)] + [last]

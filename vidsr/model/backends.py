@@ -73,8 +73,7 @@ def make_backend(generator: Generator, device: torch.device, backend: str, range
     if device.type == "cpu" and installed and backend != "torch":
         from vidsr.model.openvino_backend import OpenVinoBackend
 
-        precision = best_precision() if generator.config.skip != "none" else "f32"
-        return OpenVinoBackend(generator, precision, ranges.inputs if ranges else None)
+        return OpenVinoBackend(generator, best_precision(generator.config), ranges.inputs if ranges else None)
     return TorchBackend(generator, device, COMPILE_AFTER if device.type == "cuda" else None)
 
 
@@ -139,9 +138,14 @@ class TorchBackend:
         return y.float()
 
 
-def best_precision() -> str:
-    """OpenVINO's fastest floating-point precision on this CPU."""
-    return "bf16" if has_native_bf16() else "f32"
+def best_precision(config: GeneratorConfig) -> str:
+    """OpenVINO's fastest floating-point precision on this CPU that a network may run in."""
+    return "bf16" if has_native_bf16() and _may_round(config) else "f32"
+
+
+def _may_round(config: GeneratorConfig) -> bool:
+    """Whether a network computes only what is added to a picture, not the picture itself."""
+    return config.skip != "none"
 
 
 def has_native_bf16() -> bool:
@@ -150,8 +154,8 @@ def has_native_bf16() -> bool:
 
 
 def _precision(device: torch.device, config: GeneratorConfig) -> torch.dtype:
-    if config.skip == "none":
-        return torch.float32  # the network computes the picture itself, not what is added to one
+    if not _may_round(config):
+        return torch.float32
     if device.type != "cuda":
         return torch.bfloat16 if has_native_bf16() and config.channels >= _BF16_CHANNELS else torch.float32
     major, _ = torch.cuda.get_device_capability(device)

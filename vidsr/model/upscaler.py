@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vidsr.errors import DeviceError, SettingsError, UnsupportedSize
+from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
 from vidsr.frames import FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
 from vidsr.model.colour import (
@@ -177,7 +177,8 @@ class Upscaler:
             large = self._enlarge(rgb, source)
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-            large = self._enlarge_luma(luma.clone(), (0.0, 1.0), source) + bicubic_upscale(rgb - luma, self.scale)
+            chroma = bicubic_upscale(rgb - luma, self.scale)
+            large = self._enlarge_luma(luma, (0.0, 1.0), source) + chroma
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1))
         return result
@@ -321,7 +322,7 @@ def find_device(name: str) -> torch.device:
         raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise DeviceError("no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`")
+            raise DeviceError(NO_GPU)
         if number and int(number) >= torch.cuda.device_count():
             raise DeviceError(f"there is no {name}; this machine has {torch.cuda.device_count()} GPU(s)")
     return torch.device(name)
