@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,26 @@ def test_a_result_never_lacks_its_record(
     monkeypatch.undo()
     assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
     assert check_record(result) == []
+
+
+def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = tmp_path / "large.mp4"
+    verify = run.verify
+
+    def late(*arguments: Any, **options: Any) -> VerifyReport:
+        result.write_bytes(OLD)
+        return verify(*arguments, **options)
+
+    monkeypatch.setattr(run, "verify", late)
+    with pytest.raises(OutputExists, match=r"large\.mp4 appeared during the run; move it away"):
+        vidsr.upscale(drive, result, model=str(nearest))
+    assert result.read_bytes() == OLD
+    assert {path.name for path in tmp_path.glob("large*")} == {"large.mp4"}
+    monkeypatch.undo()
+    result.unlink()
+    assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
 
 
 def test_other_side_files_are_not_replaced_without_asking(drive: Path, nearest: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
-from vidsr.errors import DeviceError, SettingsError
+from vidsr.errors import ClusterError, DeviceError, SettingsError
 from vidsr.graph.session import Session, visible_gpu
 from vidsr.settings import ClusterSettings
 
@@ -25,3 +26,11 @@ def test_a_gpu_that_is_not_visible_is_an_error() -> None:
 def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
     with pytest.raises(SettingsError, match=r"cuda:1 names a GPU of one machine.*--device cuda"):
         Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_at_which_nobody_listens_is_said_at_once(scheme: str) -> None:
+    address = f"{scheme}127.0.0.1:1"
+    with pytest.raises(ClusterError, match=rf"nobody answers at {address} .*refused.*--address"):
+        Session(ClusterSettings(address=address)).start()
+    assert not ray.is_initialized()

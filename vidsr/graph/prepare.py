@@ -50,6 +50,7 @@ class VideoPlan:
         damage: what the source does not give, or None.
         output_bytes: estimated size of the result.
         disk_bytes: estimated room needed while working.
+        overwrite: whether a result that is there may be replaced.
     """
 
     source: Path
@@ -67,6 +68,7 @@ class VideoPlan:
     damage: Damage | None
     output_bytes: int
     disk_bytes: int
+    overwrite: bool
 
     @property
     def frames(self) -> int:
@@ -181,6 +183,7 @@ def prepare(
         damage=damage,
         output_bytes=output,
         disk_bytes=2 * output + (16 << 20),
+        overwrite=overwrite,
     )
     _check_disk(plan)
     return plan
@@ -209,7 +212,7 @@ def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: b
 def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str:
     codec = encoder_for(info, settings.encode)
     if codec == "libx265" and width < X265_LEAST_WIDTH:
-        raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec libx264 or ffv1")
+        raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec ffv1")
     pix_fmt_for(codec, info.layout, info.colour.full_range)
     encoder_options(codec, settings.encode, info, ENCODER_THREADS)  # what it refuses is said before the work
     return codec
@@ -257,6 +260,6 @@ def _check_disk(plan: VideoPlan) -> None:
     needed = plan.disk_bytes - done
     if needed > free:
         raise DiskTooSmall(
-            f"{plan.result.parent} has {free / 1e9:.1f} GB free and {plan.info.path.name} needs about "
-            f"{needed / 1e9:.1f} GB; free some, or use -o for another disk"
+            f"{plan.result.parent} has {free / 1e6:,.0f} MB free and {plan.info.path.name} needs about "
+            f"{needed / 1e6:,.0f} MB; free some, or use -o for another disk"
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from os.path import exists
 from pathlib import Path
 from typing import Any, Protocol
 
 from vidsr.errors import (
     DamagedVideo,
     Interrupted,
+    OutputExists,
     VerifyFailed,
     VidsrError,
 )
@@ -230,6 +232,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
 
     Raises:
         VerifyFailed: the joined file is left in the ledger's folder for inspection.
+        OutputExists: another file took the result's name meanwhile.
     """
     info, result, span = plan.info, plan.result, plan.span
     model = ModelDigest(plan.model.name, plan.model.sha256)
@@ -253,6 +256,8 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
             f"{result} was not written, the joined file differs from its source ({wrong}); "
             f"remove {plan.ledger.folder} to start over"
         )
+    if exists(result) and not plan.overwrite:
+        raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
     report = replace(report, beside=place_beside(beside, plan.source, result))
     salvaged = plan.damage.sentences if plan.damage else ()
     outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)

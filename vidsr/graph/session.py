@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ KEPT_BYTES = 1 << 30
 # queue. A GPU is faster than an encoder on a few cores, so it gets several.
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
 UPSCALERS_PER_SEGMENT = 8
+KNOCK_SECONDS = 10.0
 # A process of ours died, not its node: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 
@@ -85,6 +87,8 @@ class Session:
             return
         if one:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(self._device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if self._cluster.address:
+            _knock(self._cluster.address)
         try:
             with _own_signals():
                 _init_ray(self._cluster.address)
@@ -140,6 +144,19 @@ class Session:
         if self._upscalers is not None:
             self._upscalers.close()
             self._upscalers = None
+
+
+def _knock(address: str) -> None:
+    """See whether anyone listens at a HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and "local" are words of Ray's
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"nobody answers at {address} ({first_line(error)}); check --address, and that the cluster's head runs"
+        ) from error
 
 
 @contextmanager
