@@ -50,6 +50,7 @@ def upscale(
         encode=EncodeSettings(codec=codec, crf=crf),
     )  # fmt: skip
     with Session(ClusterSettings(address=address), settings.device) as session:
+        session.last_video = True
         return upscale_video(
             Path(source), None if result is None else Path(result), settings, overwrite,
             session, progress or Silent(), threading.Event(),

@@ -61,6 +61,7 @@ def upscale_inputs(
     reports = []
     with Session(cluster, settings.device) as session:
         for source in inputs:
+            session.last_video = source is inputs[-1]
             if stop.is_set():
                 raise Interrupted("stopped; what is finished is kept, run the same command to go on")
             if isinstance(source, str) or isdir(source):

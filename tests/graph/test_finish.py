@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 import vidsr
 from tests.media.clips import Clip, make_clip
@@ -81,6 +83,22 @@ def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
     monkeypatch.undo()
     result.unlink()
     assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
+
+
+def test_ray_ends_beside_the_proof_of_the_last_video(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = run.verify
+
+    def waiting(*arguments: Any, **options: Any) -> VerifyReport:
+        deadline = time.monotonic() + 30
+        while ray.is_initialized() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not ray.is_initialized()
+        return verify(*arguments, **options)
+
+    monkeypatch.setattr(run, "verify", waiting)
+    vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
 
 
 def test_other_side_files_are_not_replaced_without_asking(drive: Path, nearest: Path, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
             pool = SegmentPool(session)
             queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
             _drain(pool, [plan.job(segment) for segment in queue], progress, stop)
+            session.computed()
         return finish(plan, frames, started, progress)
 
 

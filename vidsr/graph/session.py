@@ -41,6 +41,9 @@ class Session:
     """Connects to Ray, or starts one for this run, and holds the upscalers. A context manager.
 
     A local Ray has no dashboard, listens on loopback only and dies with this process.
+
+    Attributes:
+        last_video: whether no more videos follow the one in work.
     """
 
     def __init__(self, cluster: ClusterSettings, device: str = "auto") -> None:
@@ -54,6 +57,8 @@ class Session:
         self._loaded: UpscalerSpec | None = None
         self._upscalers: Upscalers | None = None
         self._owns_ray = False
+        self._ending: threading.Thread | None = None
+        self.last_video = False
 
     def __enter__(self) -> Session:
         return self
@@ -99,10 +104,21 @@ class Session:
 
     def close(self) -> None:
         """Release the upscalers, and Ray if this session started or joined it."""
+        self._end()
+        if self._ending:
+            self._ending.join()
+
+    def computed(self) -> None:
+        """Say that all frames of a video are computed: after the last one, Ray ends beside what is left to do."""
+        if self.last_video:
+            self._end()
+
+    def _end(self) -> None:
         self._release()
         if self._owns_ray:
-            ray.shutdown()
             self._owns_ray = False
+            self._ending = threading.Thread(target=ray.shutdown)
+            self._ending.start()
 
     def load(self, spec: UpscalerSpec) -> None:
         """Say which upscalers are wanted; those of another kind are released."""
