@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.media.clips import Clip, make_clip
 from vidsr.clean import CLEAN_FROM, is_clean
 from vidsr.graph.prepare import prepare
 from vidsr.image import upscale_image
+from vidsr.model.registry import find_sharp
 from vidsr.settings import UpscaleSettings
 
 
@@ -40,7 +42,9 @@ def test_auto_of_a_video(tmp_path: Path, codec: str, options: dict[str, str], fi
     plans = [prepare(clip, None, UpscaleSettings(fidelity=fidelity), False, False) for _ in range(2)]
     assert [plan.model.name for plan in plans] == [model] * 2
     assert plans[0].key == plans[1].key
-    assert plans[0].key["weights"] == plans[0].model.sha256
+    weights = [plans[0].model, *([find_sharp(plans[0].model)] if fidelity < 1 else [])]
+    assert plans[0].key["weights"] == [file.sha256 for file in weights]
+    assert all(file.sha256 in str(plans[0].recorded_settings) for file in weights[1:])
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,10 @@ def test_auto_of_a_picture(tmp_path: Path, name: str, quality: int | None, model
     noise = Image.effect_noise((256, 192), 20).convert("RGB")
     noise.save(tmp_path / name, **({} if quality is None else {"quality": quality}))
     assert upscale_image(tmp_path / name, None, UpscaleSettings(device="cpu"), False)["model"]["name"] == model
+
+
+def test_a_picture_on_a_gpu_takes_the_tier_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.effect_noise((256, 192), 20).convert("RGB").save(tmp_path / "still.jpg", quality=5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    report = upscale_image(tmp_path / "still.jpg", None, UpscaleSettings(), False, dry_run=True)
+    assert report["model"]["name"] == "quality-2x"

@@ -23,7 +23,7 @@ from vidsr.errors import InputError, Interrupted, OutputExists, SettingsError
 from vidsr.evidence import check_record, read_record
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import upscale_video
-from vidsr.graph.session import Session, sees_gpu
+from vidsr.graph.session import Session
 from vidsr.paths import by_name, check_source, default_result, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, media_type, open_signer, sign_folder, sign_result
@@ -79,13 +79,14 @@ def upscale_inputs(
             elif dry_run:
                 from vidsr.estimate import estimate
 
-                with _look(source, out, settings, options.overwrite) as plan:
+                with _look(source, out, settings, options.overwrite, session.sees_gpu(settings.device)) as plan:
                     reports.append(estimate(plan))
             else:
                 try:
                     report = _upscale(source, out, settings, options.overwrite, credentials, session, stop)
                 except OutputExists:
-                    made = _made_before(source, out, settings, credentials) if len(inputs) > 1 else None
+                    gpu = session.sees_gpu(settings.device)
+                    made = _made_before(source, out, settings, gpu, credentials) if len(inputs) > 1 else None
                     if made is None:
                         raise
                     report = made
@@ -94,10 +95,10 @@ def upscale_inputs(
 
 
 def _made_before(
-    source: Path, out: Path | None, settings: UpscaleSettings, credentials: Credentials | None
+    source: Path, out: Path | None, settings: UpscaleSettings, gpu: bool, credentials: Credentials | None
 ) -> dict[str, Any] | None:
     """The report of a result that the same command made before, by its record, and that is as it was then."""
-    with _look(source, out, settings, True) as plan:
+    with _look(source, out, settings, True, gpu) as plan:
         try:
             record = read_record(plan.result)
         except InputError:
@@ -170,10 +171,12 @@ def _place(folder: Path | str, out: Path | str | None, inputs: int) -> Path | st
 
 
 @contextmanager
-def _look(source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool) -> Iterator[VideoPlan]:
-    """A video's plan, to be looked at: nothing of it stays."""
+def _look(
+    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool = False
+) -> Iterator[VideoPlan]:
+    """A video's plan, to be looked at: nothing of it stays. Its names do not depend on the GPU."""
     with TemporaryDirectory() as scratch:
-        yield prepare(source, out, settings, overwrite, sees_gpu(settings.device), scratch=Path(scratch))
+        yield prepare(source, out, settings, overwrite, gpu, scratch=Path(scratch))
 
 
 def _upscale_folder(

@@ -13,14 +13,14 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
-from vidsr.model.upscaler import Upscaler
+from vidsr.model.upscaler import Upscaler, find_device
 from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
 
 JPEG_QUALITY = 95
 TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Codecs of the formats that usually lose something; all others keep every bit.
-LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}
+LOSSY = {"JPEG": "mjpeg", "WEBP": "webp"}
 
 
 def upscale_image(
@@ -49,7 +49,7 @@ def upscale_image(
     if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
-    gpu = settings.device.startswith("cuda")
+    gpu = find_device(settings.device).type == "cuda"
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
     clean = is_clean(codec, 8 * source.stat().st_size / pixels)

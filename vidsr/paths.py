@@ -41,6 +41,12 @@ def write_whole(path: Path, content: bytes) -> Path:
     return part.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Return once a file's content is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def is_image(path: Path) -> bool:
     """Whether a file is a picture by its name."""
     return path.suffix.lower() in IMAGE_SUFFIXES

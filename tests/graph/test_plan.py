@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -73,7 +74,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def key_of(path: Path, settings: UpscaleSettings | None = None, weights: str = "w") -> dict[str, object]:
+def key_of(path: Path, settings: UpscaleSettings | None = None, weights: Sequence[str] = ("w",)) -> dict[str, object]:
     status = path.stat()
     info = replace(
         info_of([0, 1], [True, True], Fraction(1, 10)),
@@ -89,7 +90,8 @@ def test_the_key_knows_what_a_segment_depends_on(source: Path) -> None:
     assert key == key_of(source)
     assert key == key_of(source, UpscaleSettings(gpx=True))
     assert key != key_of(source, UpscaleSettings(encode=EncodeSettings(crf=20)))
-    assert key != key_of(source, weights="other")
+    assert key != key_of(source, weights=["other"])
+    assert key != key_of(source, weights=["w", "partner"])
     data, times = bytearray(source.read_bytes()), source.stat()
     data[150_000] ^= 1
     source.write_bytes(data)

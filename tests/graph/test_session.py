@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import ray
 
 from vidsr.errors import ClusterError, DeviceError, SettingsError
-from vidsr.graph.session import Session, visible_gpu
+from vidsr.graph import session
+from vidsr.graph.session import SegmentPool, Session, visible_gpu
+from vidsr.graph.stages import SegmentJob
 from vidsr.settings import ClusterSettings
 
 
@@ -28,9 +37,51 @@ def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
         Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
 
 
+def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    session = Session(ClusterSettings(), "cuda:1")
+    try:
+        session.start()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
+    finally:
+        session.close()
+
+
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_an_address_at_which_nobody_listens_is_said_at_once(scheme: str) -> None:
     address = f"{scheme}127.0.0.1:1"
     with pytest.raises(ClusterError, match=rf"nobody answers at {address} .*refused.*--address"):
         Session(ClusterSettings(address=address)).start()
     assert not ray.is_initialized()
+
+
+def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = tmp_path / "begun"
+
+    def frames(job: object, upscalers: object) -> Iterator[int]:
+        again = begun.exists()
+        begun.touch()
+        yield 4
+        yield 4
+        while not again:
+            time.sleep(0.1)
+        yield 4
+
+    upscaler = SimpleNamespace(_actor_id=SimpleNamespace(hex=str))
+    upscalers = SimpleNamespace(look=lambda: None, alive=1, handles=[upscaler], usable={""})
+    monkeypatch.setattr(session, "encode", ray.remote(frames))
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    try:
+        pool = SegmentPool(cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0)))
+        pool.submit(cast("SegmentJob", None))
+        told, lost = 0, False
+        while pool:
+            events = pool.wait(1)
+            assert not any(event.error for event in events), events
+            told += sum(event.frames for event in events)
+            # Once, the node of its upscaler is lost.
+            upscalers.usable = set() if told == 8 and upscalers.usable and not lost else {""}
+            lost = lost or not upscalers.usable
+        assert told == 12
+    finally:
+        ray.shutdown()

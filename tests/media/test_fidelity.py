@@ -44,7 +44,7 @@ ELSEWHERE = [
 def prove(source: Path, suffix: str, folder: Path) -> tuple[MuxReport, Path]:
     result = folder / f"{source.stem}_2x.{suffix}"
     report = upscale(source, result)
-    proof = verify(source, result, scale=2)
+    proof = verify(source, result)
     assert proof.ok, [check for check in proof.checks if not check.ok]
     return report, result
 
@@ -98,7 +98,7 @@ def test_chroma_location_is_kept_where_codecs_can_say_it(
     source = make_clip(tmp_path / f"source.{suffix}", replace(clip, frames=4))
     result = tmp_path / f"result.{container}"
     upscale(source, result, settings=EncodeSettings(codec))
-    proof = verify(source, result, scale=2)
+    proof = verify(source, result)
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert next(c.detail for c in proof.checks if c.name == "colour chroma location").endswith(found)
 
@@ -122,7 +122,7 @@ def test_pixels_that_are_not_square(codec: str, suffix: str, aspect: Fraction, t
                 new.mux(packet)
     result = tmp_path / f"result.{suffix}"
     upscale(source, result, settings=EncodeSettings(codec))
-    proof = verify(source, result, scale=2)
+    proof = verify(source, result)
     assert proof.ok, [check for check in proof.checks if not check.ok]
     if suffix == "mkv":  # WebM has no checksums
         checksum, tracks = _tracks(result)

@@ -15,6 +15,7 @@ from tests.media.pipeline import upscale
 from vidsr.media.bitstream import NalFormat, captions, user_data_unit
 from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
+from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.tags import advanced
 from vidsr.media.verify import verify
@@ -27,7 +28,7 @@ def cut_out(source: Path, result: Path, first: int, stop: int) -> None:
     """Make a part and prove it."""
     info = probe(source)
     mux(info, encode_doubled(info, result.parent, [first, stop]), result, first, stop)
-    proof = verify(source, result, scale=2, first=first, stop=stop)
+    proof = verify(source, result, first=first, stop=stop)
     assert proof.ok, [check for check in proof.checks if not check.ok]
 
 
@@ -70,6 +71,18 @@ def test_a_part_that_begins_within_a_subtitle(suffix: str, codec: str, tmp_path:
     assert times == pytest.approx([0, 0.12, 0.32], abs=0.002)
 
 
+def test_a_part_has_the_chapters_that_overlap_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "clip.mkv", Clip(frames=40, chapters=4, options={"g": "10"}))
+    cut_out(source, tmp_path / "part.mkv", 12, 25)
+    with av.open(str(tmp_path / "part.mkv")) as container:
+        assert len(container.chapters()) == 2
+    monkeypatch.setattr(Outlets, "add_chapters", lambda *_: None)
+    info = probe(source)
+    mux(info, encode_doubled(info, tmp_path, [12, 25]), tmp_path / "bare.mkv", 12, 25)
+    wrong = [check.name for check in verify(source, tmp_path / "bare.mkv", first=12, stop=25).checks if not check.ok]
+    assert wrong == ["chapters"]
+
+
 def edit(path: Path, edits: list[tuple[int, int]]) -> Path:
     """Give each track an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds."""
     content = bytearray(path.read_bytes())
@@ -103,7 +116,7 @@ def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]]
     source = edit(make_clip(tmp_path / "clip.mp4", clip), edits)
     result = tmp_path / f"result.{suffix}"
     upscale(source, result)
-    proof = verify(source, result, scale=2)
+    proof = verify(source, result)
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert heard(source) == pytest.approx(1.2, abs=0.05)
     assert heard(result) == pytest.approx(heard(source), abs=0.13)
@@ -130,7 +143,7 @@ def test_closed_captions_stay_with_their_frames(codec: str, tmp_path: Path) -> N
     assert len(set(given)) == 20
     result = tmp_path / "result.mkv"
     upscale(source, result, settings=EncodeSettings(codec=codec))
-    proof = verify(source, result, scale=2)
+    proof = verify(source, result)
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert any(check.name == "user data of frames" and "20 messages" in check.detail for check in proof.checks)
     if codec != "ffv1":  # whose captions lie beside the result

@@ -57,7 +57,8 @@ def assert_only(report: VerifyReport, *names: str) -> None:
 def test_right_result_passes(tmp_path: Path, suffix: str, clip: Clip, scale: int) -> None:
     original = make_clip(tmp_path / f"source.{suffix}", clip)
     result = enlarge(original, tmp_path / f"result.{suffix}", scale)
-    report = verify(original, result, scale=scale)
+    info = probe(original)
+    report = verify(original, result, (info.width * scale, info.height * scale))
     assert report.ok, faults(report)
     assert {"frames", "times", "picture", "size", "tags", "chapters"} <= {check.name for check in report.checks}
 
@@ -209,11 +210,16 @@ def test_a_wrong_chroma_location_is_found(source: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
-    report = verify(source, enlarge(source, tmp_path / "r.mp4", 2), scale=4)
+    info = probe(source)
+    report = verify(source, enlarge(source, tmp_path / "r.mp4", 2), (info.width * 4, info.height * 4))
     assert_only(report, "size")
 
 
-def test_part_of_the_source(source: Path, tmp_path: Path) -> None:
+def test_a_file_is_not_larger_than_itself(source: Path) -> None:
+    assert_only(verify(source, source), "size")
+
+
+def test_part_of_the_source(tmp_path: Path) -> None:
     def part(frames: Frames) -> Frames:
         return [(pts - frames[6][0], planes) for pts, planes in frames[6:18]]
 
@@ -224,7 +230,8 @@ def test_part_of_the_source(source: Path, tmp_path: Path) -> None:
             packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
         return kept
 
-    result = enlarge(source, tmp_path / "part.mp4", frames=part, packets=sound, chapters=False)
+    source = make_clip(tmp_path / "source.mp4", replace(SOUND, chapters=0))
+    result = enlarge(source, tmp_path / "part.mp4", frames=part, packets=sound)
     report = verify(source, result, first=6, stop=18)
     assert report.ok, faults(report)
     assert "picture" in faults(verify(source, result, first=7, stop=19))

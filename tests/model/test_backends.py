@@ -63,6 +63,17 @@ def test_the_second_start_takes_the_converted_network(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(OpenVinoBackend(generator, "f32").residual(x), first)
 
 
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_a_torn_cache_is_made_again(suffix: str) -> None:
+    generator, x = busy(CONFIGS[0]), torch.rand(1, 1, 30, 30)
+    first = OpenVinoBackend(generator, "f32").residual(x)
+    (torn,) = openvino_backend.cache_folder().glob(f"*{suffix}")
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[: len(whole) // 2])
+    np.testing.assert_array_equal(OpenVinoBackend(generator, "f32").residual(x), first)
+    assert torn.stat().st_size > len(whole) // 2
+
+
 def test_other_weights_are_another_network() -> None:
     x, first = torch.rand(1, 1, 30, 30), busy(CONFIGS[0])
     before = OpenVinoBackend(first, "f32").residual(x)

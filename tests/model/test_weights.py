@@ -77,6 +77,12 @@ def test_names_and_scales(weights: Path) -> None:
             find_model(unknown, 2)
 
 
+def test_a_folder_of_that_name_is_not_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fast").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model("fast", 2).name == "fast-2x"
+
+
 def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
     small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
     assert (small.name, large.name) == ("balanced-2x", "fast-2x")

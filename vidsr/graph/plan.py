@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import vidsr
 from vidsr.errors import OutputUnwritable, SettingsError
 from vidsr.media.probe import VideoInfo
-from vidsr.paths import write_whole
+from vidsr.paths import sync, write_whole
 from vidsr.settings import UpscaleSettings
 
 SAMPLE_BYTES = 1 << 16
@@ -104,13 +104,13 @@ def content_sample(path: Path) -> str:
     return digest.hexdigest()
 
 
-def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: str) -> dict[str, Any]:
+def run_key(info: VideoInfo, settings: UpscaleSettings, weights: Sequence[str], backend: str) -> dict[str, Any]:
     """Everything that a finished segment depends on. A segment is reused only under an equal key.
 
     Args:
         info: the source.
         settings: with the scale, codec and model that were chosen.
-        weights: sha256 of the weights file.
+        weights: sha256 of the weights files.
         backend: what computes, since backends round differently.
     """
     wanted = asdict(settings)
@@ -127,7 +127,7 @@ def run_key(info: VideoInfo, settings: UpscaleSettings, weights: str, backend: s
             "sequential": info.sequential,
         },
         "settings": wanted,
-        "weights": weights,
+        "weights": list(weights),
         "backend": backend,
     }
     return dict(json.loads(json.dumps(key)))  # as it will be read back
@@ -225,8 +225,7 @@ class Ledger:
     def record(self, segment: Segment) -> None:
         """Note that a segment's file is whole, once it is on the disk: the note must not outlive a power loss alone."""
         path = self.path(segment)
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
+        sync(path)
         _write_json(path.with_suffix(".json"), segment.note(path.stat().st_size, self.key))
 
     def remove(self) -> None:

@@ -41,6 +41,7 @@ class VideoPlan:
         result: the final name.
         settings: with scale, codec and model chosen.
         model: the weights.
+        partner: the adversarially trained weights that `--fidelity` below 1 mixes in, or None.
         backend: what computes, as asked for, or "openvino int8" where `auto` takes that.
         gpu: whether the upscalers run on GPUs.
         width, height: of the result.
@@ -58,6 +59,7 @@ class VideoPlan:
     result: Path
     settings: UpscaleSettings
     model: ModelFile
+    partner: ModelFile | None
     backend: str
     gpu: bool
     width: int
@@ -78,12 +80,16 @@ class VideoPlan:
     @cached_property
     def key(self) -> dict[str, Any]:
         """Everything that the finished segments depend on."""
-        return run_key(self.info, self.settings, self.model.sha256, self.backend)
+        weights = [file.sha256 for file in (self.model, self.partner) if file]
+        return run_key(self.info, self.settings, weights, self.backend)
 
     @property
     def recorded_settings(self) -> dict[str, Any]:
         """What the record of the result says that was asked for, in JSON values."""
-        return dict(json.loads(json.dumps(asdict(self.settings) | {"backend": self.backend})))
+        used: dict[str, str] = {"backend": self.backend}
+        if self.partner:
+            used["partner"] = f"{self.partner.name} {self.partner.sha256}"
+        return dict(json.loads(json.dumps(asdict(self.settings) | used)))
 
     @property
     def upscaler(self) -> UpscalerSpec:
@@ -147,6 +153,7 @@ def prepare(
     info, damage = _open_source(source, recovered, settings, decode)
     scale, width, height = choose_size(info, settings)
     model = _choose_model(info, settings, scale, gpu)
+    partner = find_sharp(model) if settings.fidelity < 1 else None
     codec = _choose_codec(info, settings, width)
     settings = replace(
         settings,
@@ -173,6 +180,7 @@ def prepare(
         result=result,
         settings=settings,
         model=model,
+        partner=partner,
         backend=INT8 if int8 else settings.backend,
         gpu=gpu,
         width=width,
@@ -203,10 +211,7 @@ def _open_source(
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
     variant = wanted_variant(settings.fidelity, is_clean(info.codec, info.bits_per_pixel, alone))
-    model = choose_model(settings.model, scale, gpu, info.width * info.height, variant)
-    if settings.fidelity < 1:
-        find_sharp(model)
-    return model
+    return choose_model(settings.model, scale, gpu, info.width * info.height, variant)
 
 
 def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str:

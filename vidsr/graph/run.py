@@ -19,14 +19,14 @@ from vidsr.errors import (
 from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, enhanced_note, write_record
 from vidsr.graph.plan import Segment
 from vidsr.graph.prepare import VideoPlan, prepare
-from vidsr.graph.session import SegmentPool, Session, sees_gpu
+from vidsr.graph.session import SegmentPool, Session
 from vidsr.graph.stages import SegmentJob
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.recover import remove_recovered
 from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.media.verify import VerifyReport, verify
-from vidsr.paths import write_whole
+from vidsr.paths import sync, write_whole
 from vidsr.settings import UpscaleSettings
 
 
@@ -40,7 +40,7 @@ class Progress(Protocol):
         """So many more frames are finished."""
 
     def stage(self, name: str) -> None:
-        """What happens now: "upscaling", "joining", "verifying"."""
+        """What happens now: "starting", "upscaling", "joining", "verifying", "done"."""
 
     def say(self, sentence: str) -> None:
         """Something that the user should know."""
@@ -126,7 +126,7 @@ def upscale_video(
         VidsrError: of the class of whatever is wrong.
     """
     session.check_device()
-    gpu = sees_gpu(settings.device)
+    gpu = session.sees_gpu(settings.device)
     plan = prepare(source, out, settings, overwrite, gpu)
     try:
         return run(plan, session, progress, stop)
@@ -248,8 +248,8 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         beside += _write_gpx(plan, staged, progress)
     progress.stage("verifying")
     proof = verify(
-        info.path, joined, first=span.first, stop=span.stop, beside=staged, filled=bool(info.shows),
-        original=plan.source,
+        info.path, joined, (plan.width, plan.height), span.first, span.stop,
+        beside=staged, filled=bool(info.shows), original=plan.source,
     )  # fmt: skip
     if not proof.ok:
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
@@ -274,6 +274,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         salvaged=outcome.salvaged,
         made=joined,
     )
+    sync(joined)  # the name must not outlive a power loss alone, and the segments end now
     joined.replace(result)
     plan.ledger.remove()
     if info.path != plan.source:

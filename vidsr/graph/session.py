@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ KEPT_BYTES = 1 << 30
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
 UPSCALERS_PER_SEGMENT = 8
 KNOCK_SECONDS = 10.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A process of ours died, not its node: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 
@@ -90,12 +91,11 @@ class Session:
             )
         if ray.is_initialized():
             return
-        if one:
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(self._device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        shown = _only_gpu(visible_gpu(self._device, os.environ.get(VISIBLE))) if one else nullcontext()
         if self._cluster.address:
             _knock(self._cluster.address)
         try:
-            with _own_signals():
+            with _own_signals(), shown:
                 _init_ray(self._cluster.address)
         except Exception as error:  # a start that times out on a busy machine raises a bare one
             where = f"the Ray cluster at {self._cluster.address}" if self._cluster.address else "a local Ray"
@@ -151,6 +151,10 @@ class Session:
         """CPUs that each segment's encoder reserves. Beside upscalers on CPUs it shares theirs."""
         return max(self._cluster.encoder_cpus, TASK_CPUS) if self.upscalers.on_gpus else TASK_CPUS
 
+    def sees_gpu(self, device: str) -> bool:
+        """Whether `--device` means a GPU here: of a cluster by what it has, for which it is connected to."""
+        return self.wants_gpu(device) if self._cluster.address else sees_gpu(device)
+
     def wants_gpu(self, device: str) -> bool:
         """Whether upscalers run on GPUs. Starts Ray."""
         self.start()
@@ -173,6 +177,19 @@ def _knock(address: str) -> None:
         raise ClusterError(
             f"nobody answers at {address} ({first_line(error)}); check --address, and that the cluster's head runs"
         ) from error
+
+
+@contextmanager
+def _only_gpu(name: str) -> Iterator[None]:
+    """Show one GPU alone to what is started meanwhile, and what was visible before to what is started later."""
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = name
+    try:
+        yield
+    finally:
+        del os.environ[VISIBLE]
+        if before is not None:
+            os.environ[VISIBLE] = before
 
 
 @contextmanager
@@ -234,10 +251,15 @@ class Event:
 
 @dataclass
 class _Flight:
-    """A segment's task, the names of the upscalers it was given, and whether it was called back to get others."""
+    """A segment's task, the names of the upscalers it was given, and whether it was called back to get others.
+
+    `finished` counts its frames, `told` those that events have told of: one that begins again counts once.
+    """
 
     job: SegmentJob
     upscalers: frozenset[str]
+    told: int
+    finished: int = 0
     called_back: bool = False
 
 
@@ -261,8 +283,8 @@ class SegmentPool:
         self._session.upscalers.look()
         return bool(self._session.upscalers.handles) and len(self._running) < self._session.parallel_segments
 
-    def submit(self, job: SegmentJob) -> None:
-        """Start a segment."""
+    def submit(self, job: SegmentJob, told: int = 0) -> None:
+        """Start a segment, of which so many frames were told of already."""
         upscalers = self._some_upscalers()
         task = encode.options(
             num_cpus=self._session.encoder_cpus,
@@ -270,7 +292,7 @@ class SegmentPool:
             retry_exceptions=[OSError, RayError],
             scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
         )
-        self._running[task.remote(job, upscalers)] = _Flight(job, frozenset(map(identity, upscalers)))
+        self._running[task.remote(job, upscalers)] = _Flight(job, frozenset(map(identity, upscalers)), told)
 
     def _some_upscalers(self) -> Sequence[Any]:
         """At most UPSCALERS_PER_SEGMENT, as a segment's batches in flight grow with their number.
@@ -304,14 +326,17 @@ class SegmentPool:
     def _advance(self, generator: Any) -> Event | None:
         flight = self._running[generator]
         try:
-            return Event(flight.job, frames=ray.get(next(generator)))
+            flight.finished += ray.get(next(generator))
+            fresh = max(flight.finished - flight.told, 0)
+            flight.told += fresh
+            return Event(flight.job, frames=fresh)
         except StopIteration:
             del self._running[generator]
             return Event(flight.job, finished=True)
         except (RayError, VidsrError) as error:
             del self._running[generator]
             if flight.called_back:
-                self.submit(flight.job)
+                self.submit(flight.job, flight.told)
                 return None
             cause = root_cause(error)
             return Event(flight.job, error=_explain(flight.job, cause), crashed=isinstance(cause, CRASHES))

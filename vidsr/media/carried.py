@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fractions import Fraction
@@ -13,7 +13,7 @@ from pathlib import Path
 from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
 from vidsr.media.container import printable
-from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Chapter, Contents, Inventory
 from vidsr.media.private import private_data
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
@@ -219,10 +219,12 @@ def check_tags(source: Inventory, result: Inventory, record: Record) -> Check:
 
 
 def check_chapters(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Check:
-    """Chapters by time and title; times move with the picture."""
+    """Chapters by time and title; times move with the picture, and a part has those that overlap it, cut to it."""
     ours, theirs = result.chapters, source.chapters
-    if timing.start is not None or (not ours and theirs and record.chapters == len(theirs)):
-        return Check("chapters", True, f"{len(ours)} of {len(theirs)}, the rest beside or outside this part")
+    if not ours and theirs and record.chapters == len(theirs):
+        return Check("chapters", True, f"{len(theirs)} beside the result")
+    if timing.start is not None:
+        theirs = tuple(_chapters_within(theirs, timing))
     if len(ours) != len(theirs):
         return Check("chapters", False, f"{len(ours)} instead of {len(theirs)}")
     for (start, end, title), (start0, end0, title0) in zip(ours, theirs, strict=True):
@@ -232,6 +234,14 @@ def check_chapters(source: Inventory, result: Inventory, timing: Timing, record:
                 "chapters", False, f"{title!r} at {float(start):.3f} s was {title0!r} at {float(start0):.3f} s"
             )
     return Check("chapters", True, f"{len(ours)} kept")
+
+
+def _chapters_within(chapters: Iterable[Chapter], timing: Timing) -> Iterator[Chapter]:
+    for start, end, title in chapters:
+        begin, stop = max(start, timing.start or start), min(end, timing.end or end)
+        if begin < stop:
+            moved = timing.result - timing.source
+            yield begin + moved, stop + moved, title
 
 
 def check_attachments(source: Inventory, result: Inventory, beside: Path) -> Check:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from av.container import InputContainer
 from av.packet import Packet
@@ -36,6 +36,8 @@ from vidsr.media.container import (
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
+# Begin and end in seconds, and title.
+Chapter: TypeAlias = tuple[Fraction, Fraction, str]
 DIGEST_BYTES = 16
 _SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
 
@@ -198,7 +200,7 @@ class Inventory:
         self._container.close()
 
 
-def _chapter(chapter: Any) -> tuple[Fraction, Fraction, str]:
+def _chapter(chapter: Any) -> Chapter:
     tick = chapter["time_base"] or Fraction(1)
     return chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")
 

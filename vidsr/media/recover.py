@@ -25,6 +25,7 @@ from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.paths import write_whole
 
 START_CODE = b"\0\0\0\1"
 FALLBACK_RATE = Fraction(30)
@@ -41,21 +42,6 @@ _UNIT_START = {
 _NEVER_INSIDE = re.compile(rb"\0\0[\0-\2]", re.S)
 
 Unit = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Frames that were found.
-
-    Attributes:
-        path: a file that holds them.
-        frames: how many.
-        sentences: what is known of them and what is lost, for people.
-    """
-
-    path: Path
-    frames: int
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,12 +64,15 @@ def lacks_index(path: Path) -> bool:
     return "mdat" in kinds and not {"moov", "moof"} & set(kinds)
 
 
-def recover(path: Path, target: Path) -> Recovery:
+def recover(path: Path, target: Path) -> tuple[str, ...]:
     """Finds the frames of an MP4 or MOV file without its index and writes them as MP4.
 
     Args:
         path: the damaged file.
         target: the file to write; only if frames are found.
+
+    Returns:
+        Sentences about what was found and what is lost, for people.
 
     Raises:
         NotAVideo: no frame can be found; the message says why.
@@ -99,7 +88,7 @@ def recover(path: Path, target: Path) -> Recovery:
                 order = _presentation_order(samples, content, model)
                 if order:
                     _write(target, content, samples, order, model)
-                    return Recovery(target, len(order), _sentences(order, model))
+                    return _sentences(order, model)
     raise NotAVideo(
         f"{path}: its index is missing (the recording was not finished) and the stream does not repeat what is needed "
         "to decode it; put a sound video of the same camera and resolution into the same folder and try again"
@@ -124,7 +113,7 @@ def probe_or_recover(source: Path, target: Path, decode: bool = False) -> tuple[
             raise
     notes = _notes(target)
     if not (target.exists() and notes.exists() and target.stat().st_mtime > source.stat().st_mtime):
-        notes.write_text("\n".join(recover(source, target).sentences), encoding="utf-8")
+        write_whole(notes, "\n".join(recover(source, target)).encode())
     return probe(target, decode), tuple(notes.read_text(encoding="utf-8").splitlines())
 
 

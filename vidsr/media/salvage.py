@@ -53,11 +53,6 @@ class Damage:
     gaps: tuple[Gap, ...]
     sentences: tuple[str, ...]
 
-    @property
-    def lost(self) -> int:
-        """Number of lost frames."""
-        return sum(gap.frames for gap in self.gaps)
-
 
 def assess(info: VideoInfo) -> Damage | None:
     """What is missing of a source, or None where nothing is.

@@ -23,8 +23,6 @@ from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import stream_tags
 from vidsr.paths import write_whole
 
-__all__ = ["carry_beside", "place_beside", "private_data"]
-
 USER_DATA_CODECS = ("h264", "hevc")
 CAPTION_CODECS = ("mpeg2video", "mpeg1video", "av1")  # which may have closed captions in their frames
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from av.video.frame import VideoFrame
 
@@ -33,6 +34,8 @@ from vidsr.media.salvage import as_shown, fill_gaps
 from vidsr.media.tags import stream_tags
 
 __all__ = ["Check", "VerifyReport", "verify"]
+
+Size: TypeAlias = tuple[int, int]
 
 LEFT, TOP_LEFT = 1, 3
 # Where 4:2:0 chroma may lie for streams of a codec to say it. No other codec says it, and none of another layout: what
@@ -64,7 +67,7 @@ class _Shown:
 def verify(
     source: Path,
     result: Path,
-    scale: int | None = None,
+    size: Size | None = None,
     first: int = 0,
     stop: int | None = None,
     beside: Path | None = None,
@@ -76,7 +79,7 @@ def verify(
     Args:
         source: the original.
         result: what was made of it.
-        scale: how many times larger the picture must be; None takes whatever factor it has, if it keeps the shape.
+        size: width and height that the picture must have; None takes every larger one that keeps the shape.
         first, stop: the frames of the source that the result shows; all by default.
         beside: the name under which files beside the result were written, where it is not the result's yet.
         filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does; None looks at the number
@@ -89,10 +92,10 @@ def verify(
     source, result = Path(source), Path(result)
     original = Path(original or source)
     info, made = probe(source), probe(result)
-    report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result, original)
+    report = _verify(_expected(info, made, filled), made, size, first, stop, beside or result, original)
     if report is None:  # the source's packets promise frames that its decoder does not give
         info = probe(source, decode=True)
-        report = _verify(_expected(info, made, filled), made, scale, first, stop, beside or result, original)
+        report = _verify(_expected(info, made, filled), made, size, first, stop, beside or result, original)
     return report or VerifyReport((Check("frames", False, "the source cannot be decoded twice in the same way"),))
 
 
@@ -103,12 +106,12 @@ def _expected(info: VideoInfo, made: VideoInfo, filled: bool | None) -> VideoInf
 
 
 def _verify(
-    info: VideoInfo, made: VideoInfo, scale: int | None, first: int, stop: int | None, beside: Path, original: Path
+    info: VideoInfo, made: VideoInfo, size: Size | None, first: int, stop: int | None, beside: Path, original: Path
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
     part = first > 0 or stop < len(info.table)
     record = Record.of(beside)
-    checks = [_check_size(info, made, scale), *_check_description(info, made, record)]
+    checks = [_check_size(info, made, size), *_check_description(info, made, record)]
     info = info.begun_at(first)
     with _open(info) as ours, _open(made) as theirs:
         ours.begin_later(first, info.rate)
@@ -136,14 +139,14 @@ def _open(info: VideoInfo) -> Inventory:
     return Inventory(info.path, info.stream_index, damaged=bool(info.sequential))
 
 
-def _check_size(info: VideoInfo, made: VideoInfo, scale: int | None) -> Check:
+def _check_size(info: VideoInfo, made: VideoInfo, size: Size | None) -> Check:
     found = f"{made.width}x{made.height} from {info.width}x{info.height}"
-    if scale is not None:
-        return Check("size", (made.width, made.height) == (info.width * scale, info.height * scale), found)
+    if size is not None:
+        return Check("size", (made.width, made.height) == size, found)
     across, down = Fraction(made.width, info.width), Fraction(made.height, info.height)
     # an exact height may round the width to an even number
     same_shape = abs(info.width * down - made.width) <= 1
-    return Check("size", same_shape and min(across, down) >= 1, found)
+    return Check("size", same_shape and min(across, down) > 1, found)
 
 
 def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iterator[Check]:

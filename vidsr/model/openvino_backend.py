@@ -119,7 +119,10 @@ def _network(core: Any, generator: Generator) -> Any:
     """The generator as OpenVINO has it, from the user's cache where it was converted before (1 s)."""
     path = cache_folder() / f"{_key(generator)}.xml"
     if path.exists() and path.with_suffix(".bin").exists():
-        return core.read_model(path)
+        try:
+            return core.read_model(path)
+        except RuntimeError:
+            pass  # a power loss left half of it: it is made and kept again
     wrapped = _Residual(generator.cpu().float())
     shape = [1, generator.config.planes, -1, -1]
     with torch.inference_mode(False), torch.no_grad():

@@ -77,7 +77,7 @@ def find_model(name: str, scale: int) -> ModelFile:
         BadWeights: the file cannot be used.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
+    if path.suffix == ".safetensors" or path.is_file():
         if not path.is_file():
             raise UnknownModel(f"no weights file {name}; `vidsr models` lists the bundled ones")
         found = describe(path)
