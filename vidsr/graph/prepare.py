@@ -151,21 +151,10 @@ def prepare(
     check_result(source, stand_in, overwrite, make=scratch is None)
     recovered = (scratch or stand_in.parent) / f".{stand_in.name}.recovered.mp4"
     info, damage = _open_source(source, recovered, settings, decode)
-    scale, width, height = choose_size(info, settings)
-    model = _choose_model(info, settings, scale, gpu)
+    settings, model, (width, height) = _choose(info, settings, gpu)
     partner = find_sharp(model) if settings.fidelity < 1 else None
-    codec = _choose_codec(info, settings, width)
-    settings = replace(
-        settings,
-        scale=scale,
-        encode=replace(settings.encode, codec=codec),
-        stabilise_detail=choose_stabilising(info, settings),
-    )
-    suffix, why = choose_suffix(info, settings.encode.container, codec)
-    result = default_result(source, out, settings, suffix)
-    if why and result.suffix == suffix:
-        info = replace(info, notes=(*info.notes, why))
-    check_container(result.suffix, codec)
+    result, why = _choose_result(source, out, settings, info)
+    info = replace(info, notes=(*info.notes, why)) if why else info
     check_result(source, result, overwrite, make=scratch is None)
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     if not overwrite and not ledger.folder.exists():
@@ -206,6 +195,25 @@ def _open_source(
     if said:
         damage = Damage(damage.gaps if damage else (), (*said, *(damage.sentences if damage else ())))
     return (fill_gaps(info) if settings.fill_gaps else info), damage
+
+
+def _choose(
+    info: VideoInfo, settings: UpscaleSettings, gpu: bool
+) -> tuple[UpscaleSettings, ModelFile, tuple[int, int]]:
+    """The settings with everything chosen, the model, and the result's width and height."""
+    scale, width, height = choose_size(info, settings)
+    model = _choose_model(info, settings, scale, gpu)
+    encode = replace(settings.encode, codec=_choose_codec(info, settings, width))
+    steadied = choose_stabilising(info, settings)
+    return replace(settings, scale=scale, encode=encode, stabilise_detail=steadied), model, (width, height)
+
+
+def _choose_result(source: Path, out: Path | None, settings: UpscaleSettings, info: VideoInfo) -> tuple[Path, str]:
+    """The result's name, and why it has another container than the source where nobody chose that ("" else)."""
+    suffix, why = choose_suffix(info, settings.encode.container, settings.encode.codec)
+    result = default_result(source, out, settings, suffix)
+    check_container(result.suffix, settings.encode.codec)
+    return result, why if result.suffix == suffix else ""
 
 
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
