@@ -55,6 +55,22 @@ def test_a_frame_that_one_video_lacks_is_passed_over(tmp_path: Path) -> None:
     assert found == [t for i, t in enumerate(TIMES) if i not in (4, 5)]
 
 
+def number_of(frame: av.VideoFrame) -> int:
+    bars = luma(frame)[frame.height // 2, [frame.width * (2 * bit + 1) // 12 for bit in range(6)]] > 128
+    return sum(1 << bit for bit, bright in enumerate(bars) if bright)
+
+
+def test_at_240_frames_a_second_each_time_has_its_own_frame(tmp_path: Path) -> None:
+    """The result's times are rounded to milliseconds, a quarter of a frame."""
+    ticks = range(0, 40 * 375, 375)
+    source = open_clip(write_numbered(tmp_path / "a.mp4", 96, 64, ticks))
+    result = open_clip(write_numbered(tmp_path / "a_2x.mkv", 192, 128, ticks))
+    assert [number_of(pair.result) for pair in pair_frames(source, result, 0, 1)] == list(range(40))
+    for number, tick in enumerate(ticks):
+        (pair,) = pair_frames(source, result, tick / 90_000, 0)
+        assert (number_of(pair.source), number_of(pair.result)) == (number, number)
+
+
 def write_untimed(path: Path) -> Path:
     """Writes a video whose container does not give each frame a time of its own, by the suffix."""
     if path.suffix == ".ts":

@@ -25,7 +25,9 @@ from vidsr.media.container import decode_in_order, decode_packet, demux, find_vi
 from vidsr.media.pixels import colour_of, source_format, to_planar
 from vidsr.media.probe import probe
 
-SAME_TIME = 0.005  # seconds; Matroska rounds to whole milliseconds, and no camera films 100 frames a second
+# Seconds. Matroska rounds a frame's time and the first one's to whole milliseconds, so that a time may be one off; half
+# a frame of the 240 a second that action cameras film is 2.08 ms.
+SAME_TIME = 0.002
 UNTIMED = ("avi", "mpeg")  # FFmpeg guesses the times of their frames, in the order of decoding
 
 
