@@ -57,16 +57,16 @@ def write_crops(files: DriveFiles, result: Path, number: int, target: Path) -> N
     write_sheet(target, rows, zoom=2)
 
 
-def synthetic(folder: Path, spec: DriveSpec = SPEC, options: tuple[str, ...] = ()) -> Comparison:
+def synthetic(folder: Path) -> Comparison:
     """Render, upscale, compare, and say where everything is."""
-    console.print(f"Rendering {spec.seconds:g} s of a synthetic drive, {spec.width}x{spec.height} ...")
-    files = write_drive(folder, spec, SCALE)
+    console.print(f"Rendering {SPEC.seconds:g} s of a synthetic drive, {SPEC.width}x{SPEC.height} ...")
+    files = write_drive(folder, SPEC, SCALE)
     console.print(f"Upscaling {files.clip} with: vidsr upscale {files.clip} --scale {SCALE}")
     result = folder / "dashcam_2x.mp4"
-    upscale_files([files.clip], result, SCALE, options)
+    upscale_files([files.clip], result, SCALE)
     comparison = compare(files, result, SCALE)
     crops = folder / "comparison.png"
-    write_crops(files, result, spec.frames // 2, crops)
+    write_crops(files, result, SPEC.frames // 2, crops)
     table = Table("against the truth", "PSNR-Y", title=f"{comparison.frames} frames, {SCALE}x")
     table.add_row("bicubic (a = -0.5)", f"{comparison.bicubic:.2f} dB")
     table.add_row("vidsr", f"{comparison.ours:.2f} dB")
@@ -77,11 +77,11 @@ def synthetic(folder: Path, spec: DriveSpec = SPEC, options: tuple[str, ...] = (
     return comparison
 
 
-def own_video(video: Path, folder: Path, options: tuple[str, ...] = ()) -> Path:
+def own_video(video: Path, folder: Path) -> Path:
     """Upscale a user's video into `folder` and say where the result is."""
     folder.mkdir(parents=True, exist_ok=True)
     result = folder / f"{video.stem}_{SCALE}x{video.suffix}"
-    report = upscale_files([video], result, SCALE, options)[0]
+    report = upscale_files([video], result, SCALE)[0]
     written = Path(report["result"])
     console.print(f"the result: {written}")
     return written

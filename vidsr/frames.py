@@ -114,11 +114,6 @@ class FrameBatch:
         """Luma height in pixels."""
         return int(self.planes[0].shape[1])
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all planes."""
-        return sum(p.nbytes for p in self.planes)
-
     def within(self, first: int, stop: int) -> FrameBatch:
         """Those of the frames whose index is first to stop - 1."""
         kept = slice(bisect_left(self.index, first), bisect_left(self.index, stop))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from vidsr.errors import BadWeights, UnknownModel, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -22,10 +22,15 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+def rounded() -> Generator:
+    """A generator whose weights float16 holds exactly."""
+    return Generator(CONFIG).half().float().eval()
+
+
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    generator = Generator(CONFIG).eval()
+    generator = rounded()
     path = tmp_path / "exact.safetensors"
-    save_weights(path, generator, {"steps": 7}, half=False)
+    save_weights(path, generator, {"steps": 7})
     x = torch.rand(1, 1, 8, 8)
     torch.testing.assert_close(load_weights(path)(x), generator(x), rtol=0, atol=0)
     assert describe(path).config == CONFIG
@@ -33,8 +38,12 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_half_precision_is_close(weights: Path) -> None:
-    assert all(p.dtype == torch.float32 for p in load_weights(weights).parameters())
+def test_weights_are_stored_in_half_precision(tmp_path: Path) -> None:
+    generator, path = Generator(CONFIG), tmp_path / "mine.safetensors"
+    save_weights(path, generator, {})
+    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    for stored, exact in zip(load_weights(path).parameters(), generator.parameters(), strict=True):
+        torch.testing.assert_close(stored, exact, rtol=2**-11, atol=2**-25)
 
 
 def test_a_truncated_file_is_refused(weights: Path) -> None:
@@ -103,12 +112,12 @@ def test_auto_takes_a_tier_that_has_the_variant(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> None:
-    content, sharp = Generator(CONFIG).eval(), Generator(CONFIG).eval()
+    content, sharp = rounded(), rounded()
     path = tmp_path / "mine.safetensors"
-    save_weights(path, content, {}, half=False)
+    save_weights(path, content, {})
     with pytest.raises(UnknownModel, match="fidelity"):
         load_interpolated(path, 0.5)
-    save_weights(tmp_path / "mine-sharp.safetensors", sharp, {}, half=False)
+    save_weights(tmp_path / "mine-sharp.safetensors", sharp, {})
     for fidelity in (0.0, 0.25, 1.0):
         mixed = load_interpolated(path, fidelity)
         for mine, a, b in zip(mixed.parameters(), content.parameters(), sharp.parameters(), strict=True):

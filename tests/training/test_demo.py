@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.demo import own_video, synthetic
+from training import demo
 from training.pipeline import upscale_files
 from training.synthetic_drive import DriveSpec, write_drive
 from vidsr.errors import RunError
@@ -13,11 +13,14 @@ from vidsr.errors import RunError
 SMALL = DriveSpec(seconds=0.5, width=384, height=216, rate=10)
 
 
-def test_the_demo_upscales_and_compares(tmp_path: Path, nearest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    comparison = synthetic(tmp_path, SMALL, ("--model", str(nearest)))
+def test_the_demo_upscales_and_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "SPEC", SMALL)
+    comparison = demo.synthetic(tmp_path)
     said = capsys.readouterr().out
     assert comparison.frames == 5
-    assert 15 < comparison.ours < comparison.bicubic < 40  # repeated pixels are worse than bicubic
+    assert 15 < comparison.bicubic < comparison.ours < 40
     assert f"{comparison.bicubic:.2f} dB" in said
     assert str(tmp_path / "dashcam_2x.mp4") in said.replace("\n", "")
     with Image.open(tmp_path / "comparison.png") as sheet:
@@ -25,9 +28,9 @@ def test_the_demo_upscales_and_compares(tmp_path: Path, nearest: Path, capsys: p
 
 
 @pytest.mark.slow
-def test_an_own_video_is_upscaled_beside_the_demo(tmp_path: Path, nearest: Path) -> None:
+def test_an_own_video_is_upscaled_beside_the_demo(tmp_path: Path) -> None:
     clip = write_drive(tmp_path / "card", SMALL).clip
-    result = own_video(clip, tmp_path / "out", ("--model", str(nearest)))
+    result = demo.own_video(clip, tmp_path / "out")
     assert result == tmp_path / "out" / "dashcam_2x.mp4"
     assert result.stat().st_size > 1000
 

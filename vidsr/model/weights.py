@@ -21,20 +21,18 @@ from vidsr.model.ranges import KEY, Ranges
 from vidsr.model.registry import FORMAT, describe, find_sharp
 
 
-def save_weights(path: Path, generator: Generator, training: dict[str, Any], half: bool = True) -> None:
-    """Write a generator, by rename, so that a full disk never damages the file of that name.
+def save_weights(path: Path, generator: Generator, training: dict[str, Any]) -> None:
+    """Write a generator as float16, by rename, so that a full disk never damages the file of that name.
 
     Args:
         path: the file to write.
         generator: its weights and configuration are stored.
         training: what to remember of how it was fitted; JSON values.
-        half: store float16 (loads as float32).
 
     Raises:
         OSError: it cannot be written.
     """
-    dtype = torch.float16 if half else torch.float32
-    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous()
+    tensors = {k: v.detach().cpu().to(torch.float16 if v.is_floating_point() else v.dtype).contiguous()
                for k, v in generator.state_dict().items()}  # fmt: skip
     metadata = {
         "vidsr": FORMAT,
