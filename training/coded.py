@@ -15,8 +15,7 @@ from PIL import Image
 
 from training import footage
 from training.data import Pixels
-from training.degrade import code
-from training.footage import Planes
+from training.footage import Planes, code
 from training.metrics import crop, psnr
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
@@ -63,20 +62,6 @@ def read_planes(clip: Path, count: int, scale: int) -> list[Planes]:
     return frames
 
 
-def _stack(planes: Planes) -> Pixels:
-    """The planes as one (H * 3 / 2, W) array, as PyAV lays out yuv420p."""
-    height, width = planes[0].shape
-    return np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
-
-
-def _split(stacked: Pixels) -> Planes:
-    """The inverse of `_stack`."""
-    height, width = stacked.shape[0] * 2 // 3, stacked.shape[1]
-    flat, chroma, size = stacked.reshape(-1), (height // 2, width // 2), height * width
-    u, v = flat[size : size + size // 4], flat[size + size // 4 : size + size // 2]
-    return stacked[:height], u.reshape(chroma), v.reshape(chroma)
-
-
 def enlarge_luma(upscaler: Upscaler, frames: Sequence[Planes]) -> list[Pixels]:
     """The luma planes of the enlarged frames."""
     batch = FrameBatch(
@@ -100,8 +85,8 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     scale = upscaler.scale
     truth = read_planes(clip, frames, scale)
     height, width = truth[0][0].shape
-    small = [_stack(footage.resize(planes, width // scale, height // scale)) for planes in truth]
-    coded = [_split(d) for d in code(small, "libx264", {"crf": str(crf), "preset": "medium"})]
+    small = [footage.resize(planes, width // scale, height // scale) for planes in truth]
+    coded = code(small, "libx264", {"crf": str(crf), "preset": "medium"})
     ours = enlarge_luma(upscaler, coded)
     values = []
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):

@@ -1,7 +1,7 @@
 """Photographs and pairs (small input, large target) in memory as uint8, cropped on the training device.
 
 Two kinds of pairs share one form, `Pairs`: clean ones, each a photograph and its antialiased bicubic reduction, and
-coded ones (`training.degrade`). A luma pair holds 8-bit limited-range Y, as a video decoder hands it to the generator.
+coded ones (`training.bank`). A luma pair holds 8-bit limited-range Y, as a video decoder hands it to the generator.
 """
 
 from __future__ import annotations
@@ -281,5 +281,5 @@ class Pairs:
                 about = json.loads(file.metadata()["pairs"])
                 low, high, table = (file.get_tensor(name) for name in ("low", "high", "table"))
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-            raise InputUnreadable(f"{path} is no file of pairs; write it with training.degrade --bank") from error
+            raise InputUnreadable(f"{path} is no file of pairs; write it with training.bank --bank") from error
         return Pairs(about["scale"], low, high, table, about["depth"])

@@ -2,36 +2,30 @@
 reduced, and are coded with real x264 or x265; the decoded luma is the input and the clean frame's luma the target.
 
 Milder than Real-ESRGAN's second-order degradation: most clips are only reduced and coded ("mild"), most of those
-after having been recorded, so that the target is itself footage; the rest pass the whole chain. Whole clips are coded
-once into a bank of pairs, which `python -m training.degrade --bank FILE` writes and a background process renews during
-training. Every clip depends on (seed, number) alone.
+after having been recorded, so that the target is itself footage; the rest pass the whole chain. `training.bank` makes
+many such clips.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.console import run
-from training.data import Pairs, Pixels, find_photos, luma, read_photo
+from training.data import Pixels, luma
 from training.data import planes as generator_planes
-from vidsr.errors import InputUnreadable, NoPicture, OutputUnwritable
 from vidsr.settings import X265_LEAST_WIDTH
 
-log = logging.getLogger(__name__)
+# `training.footage` is imported where it is called: a machine that trains from a finished bank needs no PyAV.
+if TYPE_CHECKING:
+    from training.footage import Planes
 
 Picture = NDArray[np.float32]  # (H, W, 3) RGB in [0, 1]
 GAMMA = 2.2
@@ -182,52 +176,23 @@ def sensor_noise(picture: Picture, shot: float, read: float, random: np.random.G
     return np.asarray(np.clip(light + noise, 0, 1) ** (1 / GAMMA), dtype=np.float32)
 
 
-def sharpen(picture: Picture, amount: float, sigma: float = 1.0) -> Picture:
-    """Unsharp mask, as camera processors apply it."""
-    return np.asarray((picture + amount * (picture - blur(picture, (sigma, sigma)))).clip(0, 1), dtype=np.float32)
+def sharpen(picture: Picture, amount: float) -> Picture:
+    """Unsharp mask of a deviation of one pixel, as camera processors apply it."""
+    return np.asarray((picture + amount * (picture - blur(picture, (1.0, 1.0)))).clip(0, 1), dtype=np.float32)
 
 
-def to_yuv420(picture: Pixels) -> Pixels:
-    """(H, W, 3) RGB -> 8-bit limited-range BT.709 planes in one (H * 3 / 2, W) array; chroma is the mean of 2 x 2."""
+def to_yuv420(picture: Pixels) -> Planes:
+    """(H, W, 3) RGB -> 8-bit limited-range BT.709 planes; chroma is the mean of 2 x 2."""
     rgb = picture.astype(np.float64)
     y = luma(picture, "bt709")
     full = (y - 16.0) * (255.0 / 219.0)
     h, w = y.shape
-    chroma = []
+    planes = [y]
     for channel, span in ((2, 1.8556), (0, 1.5748)):  # BT.709-6, 3.3: (B - Y) / 1.8556, (R - Y) / 1.5748
         c = 128.0 + (rgb[..., channel] - full) / span * (224.0 / 255.0)
-        chroma.append(c.reshape(h // 2, 2, w // 2, 2).mean((1, 3)))
-    flat = np.concatenate([p.reshape(-1) for p in (y, *chroma)])
-    return np.asarray(np.rint(flat).clip(0, 255), dtype=np.uint8).reshape(h * 3 // 2, w)
-
-
-def code(frames: Sequence[Pixels], codec: str, options: dict[str, str]) -> list[Pixels]:
-    """Code yuv420p arrays with a real encoder and decode them again.
-
-    Args:
-        frames: (H * 3 / 2, W) uint8 each.
-        codec: a PyAV encoder, libx264 or libx265.
-        options: the encoder's.
-
-    Returns:
-        The decoded frames in presentation order.
-    """
-    import av  # only here: a machine that trains from a finished bank needs no PyAV
-
-    from training.footage import repeatable
-
-    memory = io.BytesIO()
-    with av.open(memory, "w", format="matroska") as out:
-        stream: Any = out.add_stream(codec, rate=Fraction(25), options=repeatable(codec, options))
-        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="yuv420p")))
-        out.mux(stream.encode())
-    memory.seek(0)
-    with av.open(memory, "r") as back:
-        back.streams.video[0].thread_count = 1
-        return [np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in back.decode(video=0)]
+        planes.append(c.reshape(h // 2, 2, w // 2, 2).mean((1, 3)))
+    y8, u8, v8 = (np.rint(plane).clip(0, 255).astype(np.uint8) for plane in planes)
+    return y8, u8, v8
 
 
 def draw_codec(random: np.random.Generator, degradation: Degradation, width: int) -> tuple[str, dict[str, str]]:
@@ -248,6 +213,8 @@ def degrade_clip(
     Returns:
         (small (1, h, w), large (1, h * scale, w * scale)) luma of the kept frames.
     """
+    from training.footage import code, resize
+
     step = 16 * scale  # whole macroblocks: x264 is not deterministic in the bytes with which it fills others
     share = random.uniform(0.7, 0.9)
     height, width = (
@@ -263,38 +230,25 @@ def degrade_clip(
         targets, planes = [generator_planes(f, "luma", "bt709")[0] for f in large], [to_yuv420(f) for f in small]
     elif random.random() < degradation.recorded:
         recorded = record(large, random)
-        targets, planes = [f[: frame[0]] for f in recorded], reduce_planes(recorded, scale, "bicubic")
+        targets, planes = [f[0] for f in recorded], [resize(f, width // scale, height // scale) for f in recorded]
     else:
         kernel = str(random.choice(list(KERNELS), p=[0.7, 0.15, 0.05, 0.1]))
-        size = (frame[1] // scale, frame[0] // scale)
+        size = (width // scale, height // scale)
         small = [np.asarray(Image.fromarray(f).resize(size, KERNELS[kernel])) for f in large]
         targets, planes = [generator_planes(f, "luma", "bt709")[0] for f in large], [to_yuv420(f) for f in small]
-    coded = code(planes, *draw_codec(random, degradation, frame[1] // scale))
+    coded = code(planes, *draw_codec(random, degradation, width // scale))
     kept = sorted(random.choice(len(poses), degradation.keep, replace=False))
-    return [(coded[k][None, : frame[0] // scale], np.ascontiguousarray(targets[k][None])) for k in kept]
+    return [(coded[k][0][None], np.ascontiguousarray(targets[k][None])) for k in kept]
 
 
-def record(frames: Sequence[Pixels], random: np.random.Generator) -> list[Pixels]:
-    """What a camera makes of clean frames: softened by its lens, coded well. (H * 3 / 2, W) planes, decoded."""
+def record(frames: Sequence[Pixels], random: np.random.Generator) -> list[Planes]:
+    """What a camera makes of clean frames (H, W, 3): softened by its lens, coded well, and decoded."""
+    from training.footage import code
+
     sigma = random.uniform(0.2, 0.9)
     soft = [blur(np.asarray(f / 255, dtype=np.float32), (sigma, sigma)) for f in frames]
     planes = [to_yuv420(np.asarray(np.rint(f * 255).clip(0, 255), dtype=np.uint8)) for f in soft]
     return code(planes, "libx264", {"crf": str(int(random.integers(16, 26))), "preset": "veryfast"})
-
-
-def reduce_planes(frames: Sequence[Pixels], scale: int, kernel: str) -> list[Pixels]:
-    """(H * 3 / 2, W) yuv420p arrays, each plane reduced by one of Pillow's kernels."""
-    reduced = []
-    for frame in frames:
-        h, w = frame.shape[0] * 2 // 3, frame.shape[1]
-        chroma = frame[h:].reshape(2, h // 2, w // 2)
-        planes = [
-            np.asarray(Image.fromarray(p).resize((p.shape[1] // scale, p.shape[0] // scale), KERNELS[kernel]))
-            for p in (frame[:h], *chroma)
-        ]
-        flat = np.concatenate([p.reshape(-1) for p in planes])
-        reduced.append(flat.reshape(h // scale * 3 // 2, w // scale))
-    return reduced
 
 
 def _camera(
@@ -331,89 +285,3 @@ def _camera(
         targets.append(np.rint(target * 255).astype(np.uint8))
         small.append(np.rint(seen * 255).astype(np.uint8))
     return targets, small
-
-
-def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation) -> Pairs:
-    """Coded pairs of `clips` clips over photographs in turn; broken photographs are reported and left out.
-
-    Raises:
-        NoPicture: none could be read.
-    """
-    pictures: list[tuple[Pixels, Pixels]] = []
-    said: set[str] = set()
-    for number in range(clips):
-        random = np.random.default_rng([*seed, number])
-        try:
-            photo = Image.fromarray(read_photo(photos[int(random.integers(len(photos)))]))
-        except InputUnreadable as error:
-            if error.message not in said:
-                log.warning("skipped: %s", error.message)
-            said.add(error.message)
-            continue
-        pictures += degrade_clip(photo, scale, degradation, random)
-    if not pictures:
-        raise NoPicture("none of the pictures could be read; give other photographs")
-    return Pairs.of(pictures, scale)
-
-
-def write_bank(
-    path: Path, photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation
-) -> None:
-    """Make a bank on one thread and write it, by rename."""
-    torch.set_num_threads(1)
-    make_bank(photos, scale, clips, seed, degradation).save(path)
-
-
-def contact_sheet(pairs: Pairs, columns: int = 3) -> Image.Image:
-    """Each pair's small picture, enlarged by whole pixels, above its target."""
-    tiles = []
-    for index in range(len(pairs)):
-        low, high = (picture[0, 0].mul(255).byte().numpy() for picture in pairs.picture(index))
-        tiles.append(np.concatenate([low.repeat(pairs.scale, 0).repeat(pairs.scale, 1), high]))
-    height, width = max(t.shape[0] for t in tiles), max(t.shape[1] for t in tiles)
-    sheet = np.zeros((-(-len(tiles) // columns) * (height + 4), columns * (width + 4)), dtype=np.uint8)
-    for index, tile in enumerate(tiles):
-        y, x = index // columns * (height + 4), index % columns * (width + 4)
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    return Image.fromarray(sheet)
-
-
-@click.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of photographs.")
-@click.option("--preset", "name", default="balanced-2x", show_default=True, help="Whose scale and degradation to take.")
-@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the preset.")
-@click.option("--clips", type=click.IntRange(min=1), help="Clips; 6 for a preview, else the preset's.")
-@click.option("--seed", type=int, default=0, help="Equal seeds give equal pairs.")
-@click.option("--preview", type=click.Path(path_type=Path), help="Write a contact sheet (PNG).")
-@click.option("--bank", type=click.Path(path_type=Path), help="Write the pairs (safetensors) for training.train.")
-def main(
-    data: Path,
-    name: str,
-    assignments: tuple[str, ...],
-    clips: int | None,
-    seed: int,
-    preview: Path | None,
-    bank: Path | None,
-) -> None:
-    """Make coded training pairs of photographs: look at a few, or write a bank of them.
-
-    They are degraded as PRESET says, and as large.
-    """
-    from training.presets import override, preset  # which imports this module
-
-    target = preview or bank
-    if target is None or (preview and bank):
-        raise click.UsageError("give one of --preview FILE and --bank FILE")
-    if not target.parent.is_dir():
-        raise OutputUnwritable(f"{target} cannot be written: there is no folder {target.parent}; make it first")
-    wanted = override(preset(name), assignments)
-    count = clips or (6 if preview else wanted.clips)
-    pairs = make_bank(find_photos(data), wanted.generator.scale, count, [seed], wanted.degradation)
-    if target == preview:
-        contact_sheet(pairs).save(target)
-    else:
-        pairs.save(target)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -5,7 +5,8 @@ A measured picture is never converted: swscale's conversions truncate, which alo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -88,7 +89,9 @@ def read_planes(path: Path, first: int = 0, count: int | None = None) -> Iterato
             if stop is not None and number >= stop:
                 return
             if number >= first:
-                yield _frame_planes(path, frame)
+                if frame.format.name not in ("yuv420p", "yuvj420p"):
+                    raise NotAVideo(f"{path} is {frame.format.name}; give a clip of 8-bit 4:2:0")
+                yield _planes_of(frame)
 
 
 @contextmanager
@@ -103,14 +106,18 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise NotAVideo(f"{path} cannot be read as a video ({error}); give a video file") from error
 
 
-def _frame_planes(path: Path, frame: av.VideoFrame) -> Planes:
-    if frame.format.name not in ("yuv420p", "yuvj420p"):
-        raise NotAVideo(f"{path} is {frame.format.name}; give a clip of 8-bit 4:2:0")
+def _planes_of(frame: av.VideoFrame) -> Planes:
     y, u, v = (
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
         for plane in frame.planes
     )
     return y, u, v
+
+
+def _frame_of(planes: Planes) -> av.VideoFrame:
+    height, width = planes[0].shape
+    flat = np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
+    return av.VideoFrame.from_ndarray(flat, format="yuv420p")
 
 
 def count_frames(path: Path) -> int:
@@ -143,6 +150,33 @@ def frame_rate(path: Path) -> Fraction:
 def repeatable(codec: str, options: dict[str, str]) -> dict[str, str]:
     """An encoder's options, and with them those without which it gives other bits on every run."""
     return {"x264-params": x264_params(), **options} if codec == "libx264" else options
+
+
+def code(frames: Sequence[Planes], codec: str, options: dict[str, str]) -> list[Planes]:
+    """Code planes with a real encoder and decode them again, in memory.
+
+    Args:
+        frames: of one size.
+        codec: an FFmpeg encoder, libx264 or libx265.
+        options: the encoder's.
+
+    Returns:
+        The decoded frames in presentation order.
+    """
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="matroska") as out:
+        stream = out.add_stream(codec, rate=Fraction(25), options=repeatable(codec, options))
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = frames[0][0].shape
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for planes in frames:
+            out.mux(stream.encode(_frame_of(planes)))
+        out.mux(stream.encode())
+    memory.seek(0)
+    with av.open(memory, "r") as back:
+        back.streams.video[0].thread_count = 1
+        return [_planes_of(frame) for frame in back.decode(video=0)]
 
 
 class PlaneWriter:
@@ -196,8 +230,7 @@ class PlaneWriter:
             raise UnsupportedSize(
                 f"a frame of {width}x{height} does not fit into {self._path}; write frames of one size"
             )
-        flat = np.concatenate([p.reshape(-1) for p in planes]).reshape(height * 3 // 2, width)
-        frame = av.VideoFrame.from_ndarray(flat, format="yuv420p")
+        frame = _frame_of(planes)
         frame.pts, frame.time_base = self._frames, 1 / self._rate
         self._container.mux(self._video.encode(frame))
         self._frames += 1

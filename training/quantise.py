@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.bank import make_bank
 from training.console import console, run
 from training.data import Pairs, Pixels, clean_pair, find_photos, read_photos
-from training.degrade import Degradation, make_bank
+from training.degrade import Degradation
 from training.metrics import crop, psnr
 from vidsr.errors import DeviceError, NoPicture
 from vidsr.model.backends import best_precision

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.bank import write_bank
 from training.data import Pairs, clean_pair, find_photos, read_photos, validation_part
-from training.degrade import write_bank
 from training.presets import Preset
 from vidsr.errors import InputMissing, SettingsError
 
@@ -157,7 +157,7 @@ def identity(data: Path | None, bank: Path | None) -> dict[str, object]:
     photos = [] if data is None else _to_train_on(data)
     listed = "\n".join(f"{photo.relative_to(data or photo)} {photo.stat().st_size}" for photo in photos)
     if bank is not None and not bank.is_file():
-        raise InputMissing(f"{bank} does not exist; write it with training.degrade --bank")
+        raise InputMissing(f"{bank} does not exist; write it with training.bank --bank")
     return {
         "photographs": len(photos),
         "names and sizes": hashlib.sha256(listed.encode()).hexdigest()[:16],
@@ -173,7 +173,7 @@ def open_source(
     Args:
         preset: how much of the data is coded, and how.
         data: a folder of photographs; None trains from the bank alone.
-        bank: coded pairs written by `training.degrade --bank`; None codes them here where the preset wants any.
+        bank: coded pairs written by `training.bank --bank`; None codes them here where the preset wants any.
         folder: where banks are kept.
         device: where the pixels are to lie.
         maker: code the banks; one of several workers does.

@@ -141,7 +141,7 @@ def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
 @click.argument("name", metavar="PRESET")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of photographs, or an ADE20K tree.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--bank", type=click.Path(path_type=Path), help="Coded pairs that training.degrade --bank wrote.")
+@click.option("--bank", type=click.Path(path_type=Path), help="Coded pairs that training.bank --bank wrote.")
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Replace any field of the preset.")
 @click.option("--minutes", type=click.FloatRange(min=0.01), help="Train so long, in place of the preset's steps.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")

@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
-from training.footage import Planes, PlaneWriter, crop, frame_rate, planes_to_rgb, read_planes, resize, rgb_to_planes
+from training import footage
+from training.footage import (
+    Planes,
+    PlaneWriter,
+    code,
+    crop,
+    frame_rate,
+    planes_to_rgb,
+    read_planes,
+    resize,
+    rgb_to_planes,
+)
 from vidsr.errors import InputMissing, NotAVideo, UnsupportedSize
 
 
@@ -83,3 +97,40 @@ def test_files_that_are_no_video_are_named(tmp_path: Path) -> None:
         frame_rate(tmp_path / "text.mp4")
     with pytest.raises(InputMissing, match=r"nothing\.mp4: no such clip"):
         list(read_planes(tmp_path / "nothing.mp4"))
+
+
+def moving(step: int) -> list[Planes]:
+    """Seven frames that pan so many pixels each."""
+    return [rgb_to_planes(np.roll(picture(128, 192), step * k, axis=1)) for k in range(7)]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_coding_is_real_and_keeps_order(codec: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    frames = moving(6)
+    errors = []
+    for crf in (18, 34):
+        coded = code(frames, codec, {**options, "crf": str(crf), "preset": "veryfast"})
+        assert len(coded) == 7
+        for k, planes in enumerate(coded):  # each is nearest to its own original
+            assert [p.shape for p in planes] == [(128, 192), (64, 96), (64, 96)]
+            distances = [np.abs(planes[0].astype(int) - original[0]).mean() for original in frames]
+            assert int(np.argmin(distances)) == k
+        errors.append(np.mean([np.abs(a[0].astype(int) - b[0]).mean() for a, b in zip(coded, frames, strict=True)]))
+    assert 0 < errors[0] < errors[1]
+
+
+def test_clips_are_coded_with_p_and_b_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[bytes] = []
+
+    class Kept(io.BytesIO):
+        def seek(self, *where: int) -> int:
+            if not files and where == (0,) and self.getvalue():
+                files.append(self.getvalue())
+            return super().seek(*where)
+
+    monkeypatch.setattr(footage.io, "BytesIO", Kept)
+    code(moving(2), "libx264", {"crf": "23", "preset": "medium"})
+    with av.open(io.BytesIO(files[0])) as clip:
+        kinds = {PictureType(frame.pict_type).name for frame in clip.decode(video=0)}
+    assert kinds == {"I", "P", "B"}

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tests.training.pictures import folder_of
 from training import loop, train
+from training.bank import write_bank
 from training.checkpoint import load_checkpoint
 from training.data import Pairs
 from training.degrade import Degradation
@@ -493,8 +494,6 @@ fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
 
 
 def test_a_finished_bank_is_trained_on_without_pyav_and_photographs(photos: Path, tmp_path: Path) -> None:
-    from training.degrade import write_bank
-
     bank = tmp_path / "bank.safetensors"
     write_bank(bank, sorted(photos.iterdir()), 2, 2, [0], Degradation(frames=3, keep=2))
     root = Path(__file__).resolve().parents[2]

@@ -1,0 +1,107 @@
+"""Banks of coded pairs: whole clips, degraded as a preset says and coded once, for training to draw crops from.
+
+`python -m training.bank --bank FILE` writes one; during training a background process renews it. Every clip depends on
+(seed, number) alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from training.console import run
+from training.data import Pairs, Pixels, find_photos, read_photo
+from training.degrade import Degradation, degrade_clip
+from training.presets import override, preset
+from training.sheet import Tile, write_sheet
+from vidsr.errors import InputUnreadable, NoPicture, OutputUnwritable
+
+log = logging.getLogger(__name__)
+
+_SHEET_COLUMNS = 3
+
+
+def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation) -> Pairs:
+    """Coded pairs of `clips` clips over photographs in turn; broken photographs are reported and left out.
+
+    Raises:
+        NoPicture: none could be read.
+    """
+    pictures: list[tuple[Pixels, Pixels]] = []
+    said: set[str] = set()
+    for number in range(clips):
+        random = np.random.default_rng([*seed, number])
+        try:
+            photo = Image.fromarray(read_photo(photos[int(random.integers(len(photos)))]))
+        except InputUnreadable as error:
+            if error.message not in said:
+                log.warning("skipped: %s", error.message)
+            said.add(error.message)
+            continue
+        pictures += degrade_clip(photo, scale, degradation, random)
+    if not pictures:
+        raise NoPicture("none of the pictures could be read; give other photographs")
+    return Pairs.of(pictures, scale)
+
+
+def write_bank(
+    path: Path, photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation
+) -> None:
+    """Make a bank on one thread and write it, by rename."""
+    torch.set_num_threads(1)
+    make_bank(photos, scale, clips, seed, degradation).save(path)
+
+
+def sheet_rows(pairs: Pairs) -> list[list[Tile]]:
+    """Each pair's small picture, enlarged by whole pixels, above its target, three in a row."""
+    tiles = []
+    for index in range(len(pairs)):
+        low, high = (picture[0, 0].mul(255).round().byte().numpy() for picture in pairs.picture(index))
+        both = np.concatenate([low.repeat(pairs.scale, 0).repeat(pairs.scale, 1), high])
+        tiles.append(Tile(np.stack([both] * 3, axis=-1), "input above target"))
+    return [tiles[at : at + _SHEET_COLUMNS] for at in range(0, len(tiles), _SHEET_COLUMNS)]
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of photographs.")
+@click.option("--preset", "name", default="balanced-2x", show_default=True, help="Whose scale and degradation to take.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the preset.")
+@click.option("--clips", type=click.IntRange(min=1), help="Clips; 6 for a preview, else the preset's.")
+@click.option("--seed", type=int, default=0, help="Equal seeds give equal pairs.")
+@click.option("--preview", type=click.Path(path_type=Path), help="Write a contact sheet (PNG).")
+@click.option("--bank", type=click.Path(path_type=Path), help="Write the pairs (safetensors) for training.train.")
+def main(
+    data: Path,
+    name: str,
+    assignments: tuple[str, ...],
+    clips: int | None,
+    seed: int,
+    preview: Path | None,
+    bank: Path | None,
+) -> None:
+    """Make coded training pairs of photographs: look at a few, or write a bank of them.
+
+    They are degraded as PRESET says, and as large.
+    """
+    target = preview or bank
+    if target is None or (preview and bank):
+        raise click.UsageError("give one of --preview FILE and --bank FILE")
+    if not target.parent.is_dir():
+        raise OutputUnwritable(f"{target} cannot be written: there is no folder {target.parent}; make it first")
+    wanted = override(preset(name), assignments)
+    count = clips or (6 if preview else wanted.clips)
+    pairs = make_bank(find_photos(data), wanted.generator.scale, count, [seed], wanted.degradation)
+    if target == preview:
+        write_sheet(target, sheet_rows(pairs), zoom=1)
+    else:
+        pairs.save(target)
+
+
+if __name__ == "__main__":
+    run(main)
