@@ -23,7 +23,7 @@ class Adversary:
     """A discriminator that is trained beside the generator.
 
     Args:
-        stage: its shape, learning rate and kind of loss.
+        stage: its shape and kind of loss.
         labels: its answers.
         planes: colour channels of the pictures.
         device: where it computes.
@@ -33,7 +33,7 @@ class Adversary:
         self.relativistic, self.labels = stage.relativistic, labels
         network = build_discriminator(stage.discriminator, planes).to(device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.updater = Updater(self.network, stage.discriminator_rate, device)
+        self.updater = Updater(self.network, device)
 
     def generator_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """What the generator is to minimise; leaves no gradient in the discriminator."""

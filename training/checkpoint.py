@@ -1,15 +1,25 @@
-"""Checkpoints: written beside and renamed, so that a full disk or a killed run leaves the previous one whole."""
+"""Checkpoints and weights: written beside and renamed, so that a full disk or a killed run leaves the previous ones
+whole, and never in the middle of a step.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidsr.errors import DiskTooSmall, InputMissing, InputUnreadable
+from vidsr.model.generator import Generator, fold
+from vidsr.model.weights import save_weights
+from vidsr.paths import write_whole
 
 NAME = "checkpoint.pt"
 VALIDATED = "validated.pt"
@@ -73,3 +83,43 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     except Exception as error:
         raise InputUnreadable(f"{path} is damaged ({type(error).__name__}); start the run anew") from error
     return state
+
+
+def save_network(path: Path, network: Generator, about: dict[str, Any]) -> None:
+    """Write a network, folded, as a weights file that vidsr runs, by rename.
+
+    Raises:
+        DiskTooSmall: there is no room.
+    """
+    try:
+        save_weights(path, fold(copy.deepcopy(network)), about)
+    except OSError as error:
+        raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
+
+
+def copy_network(source: Path, path: Path) -> None:
+    """Give a weights file another name too, by rename.
+
+    Raises:
+        DiskTooSmall: there is no room.
+    """
+    try:
+        write_whole(path, source.read_bytes())
+    except OSError as error:
+        raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: half a step must not be saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal arrives here
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting and callable(before):
+        before(signal.SIGINT, None)

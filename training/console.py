@@ -48,21 +48,21 @@ def whole_numbers(option: str, text: str, largest: int) -> list[int]:
     return numbers
 
 
-def write_text(path: Path, text: str) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a file, by rename.
 
     Raises:
         OutputUnwritable: its folder is missing or may not be written.
     """
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content)
     except OSError as error:
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON values, by rename; infinite numbers become null."""
-    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+    """Write JSON values as `write_file` does; infinite numbers become null."""
+    write_file(path, (json.dumps(_finite(values), indent=2) + "\n").encode())
 
 
 def _finite(value: Any) -> Any:

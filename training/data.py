@@ -102,6 +102,12 @@ def read_photo(path: Path) -> Pixels:
     return pixels
 
 
+def centre(pixels: Pixels, side: int) -> Pixels:
+    """The middle of a picture (H, W, ...), at most side x side."""
+    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
 def read_photos(paths: Iterable[Path]) -> Iterator[tuple[Path, Pixels]]:
     """The pictures that can be read; a broken one is reported and skipped.
 

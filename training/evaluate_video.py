@@ -48,6 +48,7 @@ KERNELS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANC
 LOSSLESS = ("--codec", "ffv1", "--container", "mkv")
 # The longest and the shortest segments that the command takes.
 IN_ONE, IN_PARTS = ("--segment-seconds", "3600"), ("--segment-seconds", "0.1")
+_SHEET_CROP = 192
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,11 @@ def measure(coded: Coded, result: Path, scale: int, lpips: Lpips) -> tuple[ClipR
     return ClipResult(coded.footage.path.stem, coded.crf, coded.frames, coded.bits_per_pixel, scores), row
 
 
-def sheet_row(name: str, pictures: Mapping[str, Plane], texts: Sequence[TextBox], side: int = 192) -> list[Tile]:
+def sheet_row(name: str, pictures: Mapping[str, Plane], texts: Sequence[TextBox]) -> list[Tile]:
     """A tile of each picture: the number plate, or else what bicubic gets most wrong."""
     height, width = pictures["truth"].shape[:2]
-    plates = [window_around(text.box, (width, height), side) for text in texts if text.kind == "plate"]
-    window = plates[0] if plates else telling_window(pictures["truth"], pictures["bicubic"], side)
+    plates = [window_around(text.box, (width, height), _SHEET_CROP) for text in texts if text.kind == "plate"]
+    window = plates[0] if plates else telling_window(pictures["truth"], pictures["bicubic"], _SHEET_CROP)
     return [Tile(picture[window], f"{name}: {method}") for method, picture in pictures.items()]
 
 

@@ -25,6 +25,7 @@ from vidsr.media.encoders import x264_params
 Plane = NDArray[np.uint8]
 Planes = tuple[Plane, Plane, Plane]  # Y (H, W), U and V (H / 2, W / 2)
 
+SOUND_RATE = 48000  # samples per second
 _BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}
 
 
@@ -189,7 +190,7 @@ class PlaneWriter:
         size: (width, height) in luma samples.
         rate: frames per second.
         options: the encoder's, such as {"crf": "23"}.
-        sound: mono samples in -1 to 1 at `sound_rate`, coded as AAC.
+        sound: mono samples in -1 to 1 at SOUND_RATE, coded as AAC.
         codec: an FFmpeg encoder.
     """
 
@@ -200,7 +201,6 @@ class PlaneWriter:
         rate: Fraction,
         options: dict[str, str],
         sound: NDArray[np.float32] | None = None,
-        sound_rate: int = 48000,
         codec: str = "libx264",
     ) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
@@ -215,8 +215,8 @@ class PlaneWriter:
         context.thread_count = 1  # another number gives other coded bits
         for name, value in _BT709.items():
             setattr(context, name, value)
-        self._audio = self._container.add_stream("aac", rate=sound_rate, layout="mono") if sound is not None else None
-        self._sound, self._sound_rate = sound, sound_rate
+        self._audio = self._container.add_stream("aac", rate=SOUND_RATE, layout="mono") if sound is not None else None
+        self._sound = sound
         self._frames, self._heard, self._rate = 0, 0, rate
 
     def write(self, planes: Planes) -> None:
@@ -234,7 +234,7 @@ class PlaneWriter:
         frame.pts, frame.time_base = self._frames, 1 / self._rate
         self._container.mux(self._video.encode(frame))
         self._frames += 1
-        self._write_sound(int(self._frames / self._rate * self._sound_rate))
+        self._write_sound(int(self._frames / self._rate * SOUND_RATE))
 
     def _write_sound(self, until: int) -> None:
         if self._audio is None or self._sound is None:
@@ -243,8 +243,8 @@ class PlaneWriter:
         if len(samples) == 0:
             return
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = self._sound_rate, self._heard
-        frame.time_base = Fraction(1, self._sound_rate)
+        frame.sample_rate, frame.pts = SOUND_RATE, self._heard
+        frame.time_base = Fraction(1, SOUND_RATE)
         self._container.mux(self._audio.encode(frame))
         self._heard += len(samples)
 

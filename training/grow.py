@@ -8,11 +8,53 @@ weights that are zero are not those that feed them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from training.presets import Preset
+from vidsr.errors import RunError
+from vidsr.model.generator import Generator
+from vidsr.model.registry import bundled_models, find_model
+from vidsr.model.weights import load_weights
+
 State = Mapping[str, Tensor]
+
+
+def starting_generator(preset: Preset) -> Generator:
+    """A new generator; what fits comes from the preset's `start`, which may be narrower and shallower.
+
+    A start without branches is folded; it then gives a branched generator nothing, which is an error. A bundled start
+    by its full name may be of another scale, as bodies have none.
+
+    Raises:
+        RunError: the start has no body that fits.
+        UnknownModel, WrongScale, BadWeights: as `read_network`.
+    """
+    torch.manual_seed(preset.seed)
+    generator = Generator(preset.generator)
+    if preset.start:
+        scale = next((m.config.scale for m in bundled_models() if m.name == preset.start), preset.generator.scale)
+        given = read_network(preset.start, scale).state_dict()
+        own = generator.state_dict()
+        state = grown(own, given)
+        if not any(k.startswith("body.") and v.dim() == 4 and k in given and state[k] is not v for k, v in own.items()):
+            folded = "if it is folded, add --set generator.branches=false, else " if preset.generator.branches else ""
+            raise RunError(f"start={preset.start} has no body that fits this generator; {folded}leave it out")
+        generator.load_state_dict(state)
+    return generator
+
+
+def read_network(name: str, scale: int) -> Generator:
+    """The network in a weights file, or a bundled one by its name.
+
+    Raises:
+        UnknownModel, WrongScale: there is no such file or model, or the bundled one of that name has another scale.
+        BadWeights: the file is something else.
+    """
+    path = Path(name)
+    return load_weights(path if path.is_file() else find_model(name, scale).path)
 
 
 def grown(own: State, given: State) -> dict[str, Tensor]:

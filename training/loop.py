@@ -9,11 +9,9 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +22,25 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from training.adversary import Adversary
-from training.checkpoint import keep_validated, load_checkpoint, restore_validated, save_checkpoint
-from training.grow import grown
+from training.checkpoint import (
+    copy_network,
+    keep_validated,
+    load_checkpoint,
+    restore_validated,
+    save_checkpoint,
+    save_network,
+    uninterrupted,
+)
+from training.grow import read_network, starting_generator
 from training.losses import WeightedLoss, build_loss, two_view_consistency
 from training.presets import Preset, Stage, to_json
+from training.schedule import rate_factor, stage_at
 from training.source import Source
 from training.updater import Updater, autocast_type
 from training.validate import gain_over_bicubic, side_by_side
 from training.workers import Group
 from vidsr.errors import DeviceError, DiskTooSmall, RunError
-from vidsr.model.generator import Generator, fold
-from vidsr.model.registry import bundled_models, find_model
-from vidsr.model.weights import load_weights, save_weights
-from vidsr.paths import write_whole
+from vidsr.model.generator import Generator
 
 log = logging.getLogger(__name__)
 
@@ -65,67 +69,6 @@ class Progress:
     gain: float | None
 
 
-def rate_factor(step: int, share: float, warmup: int) -> float:
-    """The learning rate over its peak, `step` steps into a stage of which a part `share` is done: warm-up, cosine.
-
-    The warm-up ends after `warmup` steps or a tenth of the stage, whichever is earlier.
-    """
-    warm = max((step + 1) / warmup, 10 * share) if warmup else 1.0
-    return min(1.0, warm) * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def stage_at(stages: tuple[Stage, ...], share: float) -> tuple[int, float]:
-    """(number of the stage, done part of it) when a part `share` of the run is done."""
-    total, before = sum(s.share for s in stages), 0.0
-    for number, stage in enumerate(stages):
-        part = stage.share / total
-        if part and (share < before + part - 1e-12 or number == len(stages) - 1):
-            return number, min((share - before) / part, 1.0)
-        before += part
-    return len(stages) - 1, 1.0
-
-
-def starting_generator(preset: Preset) -> Generator:
-    """A new generator; what fits comes from the preset's `start`, which may be narrower and shallower.
-
-    A start without branches is folded; it then gives a branched generator nothing, which is an error. A bundled start
-    by its full name may be of another scale, as bodies have none.
-    """
-    torch.manual_seed(preset.seed)
-    generator = Generator(preset.generator)
-    if preset.start:
-        scale = next((m.config.scale for m in bundled_models() if m.name == preset.start), preset.generator.scale)
-        given = _network(preset.start, scale).state_dict()
-        own = generator.state_dict()
-        state = grown(own, given)
-        if not any(k.startswith("body.") and v.dim() == 4 and k in given and state[k] is not v for k, v in own.items()):
-            folded = "if it is folded, add --set generator.branches=false, else " if preset.generator.branches else ""
-            raise RunError(f"start={preset.start} has no body that fits this generator; {folded}leave it out")
-        generator.load_state_dict(state)
-    return generator
-
-
-def _network(name: str, scale: int) -> Generator:
-    path = Path(name)
-    return load_weights(path if path.is_file() else find_model(name, scale).path)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: half a step must not be saved."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no signal arrives here
-        return
-    waiting: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting and callable(before):
-        before(signal.SIGINT, None)
-
-
 class Trainer:
     """Fits one preset.
 
@@ -151,7 +94,9 @@ class Trainer:
         self.group, self.backbones = group or Group(), backbones or {}
         self.generator = self._placed(starting_generator(preset))
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.teacher = self._placed(_network(preset.teacher, preset.generator.scale)) if preset.distillation else None
+        self.teacher = (
+            self._placed(read_network(preset.teacher, preset.generator.scale)) if preset.distillation else None
+        )
         self.forward: Callable[[Tensor], Tensor] = self.generator
         if device.type == "cuda":
             self.forward = torch.compile(self.generator)
@@ -170,7 +115,7 @@ class Trainer:
         self.generator.load_state_dict(self.average.state_dict())
         self.stage_number, self.stage_step, self.best = number, 0, -math.inf
         self.loss: WeightedLoss = build_loss(stage.losses, **self.backbones).to(self.device)
-        self.updater = Updater(self.generator, stage.rate, self.device, self.preset.clip)
+        self.updater = Updater(self.generator, self.device, self.preset.clip)
         self.adversary: Adversary | None = None
         if stage.adversarial:
             torch.manual_seed(self.preset.seed + 1 + number)
@@ -225,7 +170,7 @@ class Trainer:
         while (share := self.share()) < 1.0:
             number, part = stage_at(self.preset.stages, share)
             last += self.source.prepare(self.step)  # coding a bank is no training, and may be interrupted
-            with _uninterrupted():
+            with uninterrupted():
                 if number != self.stage_number:
                     self._if_room(lambda: self._export(self.stage.kind))
                     self._enter(number)
@@ -356,10 +301,7 @@ class Trainer:
                 "device": self.device.type,
                 "workers": self.group.size,
             }
-            try:
-                save_weights(path, fold(copy.deepcopy(self.average)), done)
-            except OSError as error:
-                raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
+            save_network(path, self.average, done)
         return path
 
     def _export_result(self) -> Path:
@@ -372,11 +314,7 @@ class Trainer:
             return self._export(self.preset.name)
         self._export(f"{self.preset.name}-sharp")
         if self.group.first:
-            content = before[-1].read_bytes()
-            try:
-                write_whole(path, content)
-            except OSError as error:
-                raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
+            copy_network(before[-1], path)
         return path
 
     def state(self) -> dict[str, Any]:

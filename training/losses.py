@@ -25,9 +25,9 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
-def charbonnier(output: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
-    """Mean of sqrt(d^2 + eps^2), a smooth L1 (Charbonnier et al. 1994)."""
-    return torch.sqrt((output - target) ** 2 + eps**2).mean()
+def charbonnier(output: Tensor, target: Tensor) -> Tensor:
+    """Mean of sqrt(d^2 + 0.001^2), a smooth L1 (Charbonnier et al. 1994)."""
+    return torch.sqrt((output - target) ** 2 + 1e-6).mean()
 
 
 def ssim_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -177,31 +177,28 @@ class Labels:
     fake: float = 1.0
 
 
-PAPER_LABELS = Labels()
-
-
 def _bce(logits: Tensor, label: float) -> Tensor:
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.float()
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
-def discriminator_bce(real: Tensor, fake: Tensor, labels: Labels = PAPER_LABELS) -> Tensor:
+def discriminator_bce(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
     """Binary cross-entropy of a discriminator's logits (any shape) for real and for generated pictures."""
     return (_bce(real, labels.real) + _bce(fake, labels.fake)) / 2
 
 
-def generator_bce(fake: Tensor, labels: Labels = PAPER_LABELS) -> Tensor:
+def generator_bce(fake: Tensor, labels: Labels) -> Tensor:
     """The generator's part: its pictures are to be taken for real ones (the non-saturating form)."""
     return _bce(fake, labels.real)
 
 
-def discriminator_relativistic(real: Tensor, fake: Tensor, labels: Labels = PAPER_LABELS) -> Tensor:
+def discriminator_relativistic(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
     """Relativistic average loss (Jolicoeur-Martineau 2018): each logit is judged against the others' mean."""
     return discriminator_bce(real - fake.mean(), fake - real.mean(), labels)
 
 
-def generator_relativistic(real: Tensor, fake: Tensor, labels: Labels = PAPER_LABELS) -> Tensor:
+def generator_relativistic(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
     """The generator's part of the relativistic average loss; `real` carries no gradient to it."""
     return discriminator_bce(real - fake.mean(), fake - real.mean(), Labels(labels.fake, labels.real))
 

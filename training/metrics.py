@@ -21,6 +21,7 @@ from vidsr.model.resample import bicubic_downscale
 
 Array = NDArray[np.generic]
 WINDOW = 11
+BLOCK = 8
 DRIFT_SCALE = 8
 
 
@@ -59,11 +60,11 @@ def crop(array: Array, border: int) -> Array:
     return array[border : array.shape[0] - border, border : array.shape[1] - border]
 
 
-def block_means(array: Array, side: int = 8) -> NDArray[np.float64]:
-    """Means of side x side blocks of (H, W, ...); what is left over at the right and bottom is cut off."""
-    h, w = (n // side for n in array.shape[:2])
-    whole = array[: h * side, : w * side].astype(np.float64)
-    return np.asarray(whole.reshape(h, side, w, side, *array.shape[2:]).mean((1, 3)))
+def block_means(array: Array) -> NDArray[np.float64]:
+    """Means of 8x8 blocks of (H, W, ...); what is left over at the right and bottom is cut off."""
+    h, w = (n // BLOCK for n in array.shape[:2])
+    whole = array[: h * BLOCK, : w * BLOCK].astype(np.float64)
+    return np.asarray(whole.reshape(h, BLOCK, w, BLOCK, *array.shape[2:]).mean((1, 3)))
 
 
 def low_frequency_drift(output: Array, target: Array) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training.bank import make_bank
 from training.console import console, run
-from training.data import Pairs, Pixels, clean_pair, find_photos, read_photos
+from training.data import Pairs, centre, clean_pair, find_photos, read_photos
 from training.degrade import Degradation
 from training.metrics import crop, psnr
 from vidsr.errors import DeviceError, NoPicture
@@ -106,17 +106,11 @@ def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tupl
 def _pictures(generator: Generator, photos: Sequence[Path]) -> Iterable[tuple[Tensor, Tensor]]:
     """(small, large) of every photograph, coded and clean: (1, planes, H, W) each."""
     config = generator.config
-    middles = (_middle(pixels, _LARGEST * config.scale) for _, pixels in read_photos(photos))
+    middles = (centre(pixels, _LARGEST * config.scale) for _, pixels in read_photos(photos))
     banks = [Pairs.of([clean_pair(pixels, config.scale, config.colour) for pixels in middles], config.scale)]
     if config.colour == "luma":
         banks.append(make_bank(photos, config.scale, len(photos), [0], _CODED))
     return (bank.picture(index) for bank in banks for index in range(len(bank)))
-
-
-def _middle(pixels: Pixels, side: int) -> Pixels:
-    """The middle of a picture, at most side x side."""
-    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
 
 
 def _psnr(generator: Generator, backend: OpenVinoBackend, low: Tensor, high: Tensor) -> float:

@@ -19,8 +19,8 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from training.checkpoint import NAME as CHECKPOINT
-from training.console import console, run, write_text
-from training.data import Pixels, luma, read_photos, reduce
+from training.console import console, run, write_file
+from training.data import Pixels, centre, luma, read_photos, reduce
 from training.evaluate import Enlarge, pillow
 from training.metrics import Lpips, crop, psnr, ssim
 from training.presets import Preset, override, preset
@@ -80,12 +80,6 @@ class Run:
     figures: Figures
     content: Figures
     bicubic: Figures
-
-
-def centre(pixels: Pixels) -> Pixels:
-    """The middle 256x256 of a picture that is at least as large."""
-    top, left = ((n - SIDE) // 2 for n in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
 
 
 def measure(enlarge: Enlarge, scale: int, photos: Sequence[Pixels], masks: Sequence[Pixels], lpips: Lpips) -> Figures:
@@ -231,8 +225,8 @@ def reproduce(
         VidsrError: what reading the data, the changes and training raise.
     """
     split = split_photos(data, limit)
-    photos = [centre(pixels) for _, pixels in read_photos(split.test)]
-    masks = [centre(pixels) for _, pixels in read_photos(split.masks)] if split.masks else []
+    photos = [centre(pixels, SIDE) for _, pixels in read_photos(split.test)]
+    masks = [centre(pixels, SIDE) for _, pixels in read_photos(split.masks)] if split.masks else []
     train = link_photos(split.train, folder / "photographs")
     runs: dict[str, Run] = {}
     plain: dict[int, Figures] = {}
@@ -285,7 +279,7 @@ def main(
     trained_on = describe(folder / PAPER[0][1] / f"{PAPER[0][1]}.safetensors").training["device"]
     text = report(runs, split, data.resolve().name, trained_on, changes, lpips)
     console.print(Markdown(text))
-    write_text(out, text)
+    write_file(out, text.encode())
 
 
 if __name__ == "__main__":

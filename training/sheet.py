@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from training.console import write_file
 from training.data import Pixels
-from training.metrics import block_means
-from vidsr.errors import OutputUnwritable
+from training.metrics import BLOCK, block_means
 
 _GAP, _LINE = 8, 20
 
@@ -28,12 +29,11 @@ def telling_window(truth: Pixels, other: Pixels, side: int) -> tuple[slice, slic
     """The square, of at most `side` pixels, where `other` is furthest from `truth`: (rows, columns)."""
     h, w = truth.shape[:2]
     side = min(side, h, w)
-    step = 8
-    error = block_means((truth.astype(np.float64) - other) ** 2, step).mean(-1)
-    blocks = max(side // step, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(error, (min(blocks, h // step), min(blocks, w // step)))
+    error = block_means((truth.astype(np.float64) - other) ** 2).mean(-1)
+    blocks = max(side // BLOCK, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(error, (min(blocks, h // BLOCK), min(blocks, w // BLOCK)))
     y, x = np.unravel_index(windows.mean((2, 3)).argmax(), windows.shape[:2])
-    top, left = min(int(y) * step, h - side), min(int(x) * step, w - side)
+    top, left = min(int(y) * BLOCK, h - side), min(int(x) * BLOCK, w - side)
     return slice(top, top + side), slice(left, left + side)
 
 
@@ -70,9 +70,6 @@ def write_sheet(path: Path, rows: Sequence[Sequence[Tile]], zoom: int = 2) -> No
             sheet.paste(Image.fromarray(large), (left, top))
             draw.text((left, top + height + 2), tile.label, (0, 0, 0), font)
         top += height + _LINE + _GAP
-    part = path.with_name(path.name + ".part")
-    try:
-        sheet.save(part, format="PNG")
-        part.replace(path)
-    except OSError as error:
-        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    png = io.BytesIO()
+    sheet.save(png, "PNG")
+    write_file(path, png.getvalue())

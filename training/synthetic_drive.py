@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.console import console, run, write_text
-from training.footage import Plane, Planes, PlaneWriter, rgb_to_planes
+from training.console import console, run, write_file
+from training.footage import SOUND_RATE, Plane, Planes, PlaneWriter, rgb_to_planes
 from training.scene.lettering import TextBox, burn_overlay
 from training.scene.street import Street
 from vidsr.errors import SettingsError
 
-SOUND_RATE = 48000
 START = datetime(2031, 5, 14, 8, 12, 58)
 SPEED = 9.2  # metres per second
+NOISE = 1.6  # of 255, of every sample
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ def engine_sound(seconds: float, seed: int) -> NDArray[np.float32]:
     return np.clip(0.11 * np.asarray(engine) + 0.05 * road, -1, 1).astype(np.float32)
 
 
-def dashcam_frame(picture: Plane, scale: int, rng: np.random.Generator, noise: float = 1.6) -> Planes:
-    """What a camera of 1 / scale the resolution sees: reduced (bicubic, a = -0.5), with noise of this deviation."""
+def dashcam_frame(picture: Plane, scale: int, rng: np.random.Generator) -> Planes:
+    """What a camera of 1 / scale the resolution sees: reduced (bicubic, a = -0.5), with noise of deviation NOISE."""
     height, width = picture.shape[0] // scale, picture.shape[1] // scale
     small = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
     y, u, v = (
-        np.rint(plane + noise * rng.standard_normal(plane.shape, np.float32)).clip(0, 255).astype(np.uint8)
+        np.rint(plane + NOISE * rng.standard_normal(plane.shape, np.float32)).clip(0, 255).astype(np.uint8)
         for plane in rgb_to_planes(np.asarray(small))
     )
     return y, u, v
@@ -140,13 +140,13 @@ def write_drive(folder: Path, spec: DriveSpec, scale: int = 2, crf: int = 23) ->
     texts = []
     with (
         PlaneWriter(files.truth, (spec.width, spec.height), rate, lossless) as truth,
-        PlaneWriter(files.clip, small, rate, coded, sound, SOUND_RATE) as clip,
+        PlaneWriter(files.clip, small, rate, coded, sound) as clip,
     ):
         for frame in render(spec):
             truth.write(rgb_to_planes(frame.picture))
             clip.write(dashcam_frame(frame.picture, scale, rng))
             texts.append([text.as_dict() for text in frame.texts])
-    write_text(files.labels, json.dumps({"frames": texts}))
+    write_file(files.labels, json.dumps({"frames": texts}).encode())
     return files
 
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from training.checkpoint import NAME as CHECKPOINT
 from training.console import run as run_command
+from training.console import write_json
 from training.distributed import run_on_workers
 from training.loop import Progress as RunProgress
 from training.loop import Trainer
@@ -26,7 +27,6 @@ from training.source import forget_banks, identity, open_source
 from training.workers import Group
 from vidsr.errors import InputMissing, Interrupted, OutputExists, SettingsError
 from vidsr.model.upscaler import find_device
-from vidsr.paths import write_whole
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -121,7 +121,7 @@ def _settle_config(wanted: Preset, folder: Path, resume: bool) -> None:
             )
     elif (folder / CHECKPOINT).exists():
         raise OutputExists(f"{folder} holds a run already; go on with --resume, or give another --run")
-    write_whole(path, (json.dumps(to_json(wanted), indent=2) + "\n").encode())
+    write_json(path, to_json(wanted))
 
 
 def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
@@ -134,7 +134,7 @@ def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
                 f"{folder} was started on other data ({', '.join(changed)}); resume with the same --data and --bank, "
                 "or start a new --run"
             )
-    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
+    write_json(path, found)
 
 
 @click.command()

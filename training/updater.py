@@ -26,14 +26,13 @@ class Updater:
 
     Args:
         network: what is fitted.
-        rate: the learning rate until a step gives another.
         device: where it computes.
         clip: largest norm of the gradient; 0 does not clip.
     """
 
-    def __init__(self, network: nn.Module, rate: float, device: torch.device, clip: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, clip: float = 0.0) -> None:
         self.parameters, self.clip = list(network.parameters()), clip
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(self.parameters, betas=(0.9, 0.99))  # each step brings its rate
         # float16 overflows and underflows; bfloat16 and float32 need no scaling.
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_type(device, AMX_CHANNELS) == torch.float16)
 

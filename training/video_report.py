@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from training.console import write_file
 from training.steadiness import SeamScore, StillScore
 from training.video_score import VideoScore
 
@@ -52,9 +54,9 @@ class ClipResult:
         """PSNR-Y over bicubic, dB."""
         return self.scores[method].psnr_y - self.scores[BASE].psnr_y
 
-    def ratio(self, measure: str, method: str = "vidsr") -> float | None:
-        """A measure relative to bicubic's, or None where it could not be had."""
-        ours, base = getattr(self.scores[method], measure), getattr(self.scores[BASE], measure)
+    def ratio(self, measure: str) -> float | None:
+        """A measure of vidsr's relative to bicubic's, or None where it could not be had."""
+        ours, base = getattr(self.scores["vidsr"], measure), getattr(self.scores[BASE], measure)
         return None if ours is None or not base else ours / base
 
 
@@ -152,7 +154,11 @@ def as_json(
 
 
 def plot(results: Sequence[ClipResult], path: Path) -> None:
-    """Gain, structural similarity, steadiness and colour over the CRF, a line per clip, as PNG."""
+    """Gain, structural similarity, steadiness and colour over the CRF, a line per clip, as PNG.
+
+    Raises:
+        OutputUnwritable: as `write_file`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
@@ -170,6 +176,6 @@ def plot(results: Sequence[ClipResult], path: Path) -> None:
         axes.set(title=title, xlabel="CRF", xticks=sorted({r.crf for r in results}))
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
-    part.replace(path)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120, format="png")
+    write_file(path, png.getvalue())

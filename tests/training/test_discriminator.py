@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from training.discriminator import DiscriminatorConfig, build_discriminator
-from training.losses import discriminator_bce
+from training.losses import Labels, discriminator_bce
 from vidsr.errors import SettingsError
 
 KINDS = ("vgg19", "unet")
@@ -54,7 +54,7 @@ def test_it_learns_to_tell_noise_from_blur(kind: str) -> None:
     for step in range(40):
         real = torch.rand(4, 1, 32, 32)
         fake = nn.functional.avg_pool2d(real, 3, 1, 1)
-        value = discriminator_bce(network(real), network(fake))
+        value = discriminator_bce(network(real), network(fake), Labels())
         optimiser.zero_grad()
         value.backward()
         optimiser.step()

@@ -22,6 +22,7 @@ from training.losses import (
 from vidsr.errors import BadWeights, InputMissing, SettingsError
 
 PLAIN = ("mse", "l1", "charbonnier", "ssim", "ms_ssim", "colour", "frequency")
+PAPER = Labels()
 
 
 def pictures(channels: int = 3, size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,10 +189,10 @@ def test_unknown_names_and_weights_are_errors() -> None:
 
 def test_adversarial_losses_follow_the_labels() -> None:
     says_zero, says_one = torch.full((4, 1), -6.0), torch.full((4, 1), 6.0)
-    assert discriminator_bce(real=says_zero, fake=says_one) < 0.01  # the paper's labels
-    assert discriminator_bce(real=says_one, fake=says_zero) > 5
-    assert generator_bce(says_zero) < 0.01  # taken for real
-    assert generator_bce(says_one) > 5
+    assert discriminator_bce(says_zero, says_one, PAPER) < 0.01
+    assert discriminator_bce(says_one, says_zero, PAPER) > 5
+    assert generator_bce(says_zero, PAPER) < 0.01  # taken for real
+    assert generator_bce(says_one, PAPER) > 5
     usual = Labels(real=1, fake=0)
     assert discriminator_bce(says_one, says_zero, usual) < 0.01
     assert generator_bce(says_one, usual) < 0.01
@@ -200,11 +201,11 @@ def test_adversarial_losses_follow_the_labels() -> None:
 def test_relativistic_losses_depend_on_differences_only() -> None:
     torch.manual_seed(0)
     real, fake = torch.randn(6, 1), torch.randn(6, 1)
-    value = discriminator_relativistic(real, fake)
-    assert discriminator_relativistic(real + 3, fake + 3).item() == pytest.approx(value.item(), rel=1e-5)
+    value = discriminator_relativistic(real, fake, PAPER)
+    assert discriminator_relativistic(real + 3, fake + 3, PAPER).item() == pytest.approx(value.item(), rel=1e-5)
     # With the paper's labels the discriminator wants real below fake, and the generator the reverse.
-    assert discriminator_relativistic(real - 5, fake) < discriminator_relativistic(real + 5, fake)
-    assert generator_relativistic(real + 5, fake) < generator_relativistic(real - 5, fake)
+    assert discriminator_relativistic(real - 5, fake, PAPER) < discriminator_relativistic(real + 5, fake, PAPER)
+    assert generator_relativistic(real + 5, fake, PAPER) < generator_relativistic(real - 5, fake, PAPER)
 
 
 def test_two_views() -> None:

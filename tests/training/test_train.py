@@ -7,31 +7,27 @@ import json
 import math
 import resource
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.training.pictures import folder_of
+from tests.training.runs import CPU, assert_equal, small
 from training import loop, train
-from training.bank import write_bank
 from training.checkpoint import load_checkpoint
 from training.data import Pairs
 from training.degrade import Degradation
 from training.distributed import run_on_workers
-from training.loop import Progress, Trainer, rate_factor, stage_at, starting_generator
+from training.grow import starting_generator
+from training.loop import Progress, Trainer
 from training.presets import Preset, Stage, override, preset
-from training.source import RenewedBank, Source, open_source
+from training.source import open_source
 from training.train import fit
 from training.updater import Updater
 from training.workers import Group
@@ -40,46 +36,14 @@ from vidsr.errors import (
     DiskTooSmall,
     InputMissing,
     InputUnreadable,
-    NoPicture,
     OutputExists,
     RunError,
     SettingsError,
 )
-from vidsr.model.generator import Generator
-from vidsr.model.registry import describe, find_model, find_sharp
-from vidsr.model.weights import load_weights, save_weights
+from vidsr.model.registry import describe, find_sharp
+from vidsr.model.weights import load_weights
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return folder_of(tmp_path_factory.mktemp("data") / "photos", 4)
-
-
-def small(steps: int = 30, **more: object) -> Preset:
-    changes = ["generator.blocks=1", "generator.channels=8", "batch=4", "patch=16", "warmup=3", "held_out=1"]
-    base = replace(override(preset("smoke"), changes), steps=steps, validate_every=10)
-    return replace(base, **more)  # type: ignore[arg-type]
-
-
-def tensors(path: Path) -> dict[str, Tensor]:
-    return load_file(path)
-
-
-def assert_equal(a: Path, b: Path) -> None:
-    one, other = tensors(a), tensors(b)
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        assert torch.equal(value, other[name]), name
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_short_run_beats_bicubic_and_writes_everything(photos: Path, tmp_path: Path) -> None:
@@ -201,40 +165,6 @@ def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(photos: Path, tmp_p
     assert describe(path).training["steps"] == steps  # nothing was left
 
 
-def test_minutes_are_of_training_and_not_of_coding_a_bank(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = RenewedBank.pairs
-
-    def slow(self: RenewedBank, step: int) -> Pairs:
-        if self._number < 0:
-            time.sleep(6)
-        return real(self, step)
-
-    monkeypatch.setattr(RenewedBank, "pairs", slow)
-    coded = small(minutes=0.04, stages=small().stages[:1], clean_share=0.5, clips=1, renew_every=10**6)
-    path = fit(replace(coded, degradation=Degradation(frames=3, keep=2, h265=0)), photos, tmp_path)
-    assert describe(path).training["steps"] > 1
-
-
-def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
-    """A run that was killed before its first checkpoint leaves its bank, which another preset must not train on."""
-    coded = small(4, clean_share=0.0, clips=1, degradation=Degradation(frames=3, keep=2, h265=0))
-    fit(coded, photos, tmp_path)
-    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 2
-    (tmp_path / "checkpoint.pt").unlink()
-    fit(replace(coded, clips=2), photos, tmp_path)
-    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
-
-
-def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
-    fit(small(10), photos, tmp_path / "run")
-    other = folder_of(tmp_path / "other", 3)
-    with pytest.raises(SettingsError, match=r"other data \(names and sizes, photographs\)"):
-        fit(small(10), other, tmp_path / "run", resume=True)
-    fit(small(10), photos, tmp_path / "run", resume=True)
-
-
 def test_resume_with_other_values_names_them(photos: Path, tmp_path: Path) -> None:
     fit(small(10), photos, tmp_path)
     with pytest.raises(SettingsError, match=r"stages\.0\.rate"):
@@ -267,7 +197,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     kept = load_checkpoint(tmp_path)
     assert kept["counts"][0] == 15
     assert all(bool(torch.isfinite(v).all()) for v in kept["generator"].values())
-    assert all(bool(torch.isfinite(v).all()) for v in tensors(tmp_path / "content.safetensors").values())
+    assert all(bool(torch.isfinite(v).all()) for v in load_file(tmp_path / "content.safetensors").values())
 
 
 def test_a_diverging_run_stops(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,69 +291,9 @@ def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(
     assert apart.abs().mean() < 0.01 * moved.abs().mean()  # Adam makes whole steps of gradients that are nearly 0
 
 
-@pytest.mark.parametrize("workers", [2, 5, 16])
-def test_every_worker_has_its_share_of_a_mixed_batch(photos: Path, workers: int) -> None:
-    """16 crops, 2 of them clean: no worker is without any, and together they are those of one worker."""
-    clean = open_source(small(), photos, None, photos, CPU).clean
-    source = Source(clean, clean, clean, 0.15)  # type: ignore[arg-type]
-    parts = [source.sample(0, 16, 16, torch.Generator().manual_seed(1), (n, workers))[0] for n in range(workers)]
-    assert {len(part) for part in parts} <= {16 // workers, -(-16 // workers)}
-    whole = source.sample(0, 16, 16, torch.Generator().manual_seed(1))[0]
-    rows = sorted(float(row.sum()) for part in parts for row in part)
-    assert rows == sorted(float(row.sum()) for row in whole)
-
-
-@pytest.mark.parametrize("batch", [6, 16])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.15, 0.5])
-def test_the_clean_share_is_that_of_all_steps(batch: int, share: float) -> None:
-    white, black = (
-        Pairs.of([(np.full((1, 16, 16), value, np.uint8), np.full((1, 32, 32), value, np.uint8))], 2)
-        for value in (255, 0)
-    )
-    source, random = Source(white, black, white, share), torch.Generator()
-    clean = [int(source.sample(step, batch, 8, random)[0].mean((1, 2, 3)).sum()) for step in range(100)]
-    assert sum(clean) == round(100 * batch * share)
-    assert set(clean) <= {math.floor(batch * share), math.ceil(batch * share)}
-
-
 def test_a_batch_that_workers_cannot_share_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="5 workers cannot share a batch of 4"):
         fit(small(), photos, tmp_path, workers=5)
-
-
-def test_start_gives_the_body_and_a_teacher_pulls(photos: Path, tmp_path: Path) -> None:
-    content = (Stage("content", 1.0, 1e-3, {"l1": 1.0}),)
-    first = fit(replace(small(20), stages=content), photos, tmp_path / "a")
-    larger = replace(small(1), start=str(first), stages=content)
-    larger = replace(larger, generator=replace(larger.generator, scale=4))
-    generator = loop.starting_generator(larger)
-    given = load_weights(first).state_dict()
-    assert torch.equal(generator.state_dict()["body.0.conv1.weight"], given["body.0.conv1.weight"])
-    branched = replace(larger.generator, body="plain", branches=True)
-    with pytest.raises(RunError, match="has no body that fits"):
-        loop.starting_generator(replace(larger, generator=branched))
-    torch.manual_seed(0)
-    teacher = Generator(small().generator)
-    torch.nn.init.normal_(teacher.tail[0].bias, std=0.3)
-    save_weights(tmp_path / "teacher.safetensors", teacher, {})
-    taught = replace(small(20), stages=content, teacher=str(tmp_path / "teacher.safetensors"), distillation=100.0)
-    pulled = load_weights(fit(taught, photos, tmp_path / "b"))
-    alone = load_weights(first)
-    x = torch.rand(1, 1, 24, 24)
-    with torch.no_grad():
-        assert (pulled(x) - teacher(x)).abs().mean() < (alone(x) - teacher(x)).abs().mean()
-
-
-def test_bundled_weights_are_a_start_by_name() -> None:
-    generator = starting_generator(override(preset("balanced-4x"), ["start=balanced-2x"]))
-    given = load_weights(find_model("balanced", 2).path).state_dict()
-    assert torch.equal(generator.state_dict()["body.7.conv2.weight"], given["body.7.conv2.weight"])
-    fast = override(preset("fast-2x"), ["start=fast-2x"])
-    with pytest.raises(RunError, match=r"--set generator\.branches=false"):
-        starting_generator(fast)
-    folded = starting_generator(override(fast, ["generator.branches=false"])).state_dict()
-    given = load_weights(find_model("fast", 2).path).state_dict()
-    assert all(torch.equal(folded[name], given[name]) for name in given)
 
 
 def test_averaged_weights_are_the_exported_ones(photos: Path, tmp_path: Path) -> None:
@@ -436,26 +306,7 @@ def test_averaged_weights_are_the_exported_ones(photos: Path, tmp_path: Path) ->
         mean.lerp_(trainer.generator.head[0].weight.detach(), 1 - min(wanted.ema, (1 + step) / (10 + step)))
     assert torch.allclose(trainer.average.head[0].weight, mean)
     trainer.save()
-    assert torch.equal(tensors(tmp_path / "content.safetensors")["head.0.weight"], mean.half())
-
-
-def test_stages_and_schedule() -> None:
-    stages = tuple(Stage("content", share, 1.0, {"l1": 1.0}) for share in (2.0, 0.0, 1.0, 1.0))
-    assert [stage_at(stages, s)[0] for s in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == [0, 0, 2, 2, 3, 3]
-    assert stage_at(stages, 0.25)[1] == pytest.approx(0.5)
-    assert rate_factor(0, 0.0, 10) == pytest.approx(0.1)
-    assert rate_factor(50, 0.0, 10) == pytest.approx(1.0)
-    assert rate_factor(50, 0.5, 10) == pytest.approx(0.5005)
-    assert rate_factor(50, 1.0, 10) == pytest.approx(0.001)
-
-
-@pytest.mark.parametrize("steps", [10, 100, 1000, 20_000])
-def test_a_stage_of_any_length_reaches_its_rate(steps: int) -> None:
-    rates = [rate_factor(step, step / steps, 200) for step in range(steps)]
-    peak = rates.index(max(rates))
-    assert rates[peak] > 0.97
-    assert peak <= min(steps // 10, 200)
-    assert rates[0] < 0.01 and rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert torch.equal(load_file(tmp_path / "content.safetensors")["head.0.weight"], mean.half())
 
 
 @pytest.mark.parametrize("name", ["paper-original-4x", "paper-modified-2x", "fast-2x", "quality-4x"])
@@ -470,41 +321,6 @@ def test_every_kind_of_preset_takes_a_step(photos: Path, tmp_path: Path, name: s
     config = describe(path).config
     assert (config.norm, config.branches) == ("none", False)
     assert load_weights(path)(torch.rand(1, config.planes, 16, 16)).shape[-1] == 16 * config.scale
-
-
-def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="hold luma"):
-        fit(override(small(), ["generator.colour=rgb", "clean_share=0.5"]), photos, tmp_path / "a")
-    with pytest.raises(SettingsError, match="give --data"):
-        fit(small(), None, tmp_path / "b")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(NoPicture):
-        fit(small(), tmp_path / "empty", tmp_path / "c")
-
-
-BLOCKED = """
-import sys
-sys.modules["av"] = None
-from pathlib import Path
-from dataclasses import replace
-from training.train import fit
-from tests.training.test_train import small
-fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
-"""
-
-
-def test_a_finished_bank_is_trained_on_without_pyav_and_photographs(photos: Path, tmp_path: Path) -> None:
-    bank = tmp_path / "bank.safetensors"
-    write_bank(bank, sorted(photos.iterdir()), 2, 2, [0], Degradation(frames=3, keep=2))
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED, str(tmp_path / "run"), str(bank)], cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert describe(tmp_path / "run/smoke.safetensors").training["steps"] == 4
-    four = override(small(4, clean_share=0.0), ["generator.scale=4"])
-    with pytest.raises(SettingsError, match="holds pairs of 2x, not 4x"):
-        fit(four, None, tmp_path / "four", bank=bank)
 
 
 def test_the_command(photos: Path, tmp_path: Path) -> None:

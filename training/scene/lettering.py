@@ -51,7 +51,7 @@ def draw_cells(
     left_top: tuple[float, float],
     cell: tuple[float, float],
     ink: str,
-    stroke: int = 0,
+    stroke: int,
 ) -> tuple[Box, ...]:
     """Draw each character in the middle of its own cell; the boxes of those that are not blank."""
     draw = ImageDraw.Draw(image)

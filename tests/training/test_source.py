@@ -1,0 +1,123 @@
+"""What a run's batches are drawn from."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.pictures import folder_of
+from tests.training.runs import CPU, small
+from training.bank import write_bank
+from training.data import Pairs
+from training.degrade import Degradation
+from training.presets import override
+from training.source import RenewedBank, Source, open_source
+from training.train import fit
+from vidsr.errors import NoPicture, SettingsError
+from vidsr.model.registry import describe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("workers", [2, 5, 16])
+def test_every_worker_has_its_share_of_a_mixed_batch(photos: Path, workers: int) -> None:
+    """16 crops, 2 of them clean: no worker is without any, and together they are those of one worker."""
+    clean = open_source(small(), photos, None, photos, CPU).clean
+    source = Source(clean, clean, clean, 0.15)  # type: ignore[arg-type]
+    parts = [source.sample(0, 16, 16, torch.Generator().manual_seed(1), (n, workers))[0] for n in range(workers)]
+    assert {len(part) for part in parts} <= {16 // workers, -(-16 // workers)}
+    whole = source.sample(0, 16, 16, torch.Generator().manual_seed(1))[0]
+    rows = sorted(float(row.sum()) for part in parts for row in part)
+    assert rows == sorted(float(row.sum()) for row in whole)
+
+
+@pytest.mark.parametrize("batch", [6, 16])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.15, 0.5])
+def test_the_clean_share_is_that_of_all_steps(batch: int, share: float) -> None:
+    white, black = (
+        Pairs.of([(np.full((1, 16, 16), value, np.uint8), np.full((1, 32, 32), value, np.uint8))], 2)
+        for value in (255, 0)
+    )
+    source, random = Source(white, black, white, share), torch.Generator()
+    clean = [int(source.sample(step, batch, 8, random)[0].mean((1, 2, 3)).sum()) for step in range(100)]
+    assert sum(clean) == round(100 * batch * share)
+    assert set(clean) <= {math.floor(batch * share), math.ceil(batch * share)}
+
+
+def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
+    """A run that was killed before its first checkpoint leaves its bank, which another preset must not train on."""
+    coded = small(4, clean_share=0.0, clips=1, degradation=Degradation(frames=3, keep=2, h265=0))
+    fit(coded, photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 2
+    (tmp_path / "checkpoint.pt").unlink()
+    fit(replace(coded, clips=2), photos, tmp_path)
+    assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
+
+
+def test_minutes_are_of_training_and_not_of_coding_a_bank(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RenewedBank.pairs
+
+    def slow(self: RenewedBank, step: int) -> Pairs:
+        if self._number < 0:
+            time.sleep(6)
+        return real(self, step)
+
+    monkeypatch.setattr(RenewedBank, "pairs", slow)
+    coded = small(minutes=0.04, stages=small().stages[:1], clean_share=0.5, clips=1, renew_every=10**6)
+    path = fit(replace(coded, degradation=Degradation(frames=3, keep=2, h265=0)), photos, tmp_path)
+    assert describe(path).training["steps"] > 1
+
+
+def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
+    fit(small(10), photos, tmp_path / "run")
+    other = folder_of(tmp_path / "other", 3)
+    with pytest.raises(SettingsError, match=r"other data \(names and sizes, photographs\)"):
+        fit(small(10), other, tmp_path / "run", resume=True)
+    fit(small(10), photos, tmp_path / "run", resume=True)
+
+
+def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="hold luma"):
+        fit(override(small(), ["generator.colour=rgb", "clean_share=0.5"]), photos, tmp_path / "a")
+    with pytest.raises(SettingsError, match="give --data"):
+        fit(small(), None, tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoPicture):
+        fit(small(), tmp_path / "empty", tmp_path / "c")
+
+
+BLOCKED = """
+import sys
+import time
+sys.modules["av"] = None
+from pathlib import Path
+from dataclasses import replace
+from training.train import fit
+from tests.training.pictures import folder_of
+from tests.training.runs import small
+fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
+"""
+
+
+def test_a_finished_bank_is_trained_on_without_pyav_and_photographs(photos: Path, tmp_path: Path) -> None:
+    bank = tmp_path / "bank.safetensors"
+    write_bank(bank, sorted(photos.iterdir()), 2, 2, [0], Degradation(frames=3, keep=2))
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(tmp_path / "run"), str(bank)], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert describe(tmp_path / "run/smoke.safetensors").training["steps"] == 4
+    four = override(small(4, clean_share=0.0), ["generator.scale=4"])
+    with pytest.raises(SettingsError, match="holds pairs of 2x, not 4x"):
+        fit(four, None, tmp_path / "four", bank=bank)
