@@ -28,7 +28,7 @@ _SHEET_COLUMNS = 3
 
 
 def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation) -> Pairs:
-    """Coded pairs of `clips` clips over photographs in turn; broken photographs are reported and left out.
+    """Coded pairs of `clips` clips, each over a photograph drawn at random; broken ones are reported and left out.
 
     Raises:
         NoPicture: none could be read.
@@ -53,7 +53,12 @@ def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int
 def write_bank(
     path: Path, photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation
 ) -> None:
-    """Make a bank on one thread and write it, by rename."""
+    """Make a bank on one thread and write it, by rename.
+
+    Raises:
+        NoPicture: none of the photographs could be read.
+        DiskTooSmall: it cannot be written.
+    """
     torch.set_num_threads(1)
     make_bank(photos, scale, clips, seed, degradation).save(path)
 
@@ -87,7 +92,7 @@ def main(
 ) -> None:
     """Make coded training pairs of photographs: look at a few, or write a bank of them.
 
-    They are degraded as PRESET says, and as large.
+    The preset says how they are degraded, and how much larger the target is than the input.
     """
     target = preview or bank
     if target is None or (preview and bank):
