@@ -82,7 +82,7 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 PICTURE_OPTIONS = options(
     click.option("--scale", type=click.IntRange(2, 4), default=None, help="2 or 4.  [default: 2]"),
-    click.option("--height", type=int, default=None, help="Exact height of the result, instead of --scale."),
+    click.option("--height", type=int, default=None, help="Exact height as it is shown, instead of --scale."),
     click.option("--model", default="auto", show_default=True,
                  help="A bundled model (see `vidsr models`) or a file; auto goes by speed and by bits per pixel."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),

@@ -18,6 +18,7 @@ from vidsr.paths import check_result, check_source, default_result
 from vidsr.settings import SCALES, UpscaleSettings
 
 JPEG_QUALITY = 95
+TURNED = 5  # the first of EXIF's orientations that swap width and height
 TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "WEBP": "webp"}
@@ -115,10 +116,12 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
 def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
     if settings.height is None:
         return settings.scale or SCALES[0], None
-    scale = next((s for s in SCALES if image.height * s >= settings.height), 0)
-    if not image.height < settings.height or not scale:
+    turned = image.getexif().get(Base.Orientation, 1) >= TURNED  # viewers show the width as the height
+    across, down = (image.height, image.width) if turned else image.size
+    scale = next((s for s in SCALES if down * s >= settings.height), 0)
+    if not down < settings.height or not scale:
         raise UnsupportedSize(
-            f"--height {settings.height} cannot be reached from {image.height} lines; "
-            f"use {image.height + 1} to {image.height * SCALES[-1]}"
+            f"--height {settings.height} cannot be reached from {down} lines; use {down + 1} to {down * SCALES[-1]}"
         )
-    return scale, (round(image.width * settings.height / image.height), settings.height)
+    size = (round(across * settings.height / down), settings.height)
+    return scale, (size[1], size[0]) if turned else size

@@ -50,7 +50,7 @@ class UpscaleSettings:
 
     Attributes:
         scale: 2 or 4; None only until `height` has chosen it.
-        height: exact height of the result in pixels, instead of a scale.
+        height: exact height of the result as it is shown, in pixels, instead of a scale.
         model: a bundled model's name, a weights file, or "auto": by speed and by how finely the source is coded.
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino; only auto takes int8.

@@ -16,7 +16,7 @@ from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
 from vidsr.errors import OutputUnwritable, SettingsError
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
-from vidsr.graph.prepare import prepare
+from vidsr.graph.prepare import choose_size, prepare
 from vidsr.model.ranges import Ranges
 from vidsr.model.weights import add_ranges
 from vidsr.paths import write_whole
@@ -223,3 +223,18 @@ def test_tasks_are_told_whole_paths(tmp_path: Path, nearest: Path, monkeypatch: 
     assert job.info.path == tmp_path / "a.mp4"
     assert job.folder == tmp_path / ".a_2x.mp4.vidsr"
     assert plan.upscaler.model == str(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (2, 144, 96)), (90, (2, 96, 64)), (-90, (2, 96, 64))])
+def test_the_height_is_that_which_players_show(rotation: int, size: tuple[int, int, int]) -> None:
+    info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=72, height=48)
+    assert choose_size(info, UpscaleSettings(scale=None, height=96)) == size
+
+
+def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:
+    clips = {
+        lines: make_clip(tmp_path / f"{lines}.mp4", Clip(width=32, height=lines, frames=2)) for lines in (352, 368)
+    }
+    notes = {lines: prepare(clip, None, UpscaleSettings(), False, False).info.notes for lines, clip in clips.items()}
+    assert notes[352] == ()
+    assert [("BT.601 for the source" in note, "BT.709 for the result" in note) for note in notes[368]] == [(True, True)]

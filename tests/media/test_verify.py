@@ -15,6 +15,7 @@ import pytest
 
 from tests.media.clips import VFR, Clip, make_clip
 from tests.media.enlarge import Frames, Packets, enlarge
+from tests.media.pipeline import upscale
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
@@ -302,3 +303,18 @@ def test_a_part_of_hours_is_found_at_once() -> None:
     began = process_time()
     assert check_part(silence + spoken, silence[:100_000] + spoken, 100_000).ok
     assert process_time() - began < 5
+
+
+def test_what_changes_in_mid_stream_is_said(tmp_path: Path) -> None:
+    options = {"g": "5", "bf": "0"}
+    halves = (
+        Clip(frames=10, options=options, colour=(6, 6, 6, 1)),
+        Clip(frames=10, options={**options, "flags": "+ildct+ilme", "x264-params": "tff=1"}, colour=(1, 1, 1, 1)),
+    )
+    source = tmp_path / "source.ts"
+    source.write_bytes(b"".join(make_clip(tmp_path / f"{k}.ts", half).read_bytes() for k, half in enumerate(halves)))
+    upscale(source, tmp_path / "result.ts")
+    report = verify(source, tmp_path / "result.ts")
+    (found,) = [check.detail for check in report.checks if check.name == "changes"]
+    assert "from frame 10 on it is interlaced" in found
+    assert "from frame 10 on its colours are tagged otherwise" in found

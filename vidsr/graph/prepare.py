@@ -27,6 +27,8 @@ from vidsr.paths import check_result, check_source, default_result, existing_fol
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
 
 LARGEST_SIDE = 16384
+# Those that players guess.
+MATRIX_NAMES = {1: "BT.709", 6: "BT.601"}
 # What `--stabilise-detail auto` takes: it steadies every measured clip, and most of them gain PSNR (docs/training.md).
 STABILISED = 0.33
 
@@ -154,7 +156,7 @@ def prepare(
     settings, model, (width, height) = _choose(info, settings, gpu)
     partner = find_sharp(model) if settings.fidelity < 1 else None
     result, why = _choose_result(source, out, settings, info)
-    info = replace(info, notes=(*info.notes, why)) if why else info
+    info = replace(info, notes=(*info.notes, *_colour_notes(info, height), *([why] if why else [])))
     check_result(source, result, overwrite, make=scratch is None)
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     if not overwrite and not ledger.folder.exists():
@@ -222,6 +224,16 @@ def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: b
     return choose_model(settings.model, scale, gpu, info.width * info.height, variant)
 
 
+def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
+    """That players will guess another matrix for the result than for a source that does not say its own."""
+    guessed = [info.colour.resolved_matrix(each) for each in (info.height, height)]
+    if guessed[0] == guessed[1] or info.layout.grey:
+        return ()
+    before, after = (MATRIX_NAMES[matrix] for matrix in guessed)
+    return (f"it does not say its colour matrix, and many players guess it by the height: {before} for the source and "
+            f"{after} for the result, whose reds then look a little different; tell the player {before}",)  # fmt: skip
+
+
 def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str:
     codec = encoder_for(info, settings.encode)
     if codec == "libx265" and width < X265_LEAST_WIDTH:
@@ -251,14 +263,16 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
         scale = settings.scale or SCALES[0]
         width, height = info.width * scale, info.height * scale
     else:
-        if not info.height < settings.height <= info.height * SCALES[-1]:
+        turned = info.rotation % 180 == 90  # players show the coded width as the height
+        across, down = (info.height, info.width) if turned else (info.width, info.height)
+        if not down < settings.height <= down * SCALES[-1]:
             raise SettingsError(
-                f"--height {settings.height} cannot be reached from {info.height} lines; "
-                f"use {info.height + 1} to {info.height * SCALES[-1]}"
+                f"--height {settings.height} cannot be reached from {down} lines; use {down + 1} to {down * SCALES[-1]}"
             )
-        scale = next(s for s in SCALES if info.height * s >= settings.height)
+        scale = next(s for s in SCALES if down * s >= settings.height)
         height = settings.height
-        width = max(round(info.width * height / info.height / 2) * 2, 2)
+        width = max(round(across * height / down / 2) * 2, 2)
+        width, height = (height, width) if turned else (width, height)
     if max(width, height) > LARGEST_SIDE:
         raise UnsupportedSize(
             f"{info.path}: the result would have {width}x{height} pixels, more than encoders take "

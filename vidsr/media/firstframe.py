@@ -105,6 +105,8 @@ def _left_out(frame: VideoFrame) -> Iterator[str]:
     for kind, what in (
         (Type.SPHERICAL, "it is a 360-degree video"),
         (Type.STEREO3D, "it is stereoscopic"),
+        (Type.AMBIENT_VIEWING_ENVIRONMENT, "it says how bright the room was that it is meant for"),
+        (Type.ICC_PROFILE, "its colours have an ICC profile"),
         (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),
     ):
         if side_data(frame, kind):
