@@ -468,3 +468,10 @@ def test_help_needs_no_heavy_module() -> None:
     """torch, av and ray take seconds to import; help must not wait for them."""
     code = "import sys, vidsr.cli; print([m for m in ('torch', 'av', 'ray', 'rich.progress') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_an_empty_name_is_not_the_current_folder(clip: Path) -> None:
+    for words in (("upscale", ""), ("upscale", clip, "-o", "")):
+        done = vidsr(*words)
+        assert done.returncode == errors.SettingsError.exit_code
+        assert "it is empty" in done.stderr

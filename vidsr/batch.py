@@ -86,7 +86,7 @@ def upscale_inputs(
                     report = _upscale(source, out, settings, options.overwrite, credentials, session, stop)
                 except OutputExists:
                     gpu = session.sees_gpu(settings.device)
-                    made = _made_before(source, out, settings, gpu, credentials) if len(inputs) > 1 else None
+                    made = _made_before(source, out, settings, gpu, credentials, alone=len(inputs) == 1)
                     if made is None:
                         raise
                     report = made
@@ -95,10 +95,15 @@ def upscale_inputs(
 
 
 def _made_before(
-    source: Path, out: Path | None, settings: UpscaleSettings, gpu: bool, credentials: Credentials | None
+    source: Path, out: Path | None, settings: UpscaleSettings, gpu: bool, credentials: Credentials | None, alone: bool
 ) -> dict[str, Any] | None:
-    """The report of a result that the same command made before, by its record, and that is as it was then."""
+    """The report of a result that the same command made before, by its record, and that is as it was then.
+
+    Of a source that is alone only if that command was killed after the rename: its segments are still there then.
+    """
     with _look(source, out, settings, True, gpu) as plan:
+        if alone and not plan.ledger.folder.exists():
+            return None
         try:
             record = read_record(plan.result)
         except InputError:
@@ -106,6 +111,9 @@ def _made_before(
         alike = record.model.sha256 == plan.model.sha256 and record.settings == plan.recorded_settings
         if not alike or check_record(plan.result, source):
             return None
+        if plan.ledger.folder.exists():
+            with plan.ledger.held(plan.result):
+                plan.ledger.remove()
         if credentials and not record.signature:
             sign_result(plan.result, credentials)
         click.echo(f"{plan.result} is there from an earlier run", err=True)

@@ -140,6 +140,8 @@ def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
 
 def path_or_url(text: str) -> Path | str:
     """An input or output as it is named: a URL such as s3://bucket/folder stays text."""
+    if not text:
+        raise click.BadParameter("it is empty; name a file or folder (. is the current one)")
     return text if "://" in text else Path(text)
 
 

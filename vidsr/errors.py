@@ -16,7 +16,7 @@
     │   ├── OutputIsInput     21    the result would replace its source
     │   ├── OutputExists      22    and --overwrite was not given
     │   ├── OutputUnwritable  23    no folder, or no permission to write there
-    │   └── DiskTooSmall      24    the estimate does not fit
+    │   └── DiskTooSmall      24    the estimate does not fit, or the disk became full
     ├── EncoderError          30
     │   ├── UnknownCodec      31    no such encoder anywhere
     │   └── EncoderMissing    32    known, but not in this build of FFmpeg or on this machine
@@ -148,7 +148,7 @@ class OutputUnwritable(OutputError):
 
 
 class DiskTooSmall(OutputError):
-    """The disk has less room than the estimate needs."""
+    """The disk has too little room."""
 
     exit_code = 24
 

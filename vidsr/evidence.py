@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import vidsr
-from vidsr.errors import InputError, InputMissing, OutputUnwritable
-from vidsr.paths import write_whole
+from vidsr.errors import InputError, InputMissing
+from vidsr.paths import write_error, write_whole
 
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
@@ -315,4 +315,4 @@ def _save(record: EvidenceRecord, result: Path) -> None:
     try:
         write_whole(path, record.to_json().encode())
     except OSError as error:
-        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); make its folder writable") from error
+        raise write_error(path, error) from error

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os.path import exists, isdir  # unlike Path's, they take what may not be looked at for not there
 from pathlib import Path
 
 from vidsr.errors import (
+    DiskTooSmall,
     InputEmpty,
     InputMissing,
     InputUnreadable,
+    OutputError,
     OutputExists,
     OutputIsInput,
     OutputUnwritable,
+    first_line,
 )
 from vidsr.settings import UpscaleSettings
 
@@ -34,11 +40,44 @@ def write_whole(path: Path, content: bytes) -> Path:
         OSError: it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return part.replace(path)
+    except BaseException:
+        with suppress(OSError):  # of a file in the place of the folder, among others
+            part.unlink()
+        raise
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, FFmpeg's too, says that there is no room on the disk."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_error(path: Path | str, error: Exception) -> OutputError:
+    """The error to raise where something could not be written; a full disk has a class of its own."""
+    if is_full(error):
+        return DiskTooSmall(f"{path} cannot be written, the disk is full; make room and run the same command again")
+    why = getattr(error, "strerror", None) or first_line(error)
+    return OutputUnwritable(f"{path} cannot be written ({why}); see to its folder's permissions, or use -o elsewhere")
+
+
+@contextmanager
+def own_files(place: Path | str) -> Iterator[None]:
+    """Names errors of what a run keeps below a place for itself."""
+    try:
+        yield
+    except OSError as error:
+        where, why = error.filename or place, error.strerror or first_line(error)
+        if is_full(error):
+            raise write_error(where, error) from error
+        raise OutputUnwritable(
+            f"{where} cannot be read or written ({why}); check its permissions and run the same command to go on, "
+            "or use -o for another place"
+        ) from error
 
 
 def sync(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,15 @@ import pytest
 import ray
 
 import vidsr
+from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
+from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
 from vidsr.evidence import check_record
 from vidsr.graph import run
+from vidsr.graph.plan import Ledger
 from vidsr.media.verify import Check, VerifyReport
+from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"
 
@@ -83,6 +89,45 @@ def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
     monkeypatch.undo()
     result.unlink()
     assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
+
+
+def test_a_run_that_was_killed_after_the_rename_is_done(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ([drive], tmp_path / "large.mp4", UpscaleSettings(model=str(nearest), device="cpu"), ClusterSettings())
+    rest = (FolderOptions(), None, False, threading.Event())
+    monkeypatch.setattr(Ledger, "remove", lambda _: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        upscale_inputs(*inputs, *rest)
+    monkeypatch.undo()
+    assert (tmp_path / ".large.mp4.vidsr").exists()
+    (report,) = upscale_inputs(*inputs, *rest)
+    assert (report["computed_frames"], report["verified"]) == (0, True)
+    assert not (tmp_path / ".large.mp4.vidsr").exists()
+    with pytest.raises(OutputExists):
+        upscale_inputs(*inputs, *rest)
+
+
+def test_a_source_that_changes_during_the_run_has_no_result(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = run.verify
+
+    def changing(*arguments: Any, **options: Any) -> VerifyReport:
+        report = verify(*arguments, **options)
+        drive.write_bytes(drive.read_bytes() + b"more")
+        return report
+
+    monkeypatch.setattr(run, "verify", changing)
+    with pytest.raises(VerifyFailed, match=r"drive\.mp4 changed during the run"):
+        vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
+    assert not list(tmp_path.glob("large*"))
+
+
+def test_segments_that_cannot_be_kept_are_one_line(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    (tmp_path / ".large.mp4.vidsr").write_text("a file in its place")
+    with pytest.raises(OutputUnwritable, match=r"\.large\.mp4\.vidsr cannot be read or written"):
+        vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
 
 
 def test_ray_ends_beside_the_proof_of_the_last_video(

@@ -178,3 +178,13 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> int:
         peak = max(peak, total)
         time.sleep(0.1)
     return peak
+
+
+def test_a_home_that_cannot_be_written_and_a_long_folder_for_temporary_files(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("t" * 60)
+    deep.mkdir()
+    monkeypatch.setenv("HOME", "/proc")
+    monkeypatch.setenv("TMPDIR", str(deep))
+    assert upscale(drive, nearest, "-o", tmp_path / "large.mp4")["verified"] is True

@@ -14,7 +14,14 @@ import pytest
 
 from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import double
-from vidsr.errors import EncoderError, EncoderMissing, SettingsError, UnknownCodec, UnsupportedSize
+from vidsr.errors import (
+    DiskTooSmall,
+    EncoderError,
+    EncoderMissing,
+    SettingsError,
+    UnknownCodec,
+    UnsupportedSize,
+)
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data, nal_units, sei_messages
 from vidsr.media.decode import decode_range
@@ -248,3 +255,11 @@ def test_wrong_frames_are_refused(tmp_path: Path) -> None:
         deep = FrameBatch(tuple(p.astype(np.uint16) for p in double(batch).planes), PixelLayout(10), Colour(), (0,))
         with pytest.raises(ValueError, match="depth=10"):
             encoder.write(deep)
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=8)))
+    (tmp_path / "0.mkv.part").symlink_to("/dev/full")
+    with pytest.raises(DiskTooSmall, match=r"0\.mkv cannot be written, the disk is full; make room"):
+        encode(tmp_path / "0.mkv", info, "libx264")
+    assert not (tmp_path / "0.mkv").exists()

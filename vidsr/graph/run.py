@@ -17,7 +17,7 @@ from vidsr.errors import (
     VidsrError,
 )
 from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, enhanced_note, write_record
-from vidsr.graph.plan import Segment
+from vidsr.graph.plan import Segment, content_sample
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.session import SegmentPool, Session
 from vidsr.graph.stages import SegmentJob
@@ -26,7 +26,7 @@ from vidsr.media.mux import MuxReport, mux
 from vidsr.media.recover import remove_recovered
 from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.media.verify import VerifyReport, verify
-from vidsr.paths import sync, write_whole
+from vidsr.paths import own_files, sync, write_whole
 from vidsr.settings import UpscaleSettings
 
 
@@ -127,13 +127,14 @@ def upscale_video(
     """
     session.check_device()
     gpu = session.sees_gpu(settings.device)
-    plan = prepare(source, out, settings, overwrite, gpu)
-    try:
+    with own_files(out or source.parent):
+        plan = prepare(source, out, settings, overwrite, gpu)
+        try:
+            return run(plan, session, progress, stop)
+        except DamagedVideo as damage:
+            progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
+        plan = prepare(source, out, settings, overwrite, gpu, decode=True)
         return run(plan, session, progress, stop)
-    except DamagedVideo as damage:
-        progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
-    plan = prepare(source, out, settings, overwrite, gpu, decode=True)
-    return run(plan, session, progress, stop)
 
 
 def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
@@ -232,7 +233,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         progress: who watches.
 
     Raises:
-        VerifyFailed: the joined file is left in the ledger's folder for inspection.
+        VerifyFailed: the joined file is left in the ledger's folder for inspection; or the source changed meanwhile.
         OutputExists: another file took the result's name meanwhile.
     """
     info, result, span = plan.info, plan.result, plan.span
@@ -257,6 +258,8 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
             f"{result} was not written, the joined file differs from its source ({wrong}); "
             f"remove {plan.ledger.folder} to start over"
         )
+    if content_sample(info.path) != plan.key["source"]["sample"]:
+        raise VerifyFailed(f"{plan.source} changed during the run; run the same command again")
     if exists(result) and not plan.overwrite:
         raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
     report = replace(report, beside=place_beside(beside, plan.source, result))

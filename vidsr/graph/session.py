@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,9 +21,19 @@ from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 
-from vidsr.errors import NO_GPU, ClusterError, DeviceError, SegmentFailed, SettingsError, VidsrError, first_line
+from vidsr.errors import (
+    NO_GPU,
+    ClusterError,
+    DeviceError,
+    Interrupted,
+    SegmentFailed,
+    SettingsError,
+    VidsrError,
+    first_line,
+)
 from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
+from vidsr.paths import is_full, write_error
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -33,6 +45,8 @@ KEPT_BYTES = 1 << 30
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
 UPSCALERS_PER_SEGMENT = 8
 KNOCK_SECONDS = 10.0
+# Ray's sockets lie deep below it, and the system takes 107 bytes for the whole path.
+LONGEST_TEMP = 38
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A process of ours died, not its node: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
@@ -97,6 +111,8 @@ class Session:
         try:
             with _own_signals(), shown:
                 _init_ray(self._cluster.address)
+        except SystemExit as error:  # Ray's own answer to SIGTERM
+            raise Interrupted("stopped while Ray was starting; run the same command again") from error
         except Exception as error:  # a start that times out on a busy machine raises a bare one
             where = f"the Ray cluster at {self._cluster.address}" if self._cluster.address else "a local Ray"
             raise ClusterError(f"cannot reach {where}: {first_line(error)}; see `vidsr doctor`") from error
@@ -219,6 +235,10 @@ def _init_ray(address: str | None) -> None:
         return
     # Ray's ports run anyone's code. Without this, `127.0.0.1` is replaced by the machine's public address.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    # Otherwise Ray keeps a token in the home folder, which service accounts cannot write.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if len(tempfile.gettempdir()) > LONGEST_TEMP:
+        os.environ.setdefault("RAY_TMPDIR", "/tmp")
     store = min(OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4)
     config = {
         # Ray ends processes that were idle for a second once there are more than cores; starting one takes that long.
@@ -352,6 +372,8 @@ def root_cause(error: BaseException | None) -> BaseException | None:
 def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
     if isinstance(cause, VidsrError):
         return cause
+    if isinstance(cause, OSError) and is_full(cause):
+        return write_error(job.folder, cause)
     segment = job.segment
     return SegmentFailed(
         f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times "

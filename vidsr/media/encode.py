@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import fill_planes, source_format
 from vidsr.media.probe import VideoInfo
+from vidsr.paths import is_full, write_error
 from vidsr.settings import EncodeSettings
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
@@ -62,7 +64,10 @@ class SegmentEncoder:
         pix_fmt = pix_fmt_for(self.codec, info.layout, info.colour.full_range)
         options = encoder_options(self.codec, settings, info, threads)
         quieten()
-        self._container = av.open(url_of(self._part), "w", format="matroska")
+        try:
+            self._container = av.open(url_of(self._part), "w", format="matroska")
+        except av.error.FFmpegError as error:
+            raise write_error(self._part, error) from error
         try:
             self._stream = self._open_stream(pix_fmt, options, threads)
         except av.error.FFmpegError as error:
@@ -118,6 +123,8 @@ class SegmentEncoder:
             for packet in self._stream.encode(frame):
                 self._container.mux(self._with_user_data(packet))
         except av.error.FFmpegError as error:
+            if is_full(error):
+                raise write_error(self.path, error) from error
             raise EncoderError(f"{self.path}: {self.codec} failed ({reason_of(error)})") from error
 
     def _with_user_data(self, packet: VideoPacket) -> AnyPacket:
@@ -138,17 +145,22 @@ class SegmentEncoder:
 
         Raises:
             EncoderError: the encoder fails, or nothing was written.
+            OutputError: the file cannot be written.
         """
         if not self.frames:
             self._discard()
             raise EncoderError(f"{self.path}: no frame was written to the segment")
         self._encode(None)
-        self._container.close()
-        self._part.replace(self.path)
+        try:
+            self._container.close()
+            self._part.replace(self.path)
+        except (av.error.FFmpegError, OSError) as error:
+            raise write_error(self.path, error) from error
         return self.frames
 
     def _discard(self) -> None:
-        self._container.close()
+        with suppress(av.error.FFmpegError):  # of a full disk
+            self._container.close()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> SegmentEncoder:

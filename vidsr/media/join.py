@@ -14,14 +14,15 @@ from av.container import OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vidsr.errors import OutputUnwritable, RunError, VerifyFailed
+from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import container_options, format_of, most_lead
 from vidsr.media.matroska import make_room, needs_room, write_aspect
 from vidsr.media.outlets import least_step, make_out, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
+from vidsr.paths import write_error
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
         _prove(parts, infos, working, target)
     except (av.error.FFmpegError, OSError) as error:
         working.unlink(missing_ok=True)
-        raise OutputUnwritable(f"{target} cannot be written ({reason_of(error)})") from error
+        raise write_error(target, error) from error
     except BaseException:
         working.unlink(missing_ok=True)
         raise

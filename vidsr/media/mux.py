@@ -14,14 +14,15 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidsr.errors import OutputUnwritable, RunError, SettingsError
+from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, moment_of, open_input, reason_of, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, moment_of, open_input, url_of
 from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import make_room, needs_room, write_aspect
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
+from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
 
@@ -89,7 +90,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
             write_aspect(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
-        raise OutputUnwritable(f"{target} cannot be written ({reason_of(error)})") from error
+        raise write_error(target, error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
