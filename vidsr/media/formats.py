@@ -122,8 +122,11 @@ def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
         return False
     if name == "mpegts" and stream.type != "data" and info.streams[stream.index].codec not in TS_CODECS:
         return False
-    if name == "mov" and stream.type == "data" and "mov" not in info.container:
-        return False  # its muxer takes such packets and drops some
+    # MOV's muxer takes any packets: of other containers it drops some, and of a codec that FFmpeg does not know it
+    # leaves out the sample description, without which nobody can read them.
+    odd = "mov" not in info.container or info.streams[stream.index].codec is None
+    if name == "mov" and stream.type == "data" and odd:
+        return False
     try:
         trial = av.open(io.BytesIO(), "w", format=name, metadata_errors=RAW_TAGS)
         trial.add_stream_from_template(stream, opaque=True)

@@ -1,8 +1,9 @@
 """Private data of a container: what no stream holds and no tag says, above all the GPS of dashcams.
 
 MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
-boxes that are not empty, the blocks that a `gps ` box points at, GPS blocks between the samples of `mdat`, and what
-follows the last box. MPEG-TS: packets whose identifier no programme lists. Other containers have no such places.
+boxes that are not empty, the blocks that a `gps ` box points at, GPS blocks between the samples of `mdat`, what
+follows the last box, and of tracks the references and sample descriptions that no muxer writes. MPEG-TS: packets
+whose identifier no programme lists. Other containers have no such places.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.stream import DataStream
 
 from vidsr.media.beside import PrivateBlock
 from vidsr.media.boxes import TS_PACKET, Box, children, is_mp4, payload_start, pids_of, ts_layout, ts_packets
@@ -21,7 +23,12 @@ from vidsr.media.container import url_of
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
-_TRAK = {"tkhd", "edts", "mdia", "tref", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
+_TRAK = {"tkhd", "edts", "mdia", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
+# References that the muxer makes: to the track of the timecode and to that of the chapters' titles.
+_TREF = {"tmcd", "chap"}
+_TIMECODE = b"tmcd"
+# What a sample description may say that FFmpeg does not read: how ambisonic sound lies in space, a timecode's reel.
+_UNREAD = {b"mp4a": b"SA3D", b"Opus": b"SA3D", _TIMECODE: b"name"}
 _UDTA = {"meta", "loci", "hnti", "hinf", "chpl", "name", "manu", "modl", "cprt", "albm", "keyw"}
 # QuickTime's texts that FFmpeg gives as tags (tried: every box of a copyright sign and three letters or digits).
 _UDTA |= {
@@ -31,6 +38,7 @@ _UDTA |= {
         " st3 swr too trk url wrn wrt xyz"
     ).split()
 }
+_ENTRY_KIND = slice(12, 16)  # of the first entry, after version, count and its size
 _GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
 _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
@@ -53,7 +61,7 @@ def _of_mp4(path: Path, file: BinaryIO, size: int) -> list[PrivateBlock]:
     media: list[Box] = []
     for box in children(file, 0, size):
         if box.kind == "moov":
-            blocks.extend(_of_moov(file, box))
+            blocks.extend(_of_moov(file, box, _unknown_tracks(path)))
         elif box.kind == "mdat":
             media.append(box)
         elif _is_private(file, box, _TOP):
@@ -86,21 +94,56 @@ def _is_empty(file: BinaryIO, begin: int, end: int) -> bool:
     return True
 
 
-def _of_moov(file: BinaryIO, moov: Box) -> Iterator[PrivateBlock]:
+def _of_moov(file: BinaryIO, moov: Box, unknown: set[int]) -> Iterator[PrivateBlock]:
     track = 0
     for box in children(file, moov.body, moov.stop):
         path = f"moov/{box.kind}"
         if box.kind == "trak":
-            for inner in children(file, box.body, box.stop):
-                if inner.kind == "udta":
-                    yield from _of_user_data(file, inner, f"moov/trak[{track}]/udta")
-                elif _is_private(file, inner, _TRAK):
-                    yield _block(inner, f"moov/trak[{track}]/{inner.kind}")
+            yield from _of_track(file, box, f"moov/trak[{track}]", unknown)
             track += 1
         elif box.kind == "udta":
             yield from _of_user_data(file, box, path)
         elif _is_private(file, box, _MOOV):
             yield _block(box, path)
+
+
+def _of_track(file: BinaryIO, track: Box, path: str, unknown: set[int]) -> Iterator[PrivateBlock]:
+    number = 0
+    for box in children(file, track.body, track.stop):
+        if box.kind == "udta":
+            yield from _of_user_data(file, box, f"{path}/udta")
+        elif box.kind == "tref":
+            if any(reference.kind not in _TREF for reference in children(file, box.body, box.stop)):
+                yield _block(box, f"{path}/tref")
+        elif _is_private(file, box, _TRAK):
+            yield _block(box, f"{path}/{box.kind}")
+        elif box.kind == "tkhd":
+            number = _track_number(file, box)
+        elif box.kind == "mdia":
+            yield from _of_description(file, box, f"{path}/mdia", number in unknown)
+
+
+def _track_number(file: BinaryIO, header: Box) -> int:
+    """The identifier in a track header, which FFmpeg gives the stream; version 1 has longer times before it."""
+    file.seek(header.body)
+    content = file.read(24)
+    begin = 20 if content[:1] == b"\1" else 12
+    return int.from_bytes(content[begin : begin + 4], "big")
+
+
+def _of_description(file: BinaryIO, media: Box, path: str, unknown: bool) -> Iterator[PrivateBlock]:
+    """A track's sample description where the result's does not say the same; timecode's is made anew."""
+    box = media
+    for kind in ("minf", "stbl", "stsd"):
+        found = next((each for each in children(file, box.body, box.stop) if each.kind == kind), None)
+        if found is None:
+            return
+        box, path = found, f"{path}/{kind}"
+    file.seek(box.body)
+    content = file.read(min(box.stop - box.body, _LARGEST_GAP))
+    entry = content[_ENTRY_KIND]
+    if (unknown and entry != _TIMECODE) or (entry in _UNREAD and _UNREAD[entry] in content):
+        yield _block(box, path)
 
 
 def _of_user_data(file: BinaryIO, udta: Box, path: str) -> Iterator[PrivateBlock]:
@@ -143,6 +186,15 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
     head = file.read(min(_SIGN_WITHIN, end - begin))
     if any(sign in head for sign in _GPS_SIGNS):
         yield PrivateBlock("mdat between samples", ((begin, end - begin),))
+
+
+def _unknown_tracks(path: Path) -> set[int]:
+    """The identifiers of tracks whose codec FFmpeg does not know."""
+    try:
+        with av.open(url_of(path), metadata_errors="replace") as container:
+            return {stream.id for stream in container.streams if isinstance(stream, DataStream) and not stream.name}
+    except (av.error.FFmpegError, ValueError):
+        return set()
 
 
 def _samples(path: Path) -> list[tuple[int, int]]:
