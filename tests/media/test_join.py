@@ -59,6 +59,18 @@ def test_the_shape_of_pixels_stays(tmp_path: Path) -> None:
         assert "title" not in {key.lower() for key in container.streams.video[0].metadata}
 
 
+def test_sound_that_matroska_has_no_name_for_stays(tmp_path: Path) -> None:
+    parts = []
+    for number in range(2):
+        clip = make_clip(tmp_path / f"{number}.avi", Clip(codec="mpeg4", frames=25, sound=("pcm_mulaw",)))
+        upscale(clip, tmp_path / f"{number}.mkv")
+        parts.append(Part(tmp_path / f"{number}.mkv", Fraction(number)))
+    assert join(parts, tmp_path / "joined.mkv") == ()
+    with av.open(str(tmp_path / "joined.mkv")) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_mulaw"
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 2 * 48000
+
+
 def write_lines(path: Path, times: list[int]) -> Path:
     """Writes ten frames, short packets of FLAC and lines of text that begin at these milliseconds."""
     clip = Clip(frames=25, sound=("flac",), sound_options={"frame_size": "40"})

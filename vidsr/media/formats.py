@@ -12,6 +12,7 @@ from av.codec import Codec
 from av.stream import Stream
 
 from vidsr.errors import SettingsError
+from vidsr.media import matroska
 from vidsr.media.container import RAW_TAGS, open_input
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import container_tags, needs_key_list
@@ -24,7 +25,7 @@ FORMATS = {
 MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
 # Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
 MOST_LEAD = 2
-MATROSKA_FAMILY = ("matroska", "webm")
+MATROSKA_FAMILY = matroska.FAMILY
 # FFmpeg writes any stream into MPEG-TS; these its demuxer gives back as what they were.
 TS_CODECS = {
     "h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
@@ -129,7 +130,7 @@ def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
         return False
     try:
         trial = av.open(io.BytesIO(), "w", format=name, metadata_errors=RAW_TAGS)
-        trial.add_stream_from_template(stream, opaque=True)
+        matroska.add_copied(trial, stream, {})
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):
         return False

@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
-from vidsr.media.formats import container_options, format_of, most_lead
-from vidsr.media.matroska import make_room, needs_room, write_aspect
+from vidsr.media.formats import MATROSKA_FAMILY, container_options, format_of, most_lead
+from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import least_step, make_out, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
@@ -61,8 +61,8 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         left = _write(parts, infos, working, format_of(target.suffix))
-        if needs_room(format_of(target.suffix), infos[0].sample_aspect):
-            write_aspect(working, infos[0].sample_aspect)
+        if format_of(target.suffix) in MATROSKA_FAMILY:
+            fill_rooms(working, infos[0].sample_aspect)
         _prove(parts, infos, working, target)
     except (av.error.FFmpegError, OSError) as error:
         working.unlink(missing_ok=True)
@@ -176,12 +176,11 @@ def _alike(one: StreamInfo, other: StreamInfo) -> bool:
 
 def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: str) -> _Outlet | None:
     try:
-        counterpart = out.add_stream_from_template(stream, opaque=True)
+        counterpart = add_copied(out, stream, stream_tags(info.streams[stream.index].tags, copied=True))
     except ValueError:
         return None
     is_picture = stream.index == info.stream_index
     counterpart.time_base = stream.time_base
-    counterpart.metadata.update(stream_tags(info.streams[stream.index].tags, copied=True))
     counterpart.disposition = stream.disposition
     if isinstance(counterpart, VideoStream) and is_picture and info.display_matrix is not None:
         counterpart.set_display_matrix(info.display_matrix)

@@ -1,23 +1,32 @@
-"""The shape of pixels in a finished Matroska file: its muxer takes it from a field that PyAV has no way to set.
+"""What PyAV has no way to tell Matroska's muxer, written into a finished file.
 
-The name of the picture's track holds the place: what is written there later moves nothing else in the file.
+That is the shape of pixels, and sound that Matroska has no name of its own for: as A_MS/ACM it is described as AVI and
+WMV do it. The names of the tracks hold the place: what is written there later moves nothing else in the file.
 """
 
 from __future__ import annotations
 
+import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from av.stream import Stream
 
-from vidsr.media.formats import MATROSKA_FAMILY
+from vidsr.media.waveformat import wave_format
 
+FAMILY = ("matroska", "webm")
 # More than two elements of the largest numbers need, and a longer size of the element that they are put into.
 ROOM = "room for DisplayWidth and DisplayHeight"
+# Before a WAVEFORMATEX in base64, which is longer than the element that it becomes.
+WAVE_ROOM = "WAVEFORMATEX: "
+WAVE_CODEC, STAND_IN = b"A_MS/ACM", "pcm_s16le"
 SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC, 0xBF
+CODEC_ID, CODEC_PRIVATE, AUDIO, BIT_DEPTH = 0x86, 0x63A2, 0xE1, 0x6264
 NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
 _LONGEST_HEADER = 12
@@ -26,13 +35,40 @@ _CRC_LENGTH = 6
 
 def needs_room(name: str, aspect: Fraction) -> bool:
     """Whether pixels of that shape must be written into a finished file; of most codecs the stream does not say it."""
-    return name in MATROSKA_FAMILY and aspect != 1
+    return name in FAMILY and aspect != 1
 
 
-def make_room(stream: Stream) -> None:
-    """Hold the place in the name of a track that is about to be written; `write_aspect` takes it."""
+def make_room(stream: Stream, room: str = ROOM) -> None:
+    """Hold the place in the name of a track that is about to be written; `fill_rooms` takes it."""
     title = next((key for key in stream.metadata if key.lower() == "title"), "title")
-    stream.metadata[title] = stream.metadata.get(title, "") + ROOM
+    stream.metadata[title] = stream.metadata.get(title, "") + room
+
+
+def add_copied(out: OutputContainer, stream: Stream, tags: Mapping[str, str]) -> Stream:
+    """Add a stream of any container for packets like those of `stream`; `fill_rooms` has to finish a Matroska file.
+
+    Args:
+        out: the file.
+        stream: of another file.
+        tags: of the new stream.
+
+    Raises:
+        ValueError: the container has no place for it.
+    """
+    wave = b""
+    try:
+        copied = out.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+        wave = wave_format(stream) if out.format.name == "matroska" else b""
+        if not wave:
+            raise
+        assert isinstance(stream, AudioStream)
+        copied = out.add_stream(STAND_IN, rate=stream.rate, layout=stream.layout.name)
+    copied.metadata.clear()
+    copied.metadata.update(tags)
+    if wave:
+        make_room(copied, WAVE_ROOM + base64.b64encode(wave).decode())
+    return copied
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
@@ -42,8 +78,13 @@ def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     return shape.numerator * times, shape.denominator * times
 
 
-def write_aspect(path: Path, aspect: Fraction) -> None:
-    """Write the width to height of a pixel into the track whose name ends with ROOM, in its place."""
+def fill_rooms(path: Path, aspect: Fraction) -> None:
+    """Write what the names of a finished file's tracks hold the place for into that place.
+
+    Args:
+        path: the file.
+        aspect: the width to height of a pixel, for the track whose name ends with ROOM.
+    """
     with path.open("r+b") as file:
         position = 0
         while True:
@@ -56,7 +97,7 @@ def write_aspect(path: Path, aspect: Fraction) -> None:
         content = file.read(size)
         checked = content[0] == CRC_32
         tracks = b"".join(
-            head + (_with_aspect(body, aspect) if kind == TRACK_ENTRY and ROOM.encode() in body else body)
+            head + (_filled(body, aspect) if kind == TRACK_ENTRY else body)
             for kind, head, body in _elements(content[_CRC_LENGTH * checked :])
         )
         if checked:
@@ -65,22 +106,47 @@ def write_aspect(path: Path, aspect: Fraction) -> None:
         file.write(tracks)
 
 
-def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
+def _filled(entry: bytes, aspect: Fraction) -> bytes:
     """The content of a track entry, as long as before."""
+    name = next((body for kind, _, body in _elements(entry) if kind == NAME), b"")
+    name, room, wave = name.partition(WAVE_ROOM.encode())
+    if room:
+        made = _as_wave(entry, base64.b64decode(wave))
+    elif name.endswith(ROOM.encode()):
+        name = name.removesuffix(ROOM.encode())
+        made = _with_aspect(entry, aspect)
+    else:
+        return entry
+    made += _element(NAME, name) if name else b""
+    return made + _void(len(entry) - len(made))
+
+
+def _as_wave(entry: bytes, wave: bytes) -> bytes:
+    """The track entry of sound that a WAVEFORMATEX describes, without its name."""
     made = b""
     for kind, head, body in _elements(entry):
-        if kind == NAME:
-            name = body.removesuffix(ROOM.encode())
-            made += _element(NAME, name) if name else b""
-        elif kind == VIDEO:
+        if kind == CODEC_ID:
+            made += _element(CODEC_ID, WAVE_CODEC) + _element(CODEC_PRIVATE, wave)
+        elif kind == AUDIO:
+            made += _element(AUDIO, b"".join(head + body for kind, head, body in _elements(body) if kind != BIT_DEPTH))
+        elif kind not in (NAME, CODEC_PRIVATE):
+            made += head + body
+    return made
+
+
+def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
+    """The track entry of a picture with such pixels, without its name."""
+    made = b""
+    for kind, head, body in _elements(entry):
+        if kind == VIDEO:
             inner = {kind: (head, body) for kind, head, body in _elements(body) if kind not in DISPLAY}
             width, height = (int.from_bytes(inner[kind][1], "big") for kind in (PIXEL_WIDTH, PIXEL_HEIGHT))
             across, down = display_size(width, height, aspect)
             kept = b"".join(head + body for head, body in inner.values())
             made += _element(VIDEO, kept + _number(DISPLAY_WIDTH, across) + _number(DISPLAY_HEIGHT, down))
-        else:
+        elif kind != NAME:
             made += head + body
-    return made + _element(VOID, bytes(len(entry) - len(made) - 2))
+    return made
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -112,3 +178,10 @@ def _element(kind: int, content: bytes) -> bytes:
 
 def _number(kind: int, value: int) -> bytes:
     return _element(kind, value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def _void(length: int) -> bytes:
+    """An element that only takes so many bytes, 2 or more."""
+    wide = 1 if length <= 128 else 8
+    size = length - 1 - wide
+    return bytes([VOID]) + (size | 1 << 7 * wide).to_bytes(wide, "big") + bytes(size)

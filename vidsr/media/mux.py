@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, moment_of, open_input, url_of
-from vidsr.media.formats import MOV_FAMILY, container_options, format_of, most_lead
-from vidsr.media.matroska import make_room, needs_room, write_aspect
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
@@ -86,8 +86,8 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     info = info.begun_at(first)
     try:
         report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
-        if needs_room(format_of(target.suffix), info.sample_aspect):
-            write_aspect(part, info.sample_aspect)
+        if format_of(target.suffix) in MATROSKA_FAMILY:
+            fill_rooms(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
         raise write_error(target, error) from error

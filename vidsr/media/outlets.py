@@ -13,6 +13,7 @@ from av.stream import Discard, Stream
 
 from vidsr.media.container import AnyPacket, demux, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
+from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
 
@@ -92,9 +93,7 @@ class Outlets:
         elif not fits(stream, self._info, self._name):
             self._leave(info, f"{self._name} has no place for it")
         else:
-            counterpart = self._out.add_stream_from_template(stream, opaque=True)
-            counterpart.metadata.clear()
-            counterpart.metadata.update(stream_tags(info.tags, copied=True))
+            counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
             if self._name == "mpegts":
                 counterpart.id = stream.id

@@ -1,0 +1,81 @@
+"""Sound that Matroska has no name of its own for."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import upscale
+from vidsr.media.beside import index_path
+from vidsr.media.formats import choose_suffix
+from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
+from vidsr.media.probe import probe
+from vidsr.media.verify import verify
+from vidsr.media.waveformat import wave_format
+
+OF_MICROSOFT = [
+    ("wmv", "wmv2", "wmav2"), ("wmv", "wmv2", "wmav1"), ("avi", "mpeg4", "adpcm_ms"), ("avi", "mpeg4", "adpcm_ima_wav"),
+    ("avi", "mpeg4", "pcm_mulaw"), ("avi", "mpeg4", "pcm_alaw"),
+]  # fmt: skip
+
+BIT_DEPTH_16 = b"\x62\x64\x81\x10"
+
+
+def heard(file: Path | io.BytesIO) -> bytes:
+    """The decoded samples of a file's sound."""
+    with av.open(file if isinstance(file, io.BytesIO) else str(file)) as container:
+        return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+
+
+@pytest.mark.parametrize(("suffix", "codec", "sound"), OF_MICROSOFT, ids=[case[2] for case in OF_MICROSOFT])
+def test_sound_of_avi_and_wmv_is_heard(suffix: str, codec: str, sound: str, tmp_path: Path) -> None:
+    clip = Clip(codec=codec, sound=(sound, sound), sound_options={"b": "64k"})
+    source = make_clip(tmp_path / f"source.{suffix}", clip)
+    assert choose_suffix(probe(source), "auto", "libx264")[0] == ".mkv"
+    result = tmp_path / "result.mkv"
+    report = upscale(source, result)
+    assert not report.not_carried and not index_path(result).exists()
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(result) == heard(source) != b""
+    with av.open(str(source)) as old, av.open(str(result)) as new:
+        assert [wave_format(s) for s in new.streams.audio] == [wave_format(s) for s in old.streams.audio]
+        assert all("title" not in {key.lower() for key in stream.metadata} for stream in new.streams)
+        assert old.streams.audio[1].language == new.streams.audio[1].language
+
+
+def test_a_header_of_sound_of_any_length_has_room(tmp_path: Path) -> None:
+    """The track was begun with another codec; all else in the file stays where it was."""
+    for more in (0, 1, *range(200, 400), 3000):
+        content = (bytes(range(1, 251)) * 12)[:more]
+        wave = struct.pack("<HHIIHHH", 2, 1, 48000, 24000, 1024, 4, more) + content
+        path = with_room_for(tmp_path / f"{more}.mkv", wave)
+        size = path.stat().st_size
+        fill_rooms(path, Fraction(1))
+        assert path.stat().st_size == size
+        assert BIT_DEPTH_16 not in path.read_bytes(), "it is true of the stand-in only"
+        with av.open(str(path)) as container:
+            (stream,) = container.streams.audio
+            assert stream.codec_context.name == "adpcm_ms" and stream.metadata["title"] == "Pilot"
+            assert (stream.codec_context.extradata or b"") == content
+            assert [bytes(packet) for packet in container.demux() if packet.size] == [bytes(1024)]
+
+
+def with_room_for(path: Path, wave: bytes) -> Path:
+    """A Matroska file of one packet of sound."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        stream.metadata["title"] = "Pilot"
+        make_room(stream, WAVE_ROOM + base64.b64encode(wave).decode())
+        packet = av.Packet(bytes(1024))
+        packet.stream, packet.pts, packet.dts = stream, 0, 0
+        container.mux(packet)
+    assert BIT_DEPTH_16 in path.read_bytes()
+    return path
