@@ -1,9 +1,10 @@
-"""Sound that Matroska has no name of its own for."""
+"""Sound that Matroska has no name of its own for, and what lies beside a result so that it can be decoded."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from vidsr.media.beside import index_path
+from vidsr.media.beside import bin_path, index_path
 from vidsr.media.formats import choose_suffix
 from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
 from vidsr.media.probe import probe
@@ -79,3 +80,32 @@ def with_room_for(path: Path, wave: bytes) -> Path:
         container.mux(packet)
     assert BIT_DEPTH_16 in path.read_bytes()
     return path
+
+
+def test_sound_that_lies_beside_can_be_decoded(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", sound=("adpcm_ms",)))
+    result = tmp_path / "result.mp4"
+    upscale(source, result)
+    index = json.loads(index_path(result).read_text())
+    (stream,) = index["streams"]
+    assert (stream["sample_rate"], stream["channels"], stream["sample_format"]) == (48000, 1, "s16")
+    wave = base64.b64decode(stream["wave_format"])
+    assert wave[18:] == base64.b64decode(stream["extradata"])
+    samples = bin_path(result).read_bytes()[stream["offset"] :][: stream["length"]]
+    chunks = b"WAVEfmt " + struct.pack("<I", len(wave)) + wave + b"data" + struct.pack("<I", len(samples)) + samples
+    assert heard(io.BytesIO(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)) == heard(source)
+
+
+def test_what_a_decoder_needs_is_checked(shared_data: Path, tmp_path: Path) -> None:
+    """ASS beside an MP4: its header has the styles."""
+    source = shared_data / "video" / "subtitles-ssa.mkv"
+    result = tmp_path / "result.mp4"
+    upscale(source, result)
+    index = json.loads(index_path(result).read_text())
+    (stream,) = (each for each in index["streams"] if each["codec"] in ("ass", "ssa"))
+    assert b"Style:" in base64.b64decode(stream["extradata"])
+    assert verify(source, result).ok
+    del stream["extradata"]
+    index_path(result).write_text(json.dumps(index))
+    name = f"subtitle {stream['index']}"
+    assert [check.name for check in verify(source, result).checks if not check.ok] == [name]

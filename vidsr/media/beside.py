@@ -5,8 +5,9 @@ The index RESULT.telemetry.json says where each piece of the .bin file comes fro
     source     name of the source
     blocks     private data of the source's container: path of its box, offset in the source, offset and length in
                the .bin file, sha256
-    streams    streams that the result's container refuses: as above, and `packets`, one list each of
-               pts, dts, duration (ticks of time_base, or null), offset and length in the .bin file
+    streams    streams that the result's container refuses: as above, what a decoder has to know (`coding_of`), and
+               `packets`, one list each of pts, dts, duration (ticks of time_base, or null), offset and length in the
+               .bin file
     user_data  messages of frames that the result's codec cannot carry: [pts, offset and length in the .bin file]
     tags       container tags that the result does not have
     stream_tags  the same per stream: number in the source, then key and value
@@ -18,6 +19,7 @@ Of tags that are not UTF-8, each byte XX that does not fit is written as the esc
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -25,6 +27,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vidsr.media.waveformat import wave_format
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,41 @@ def read_pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
         yield piece
 
 
+def coding_of(stream: Stream) -> dict[str, Any]:
+    """What a decoder has to know of a stream besides the name of its codec; empty where FFmpeg does not know that.
+
+    `codec_tag`: the four-character code; `extradata`: the codec's own header (of ASS the styles), in base64. Of sound
+    `sample_rate`, `channels`, `layout`, `sample_format`, and the WAVEFORMATEX `wave_format` in base64, which also has
+    the size of a block; of pictures `width`, `height` and `pixel_format`. What is unknown is left out.
+    """
+    context = stream.codec_context
+    if context is None:
+        return {}
+    told: dict[str, Any] = {"codec_tag": _tag_of(context), "extradata": _as_text(context.extradata or b"")}
+    if isinstance(stream, AudioStream):
+        sound = stream.codec_context
+        told |= {"sample_rate": sound.sample_rate, "channels": sound.channels, "layout": sound.layout.name}
+        told |= {
+            "sample_format": sound.format.name if sound.format else "",
+            "wave_format": _as_text(wave_format(stream)),
+        }
+    elif isinstance(stream, VideoStream):
+        told |= {"width": stream.width, "height": stream.height, "pixel_format": stream.codec_context.pix_fmt}
+    return {key: value for key, value in told.items() if value}
+
+
+def _tag_of(context: CodecContext) -> str:
+    try:
+        tag = context.codec_tag
+    except UnicodeDecodeError:  # of sound in AVI it is a number, which its WAVEFORMATEX has too
+        return ""
+    return tag if tag.isprintable() and tag.strip() else ""
+
+
+def _as_text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 def bin_path(result: Path) -> Path:
     """Where the bytes beside a result are."""
     return result.with_name(result.name + ".telemetry.bin")
@@ -104,9 +148,9 @@ class Record:
         """Whether these bytes of the source are in the .bin file, unchanged."""
         return (block.path, block.offset, block.sha256(source)) in self._blocks
 
-    def holds_stream(self, index: int) -> bool:
-        """Whether the source's stream of this number is in the .bin file, unchanged."""
-        return index in self._streams
+    def holds_stream(self, index: int, coding: dict[str, Any]) -> bool:
+        """Whether the source's stream of this number is in the .bin file, unchanged, and its coding in the index."""
+        return index in self._streams and coding.items() <= self._streams[index].items()
 
     def holds_tag(self, key: str, value: str, stream: int | None = None) -> bool:
         """Whether a tag of the container (or of a stream) is in the index."""
@@ -137,8 +181,8 @@ class Record:
         }
 
     @cached_property
-    def _streams(self) -> set[int]:
-        return {entry["index"] for entry in self.index.get("streams", ()) if self._intact(entry)}
+    def _streams(self) -> dict[int, dict[str, Any]]:
+        return {entry["index"]: entry for entry in self.index.get("streams", ()) if self._intact(entry)}
 
     def _intact(self, entry: dict[str, Any]) -> bool:
         if self.content is None or not self.content.is_file():

@@ -85,7 +85,7 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
         name = f"{stream.kind} {stream.index}"
         match = _best_match(stream, left)
         if match is None or _packets_fault(stream, match, timing):
-            if record.holds_stream(stream.index):
+            if record.holds_stream(stream.index, stream.coding):
                 within = left.pop(match.index).times if match and set(match.digests) & set(stream.digests) else ()
                 found = f"all {len(stream.times)} packets beside the result, {len(within)} in it"
                 yield Check(name, True, f"{_named(stream)}: {found}")

@@ -21,6 +21,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
+from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.container import (
     Cuts,
@@ -49,6 +50,7 @@ class Contents:
     Attributes:
         times: presentation time of each packet in `time_base`, NO_TIME where it has none.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
+        coding: what a decoder has to know (`coding_of`).
     """
 
     index: int
@@ -62,6 +64,7 @@ class Contents:
     form: NalFormat
     times: array[int] = field(default_factory=lambda: array("q"))
     digests: list[bytes] = field(default_factory=list)
+    coding: dict[str, Any] = field(default_factory=dict)
     _running: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -239,6 +242,7 @@ def _contents(stream: Any) -> Contents:
         tags=dict(stream.metadata),
         time_base=stream.time_base or Fraction(1),
         form=NalFormat.of(context.codec.canonical_name, context.extradata) if context else NalFormat(False, 0),
+        coding=coding_of(stream),
     )
 
 

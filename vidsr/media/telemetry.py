@@ -12,7 +12,7 @@ from typing import Any
 from av.container import InputContainer
 
 from vidsr.errors import OutputUnwritable
-from vidsr.media.beside import bin_path, index_path
+from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
@@ -150,13 +150,14 @@ class _BinWriter:
             offset, digest = self._file.tell(), hashlib.sha256()
             packets = []
             with open_input(source) as container:
+                coding = coding_of(container.streams[info.index])
                 for packet in demux(container, container.streams[info.index]):
                     content = bytes(packet)
                     packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
                     digest.update(content)
                     self._file.write(content)
             described = {"index": info.index, "kind": info.kind, "codec": info.codec, "language": info.language}
-            described |= {"time_base": str(info.time_base), "tags": dict(info.tags)}
+            described |= {"time_base": str(info.time_base), **coding, "tags": dict(info.tags)}
             self._streams.append({**described, **self._account(offset, digest.hexdigest()), "packets": packets})
 
     def add_user_data(self, source: Path) -> None:
