@@ -23,8 +23,9 @@ from vidsr.errors import (
 from vidsr.settings import UpscaleSettings
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .m4v .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .flv .wmv .3gp .3g2 .ogv .mxf .vob .insv .lrv .h264 .h265"
-    " .hevc".split()
+    ".mp4 .m4v .f4v .mov .qt .3gp .3g2 .insv .lrv .360 .mkv .webm .avi .divx .wmv .asf .flv .ogv .ogm .rm .rmvb .nut"
+    " .ts .mts .m2ts .m2t .trp .tp .tod .mod .mpg .mpeg .mpv .m1v .m2v .vob .mxf .gxf .dv .dav .ivf .y4m .mjpeg .mjpg"
+    " .h264 .264 .avc .h265 .265 .hevc".split()
 )
 # Bytes of a file's name that file systems take, and what names beside the result have more than its own.
 LONGEST_NAME, WORKING_NAME = 255, 24

@@ -35,6 +35,17 @@ def test_videos_and_nothing_else(card: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_videos_by_whatever_name_cameras_and_recorders_give_them(tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    wanted = [
+        f"a.{suffix}" for suffix in "264 265 360 MOD TOD asf avc dav divx dv f4v ivf m2t m2v mjpg rm tp trp".split()
+    ]
+    for name in (*wanted, "a.wav", "a.jpg", "a.srt", "a.mp4.telemetry.bin"):
+        (card / name).write_bytes(b"x")
+    assert names(card, tmp_path / "out") == sorted(wanted)
+
+
 def test_results_inside_the_folder_are_no_sources(card: Path) -> None:
     (card / "large").mkdir()
     (card / "large" / "b.mp4").write_bytes(b"x")

@@ -61,6 +61,19 @@ def test_every_kind_of_source(case: str, tmp_path: Path) -> None:
     assert bool(why) == (source.suffix in (".avi", ".webm")), "libx264 does not go into WebM"
 
 
+@pytest.mark.parametrize(
+    ("suffix", "case"),
+    [("360", "h264-mp4"), ("f4v", "h264-mp4"), ("qt", "h264-mov"), ("m2t", "h264-ts"), ("tp", "h264-ts"),
+     ("trp", "h264-ts")],
+)  # fmt: skip
+def test_another_name_of_a_container(suffix: str, case: str, tmp_path: Path) -> None:
+    made, clip = CASES[case]
+    source = make_clip(tmp_path / f"made.{made}", clip).rename(tmp_path / f"source.{suffix}")
+    assert choose_suffix(probe(source), "auto", "libx264") == (f".{suffix}", "")
+    report, _ = prove(source, suffix, tmp_path)
+    assert report.not_carried == ()
+
+
 @pytest.mark.parametrize(("case", "suffix"), ELSEWHERE, ids=[f"{case}-to-{suffix}" for case, suffix in ELSEWHERE])
 def test_another_container(case: str, suffix: str, tmp_path: Path) -> None:
     """What the other container has no place for is said, and lies beside the result."""

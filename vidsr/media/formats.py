@@ -19,8 +19,9 @@ from vidsr.media.tags import container_tags, needs_key_list
 
 # Containers that keep any frame's time. AVI, MPEG-PS, ASF and others count frames, or FFmpeg writes them so.
 FORMATS = {
-    "mp4": "mp4", "m4v": "mp4", "lrv": "mp4", "insv": "mp4", "mov": "mov", "qt": "mov", "3gp": "3gp", "3g2": "3g2",
-    "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts",
+    "mp4": "mp4", "m4v": "mp4", "lrv": "mp4", "insv": "mp4", "360": "mp4", "f4v": "mp4", "mov": "mov", "qt": "mov",
+    "3gp": "3gp", "3g2": "3g2", "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts",
+    "m2t": "mpegts", "tp": "mpegts", "trp": "mpegts",
 }  # fmt: skip
 MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
 # Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
