@@ -238,3 +238,30 @@ def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:
     notes = {lines: prepare(clip, None, UpscaleSettings(), False, False).info.notes for lines, clip in clips.items()}
     assert notes[352] == ()
     assert [("BT.601 for the source" in note, "BT.709 for the result" in note) for note in notes[368]] == [(True, True)]
+
+
+def test_a_lossless_source_goes_into_the_container_that_is_settled(tmp_path: Path, nearest: Path) -> None:
+    """Of a folder the names are settled before the files are opened; MOV does not hold FFV1."""
+    clip = Clip(codec="v210", pix_fmt="yuv422p10le", frames=3)
+    source = make_clip(tmp_path / "a.mov", clip)
+    settings = UpscaleSettings(model=str(nearest))
+
+    def plan(out: Path | None, **encode: str) -> tuple[str, str, str]:
+        made = prepare(source, out, replace(settings, encode=EncodeSettings(**encode)), False, gpu=False)  # type: ignore[arg-type]
+        return made.settings.encode.codec, made.result.suffix, " ".join(made.info.notes)
+
+    assert plan(None)[:2] == ("ffv1", ".mkv")
+    assert plan(tmp_path / "large.mkv")[:2] == ("ffv1", ".mkv")
+    for codec, suffix, said in (plan(tmp_path / "large.mov"), plan(None, container="mov")):
+        assert (codec, suffix) == ("libx264", ".mov")
+        assert ".mov files cannot hold ffv1 video, and libx264 loses a little; --container mkv takes ffv1" in said
+    with pytest.raises(SettingsError, match="cannot hold ffv1 video; use --container mkv"):
+        plan(tmp_path / "large.mov", codec="ffv1")
+
+
+def test_a_result_without_sound_is_said_before_the_work(tmp_path: Path, nearest: Path) -> None:
+    source = make_clip(tmp_path / "a.avi", Clip(codec="mpeg4", sound=("pcm_mulaw",), frames=4))
+    settings = UpscaleSettings(model=str(nearest))
+    for name, silent in (("large.mp4", True), ("large.mov", False), ("large.mkv", False)):
+        notes = prepare(source, tmp_path / name, settings, overwrite=False, gpu=False).info.notes
+        assert any(note.startswith("the result has no sound") for note in notes) == silent

@@ -15,7 +15,7 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.beside import bin_path, index_path
-from vidsr.media.formats import choose_suffix
+from vidsr.media.formats import choose_suffix, silence
 from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
@@ -80,6 +80,23 @@ def with_room_for(path: Path, wave: bytes) -> Path:
         container.mux(packet)
     assert BIT_DEPTH_16 in path.read_bytes()
     return path
+
+
+def test_mov_is_taken_where_matroska_has_no_place_for_the_sound(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.nut", Clip(codec="mpeg4", sound=("pcm_f32be",)))
+    info = probe(source)
+    suffix, why = choose_suffix(info, "auto", "libx264")
+    assert suffix == ".mov" and "Matroska cannot hold audio stream 1" in why
+    assert choose_suffix(info, "auto", "ffv1")[0] == ".mkv"
+    result = tmp_path / "result.mov"
+    upscale(source, result)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(result) == heard(source)
+    assert silence(info, ".mov") == ""
+    assert silence(info, ".mkv").startswith("the result has no sound: .mkv files cannot hold audio stream 1")
+    mute = probe(make_clip(tmp_path / "mute.avi", Clip(codec="mpeg4", frames=2)))
+    assert silence(mute, ".mkv") == ""
 
 
 def test_sound_that_lies_beside_can_be_decoded(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vidsr.clean import is_clean
+from vidsr.clean import LOSSLESS, is_clean
 from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
-from vidsr.media.encoders import encoder_for, encoder_options, pix_fmt_for
-from vidsr.media.formats import check_container, choose_suffix
+from vidsr.media.encoders import choose_codec, encoder_for, encoder_options, pix_fmt_for
+from vidsr.media.formats import check_container, choose_suffix, holds, silence
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
@@ -153,10 +153,10 @@ def prepare(
     check_result(source, stand_in, overwrite, make=scratch is None)
     recovered = (scratch or stand_in.parent) / f".{stand_in.name}.recovered.mp4"
     info, damage = _open_source(source, recovered, settings, decode)
-    settings, model, (width, height) = _choose(info, settings, gpu)
+    settings, model, (width, height), notes = _choose(source, out, info, settings, gpu)
     partner = find_sharp(model) if settings.fidelity < 1 else None
     result, why = _choose_result(source, out, settings, info)
-    info = replace(info, notes=(*info.notes, *_colour_notes(info, height), *([why] if why else [])))
+    info = replace(info, notes=(*info.notes, *_colour_notes(info, height), *why, *notes))
     check_result(source, result, overwrite, make=scratch is None)
     ledger = Ledger(result.with_name(f".{result.name}.vidsr"))
     if not overwrite and not ledger.folder.exists():
@@ -200,22 +200,25 @@ def _open_source(
 
 
 def _choose(
-    info: VideoInfo, settings: UpscaleSettings, gpu: bool
-) -> tuple[UpscaleSettings, ModelFile, tuple[int, int]]:
-    """The settings with everything chosen, the model, and the result's width and height."""
+    source: Path, out: Path | None, info: VideoInfo, settings: UpscaleSettings, gpu: bool
+) -> tuple[UpscaleSettings, ModelFile, tuple[int, int], tuple[str, ...]]:
+    """The settings with everything chosen, the model, the result's width and height, and what is to be said of it."""
     scale, width, height = choose_size(info, settings)
     model = _choose_model(info, settings, scale, gpu)
-    encode = replace(settings.encode, codec=_choose_codec(info, settings, width))
     steadied = choose_stabilising(info, settings)
-    return replace(settings, scale=scale, encode=encode, stabilise_detail=steadied), model, (width, height)
+    settings, notes = _choose_codec(source, out, info, replace(settings, scale=scale, stabilise_detail=steadied), width)
+    return settings, model, (width, height), notes
 
 
-def _choose_result(source: Path, out: Path | None, settings: UpscaleSettings, info: VideoInfo) -> tuple[Path, str]:
-    """The result's name, and why it has another container than the source where nobody chose that ("" else)."""
+def _choose_result(
+    source: Path, out: Path | None, settings: UpscaleSettings, info: VideoInfo
+) -> tuple[Path, tuple[str, ...]]:
+    """The result's name, and what is to be said of its container: why nobody's choice it is, that it has no sound."""
     suffix, why = choose_suffix(info, settings.encode.container, settings.encode.codec)
     result = default_result(source, out, settings, suffix)
     check_container(result.suffix, settings.encode.codec)
-    return result, why if result.suffix == suffix else ""
+    said = (why if result.suffix == suffix else "", silence(info, result.suffix))
+    return result, tuple(filter(None, said))
 
 
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
@@ -234,13 +237,28 @@ def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
             f"{after} for the result, whose reds then look a little different; tell the player {before}",)  # fmt: skip
 
 
-def _choose_codec(info: VideoInfo, settings: UpscaleSettings, width: int) -> str:
+def _choose_codec(
+    source: Path, out: Path | None, info: VideoInfo, settings: UpscaleSettings, width: int
+) -> tuple[UpscaleSettings, tuple[str, ...]]:
+    """The settings with an encoder, and what is to be said of it.
+
+    Where `auto` takes a lossless one that the container cannot hold, and that is settled (`-o`, `--container`, a
+    folder's results), it is the one for a source that is not lossless.
+    """
+    notes: tuple[str, ...] = ()
     codec = encoder_for(info, settings.encode)
+    if settings.encode.codec == "auto" and codec in LOSSLESS:
+        suffix, _ = choose_suffix(info, settings.encode.container, codec)
+        suffix = default_result(source, out, settings, suffix).suffix
+        if not holds(suffix, codec):
+            lossless, codec = codec, choose_codec(info, lossless=False)
+            loss = f"{suffix} files cannot hold {lossless} video, and {codec} loses a little"
+            notes = (f"{loss}; --container mkv takes {lossless}",)
     if codec == "libx265" and width < X265_LEAST_WIDTH:
         raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec ffv1")
     pix_fmt_for(codec, info.layout, info.colour.full_range)
     encoder_options(codec, settings.encode, info, ENCODER_THREADS)  # what it refuses is said before the work
-    return codec
+    return replace(settings, encode=replace(settings.encode, codec=codec)), notes
 
 
 def choose_stabilising(info: VideoInfo, settings: UpscaleSettings) -> float:

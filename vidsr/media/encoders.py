@@ -159,11 +159,11 @@ def encoder_for(info: VideoInfo, settings: EncodeSettings) -> str:
     return check_encoder(choose_codec(info) if settings.codec == "auto" else settings.codec)
 
 
-def choose_codec(info: VideoInfo) -> str:
-    """An encoder of the source's family that can code its layout; lossless sources stay lossless."""
+def choose_codec(info: VideoInfo, lossless: bool = True) -> str:
+    """An encoder of the source's family that can code its layout; lossless sources stay lossless unless told not to."""
     layout = info.layout
     preferred = {"hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks"}
-    first = "ffv1" if info.codec in LOSSLESS else preferred.get(info.codec, "libx264")
+    first = "ffv1" if lossless and info.codec in LOSSLESS else preferred.get(info.codec, "libx264")
     candidates = [first]
     if info.path.suffix.lower() == ".webm":
         candidates = [c for c in (first, "libvpx-vp9", "libsvtav1") if c.startswith(("libvpx", "libsvt"))]

@@ -55,10 +55,21 @@ def check_container(suffix: str, codec: str) -> None:
     Raises:
         SettingsError: with the way out.
     """
-    if not _holds(format_of(suffix), codec):
-        raise SettingsError(f"{suffix} files cannot hold {codec} video; use -o NAME.mkv or another --codec")
+    if not holds(suffix, codec):
+        raise SettingsError(
+            f"{suffix} files cannot hold {codec} video; use --container mkv or -o NAME.mkv, or another --codec"
+        )
     if not _holds("matroska", codec):
         raise SettingsError(f"segments, which are Matroska, cannot hold {codec} video; use another --codec")
+
+
+def holds(suffix: str, codec: str) -> bool:
+    """Whether a suffix's container takes an encoder's video.
+
+    Raises:
+        SettingsError: it has none that can be written.
+    """
+    return _holds(format_of(suffix), codec)
 
 
 def _holds(name: str, codec: str) -> bool:
@@ -143,8 +154,9 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
 
     Args:
         info: the source.
-        container: "auto" keeps the source's unless Matroska can hold more of its streams; "same" keeps it;
-            any other is the suffix itself, without its dot.
+        container: "auto" keeps the source's unless it cannot keep the times or the picture, or Matroska can hold more
+            of its streams; then it is Matroska, or MOV where that can hold more than Matroska. "same" keeps it; any
+            other is the suffix itself, without its dot.
         codec: the encoder of the picture.
 
     Raises:
@@ -157,14 +169,27 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
         format_of(suffix)
         return suffix, ""
     name = FORMATS.get(suffix.lower().lstrip("."))
+    left = _misfits(info, "matroska")
     if name is None:
-        return ".mkv", f"{suffix} files cannot keep every frame's time, so the result is Matroska"
-    if not _holds(name, codec):
-        return ".mkv", f"{suffix} files cannot hold {codec} video, so the result is Matroska"
-    misfits, fewer = _misfits(info, name), _misfits(info, "matroska")
-    if len(fewer) < len(misfits):
-        return ".mkv", f"{suffix} files cannot hold {', '.join(misfits)}, so the result is Matroska"
-    return suffix, ""
+        why = f"{suffix} files cannot keep every frame's time"
+    elif not _holds(name, codec):
+        why = f"{suffix} files cannot hold {codec} video"
+    else:
+        misfits = _misfits(info, name)
+        if len(left) >= len(misfits):
+            return suffix, ""
+        why = f"{suffix} files cannot hold {', '.join(misfits)}"
+    if left and _holds("mov", codec) and len(_misfits(info, "mov")) < len(left):
+        return ".mov", f"{why} and Matroska cannot hold {', '.join(left)}, so the result is MOV"
+    return ".mkv", f"{why}, so the result is Matroska"
+
+
+def silence(info: VideoInfo, suffix: str) -> str:
+    """Says that a result of that suffix has no sound where the source has some, and why; else ""."""
+    sound = [stream.label for stream in info.streams if stream.kind == "audio"]
+    if set(sound) - set(_misfits(info, format_of(suffix))) or not sound:
+        return ""
+    return f"the result has no sound: {suffix} files cannot hold {', '.join(sound)}, so it lies beside"
 
 
 def _misfits(info: VideoInfo, name: str) -> list[str]:
