@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.storage import Entry, Place
 from vidsr.errors import DiskTooSmall
+
+RESERVED = ".reserved"
+WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class NodeCache:
 
     Attributes:
         folder: the path.
-        limit: bytes that all copies may have together.
+        limit: bytes that all copies may have together, those that are being made included.
     """
 
     folder: Path
@@ -33,70 +37,115 @@ class NodeCache:
 
     @contextmanager
     def hold(self, place: Place, entry: Entry) -> Iterator[Path]:
-        """A source's copy, which stays while the context lasts.
+        """A source's copy, which stays while the context lasts. Waits while others hold the room that it needs.
+
+        Who holds one must not ask for another, as two could wait for each other for ever; see `hold_all`.
 
         Raises:
             InputMissing: the source is gone.
             DiskTooSmall: it is larger than the limit.
         """
         path = self.path(place, entry)
-        if entry.size > self.limit:
-            raise DiskTooSmall(
-                f"{place.url_of(entry.name)} has {entry.size / 1e9:.1f} GB, more than the cache of a node "
-                f"({self.limit / 1e9:.1f} GB); use a larger --cache-gb"
-            )
+        self._refuse_beyond_limit(place.url_of(entry.name), entry.size)
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = path.parent.with_suffix(".lock")
         while True:
-            with _locked(path.parent.with_suffix(".lock"), fcntl.LOCK_EX) as lock:
-                if not path.exists():
-                    self._make_room(entry.size)
-                    place.download(entry.name, path)
-                    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))  # every node sees the same source
-                os.utime(path.parent)  # last used
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                if path.exists():  # between the two locks it may have been removed to make room
+            with _locked(lock, fcntl.LOCK_SH):
+                if path.exists():
+                    os.utime(path.parent)  # last used
                     yield path
                     return
+            with _locked(lock, fcntl.LOCK_EX):
+                if not path.exists():
+                    self._fetch(place, entry, path)
 
-    def _make_room(self, size: int) -> None:
-        """Remove copies that nobody holds, those first that were used longest ago."""
-        copies = sorted(self._copies(), key=lambda copy: copy[1])
-        excess = sum(held for _, _, held in copies) + size - self.limit
-        for folder, _, held in copies:
-            if excess <= 0:
-                return
-            if _remove_unless_held(folder):
-                excess -= held
+    @contextmanager
+    def hold_all(self, wanted: Sequence[tuple[Place, Entry]]) -> Iterator[list[Path]]:
+        """The copies of several sources together, for one caller of a node at a time.
 
-    def _copies(self) -> list[tuple[Path, float, int]]:
-        """(folder, last use, bytes) of each copy."""
-        found = []
-        for folder in self.folder.iterdir():
-            if folder.is_dir():
-                try:
-                    size = sum(path.stat().st_size for path in folder.iterdir())
-                    found.append((folder, folder.stat().st_mtime, size))
-                except FileNotFoundError:
-                    continue  # another process makes room too
-        return found
+        Raises:
+            InputMissing: one of the sources is gone.
+            DiskTooSmall: together they are larger than the limit.
+        """
+        names = ", ".join(place.url_of(entry.name) for place, entry in wanted)
+        self._refuse_beyond_limit(names, sum(entry.size for _, entry in wanted))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / "several.lock", fcntl.LOCK_EX), ExitStack() as stack:
+            yield [stack.enter_context(self.hold(place, entry)) for place, entry in wanted]
+
+    def _refuse_beyond_limit(self, names: str, size: int) -> None:
+        if size > self.limit:
+            raise DiskTooSmall(
+                f"{names}: {size / 1e9:.1f} GB, more than the cache of a node ({self.limit / 1e9:.1f} GB); "
+                "use a larger --cache-gb"
+            )
+
+    def _fetch(self, place: Place, entry: Entry, path: Path) -> None:
+        """Copy a source once there is room for it. Its lock is held."""
+        while not self._reserve(path.parent, entry.size):
+            time.sleep(WAIT_SECONDS)
+        try:
+            place.download(entry.name, path)
+        finally:
+            with self._room():
+                path.with_name(RESERVED).unlink()
+        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))  # every node sees the same source
+
+    def _room(self) -> AbstractContextManager[None]:
+        """While it lasts, no other process of this node takes or gives back room."""
+        return _locked(self.folder / "room.lock", fcntl.LOCK_EX)
+
+    def _reserve(self, folder: Path, size: int) -> bool:
+        """Set room aside for a copy, by an empty file of its size; False while others hold too much."""
+        with self._room():
+            if folder.exists():  # of a process that ended while it copied
+                _remove(folder)
+            if not self._make_room(size):
+                return False
+            folder.mkdir()
+            with (folder / RESERVED).open("wb") as file:
+                file.truncate(size)
+            return True
+
+    def _make_room(self, size: int) -> bool:
+        """Remove copies that nobody holds, those first that were used longest ago; whether that is enough."""
+        folders = sorted((p for p in self.folder.iterdir() if p.is_dir()), key=lambda folder: folder.stat().st_mtime)
+        sizes = {folder: _size(folder) for folder in folders}
+        excess = sum(sizes.values()) + size - self.limit
+        for folder in folders:
+            if excess > 0 and _remove_unless_held(folder):
+                excess -= sizes[folder]
+        return excess <= 0
 
 
 @contextmanager
-def _locked(path: Path, kind: int) -> Iterator[int]:
+def _locked(path: Path, kind: int) -> Iterator[None]:
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, kind)
-        yield lock
+        yield
     finally:
         os.close(lock)  # also gives the lock back, as the end of the process does
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a copy, or those set aside for one that is being made."""
+    reserved = folder / RESERVED
+    if reserved.exists():
+        return reserved.stat().st_size
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _remove_unless_held(folder: Path) -> bool:
     try:
         with _locked(folder.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB):
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
-    except (BlockingIOError, FileNotFoundError):
+            _remove(folder)
+    except BlockingIOError:
         return False
     return True
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()

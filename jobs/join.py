@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -35,15 +35,11 @@ class Results:
     output: Place
     cache: NodeCache
 
-    @contextmanager
-    def path(self, name: str) -> Iterator[Path]:
-        """A result as a file of this node."""
+    def paths(self, names: Sequence[str]) -> AbstractContextManager[list[Path]]:
+        """Results as files of this node."""
         if self.output.folder is not None:
-            yield self.output.folder / name
-            return
-        entry = self.output.entry(name) or Entry(name, 0, 0)
-        with self.cache.hold(self.output, entry) as path:
-            yield path
+            return nullcontext([self.output.folder / name for name in names])
+        return self.cache.hold_all([(self.output, self.output.entry(name) or Entry(name, 0, 0)) for name in names])
 
 
 def joined_name(recording: Recording) -> str:
@@ -54,7 +50,7 @@ def joined_name(recording: Recording) -> str:
 
 def describe_clip(results: Results, name: str) -> Clip:
     """What the order of clips depends on."""
-    with results.path(name) as path:
+    with results.paths([name]) as (path,):
         info = probe(path)
     tags = {key.lower(): value for key, value in info.tags}
     return Clip(name, _seconds(tags.get("creation_time", "")), info.duration or Fraction(0),
@@ -76,13 +72,12 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
     note = _note(results.output, recording)
     if read_json(results.output, f"{NOTES}/{target}.json") == note and results.output.entry(target):
         return ()
-    with ExitStack() as stack:
-        paths = [stack.enter_context(results.path(clip.name)) for clip in recording.clips]
+    with results.paths([clip.name for clip in recording.clips]) as paths, TemporaryDirectory() as folder:
         parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
         if results.output.folder is not None:
             left = join(parts, results.output.folder / target)
         else:
-            made = Path(stack.enter_context(TemporaryDirectory())) / PurePosixPath(target).name
+            made = Path(folder, PurePosixPath(target).name)
             left = join(parts, made)
             results.output.upload(made, target)
     results.output.write(f"{NOTES}/{target}.json", json.dumps(note).encode())
