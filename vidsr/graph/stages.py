@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidsr.frames import FrameBatch
 from vidsr.graph.plan import Ledger, Segment
@@ -181,7 +182,12 @@ def _finished(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[FrameBatch]
 def _enlarged(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """References to decoded batches and the same batches enlarged, in order, a few of them in flight."""
     window = len(upscalers) + 1
-    frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=window).remote(job)
+    # Beside its encoder: Ray would keep what reserves nothing on the driver's machine, a head perhaps. And it reserves
+    # nothing, for encoders may have all CPUs of their machine and would wait for it for ever.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    frames = decode.options(
+        num_cpus=0, scheduling_strategy=here, num_returns="streaming", _generator_backpressure_num_objects=window
+    ).remote(job)
     pending: deque[tuple[Any, Any]] = deque()
     for number, batch in enumerate(frames):
         upscaler = upscalers[number % len(upscalers)]
