@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 
 from tests.jobs import schemas
 from vidsr.cli import picture_settings, upscale
+from vidsr.errors import SALVAGED, ClusterError, SettingsError, SomeFailed
 
 DEPLOY = Path(str(files("jobs"))) / "deploy"
 SCHEMAS = {"rayjob.yaml": schemas.RAY_JOB, "raycluster.yaml": schemas.RAY_CLUSTER}
@@ -67,16 +70,27 @@ def test_mounts_have_their_volumes(name: str) -> None:
 
 
 def test_the_jobs_command_is_one() -> None:
-    manifest = load("rayjob.yaml")
-    shell, option, script = shlex.split(manifest["spec"]["entrypoint"])
+    shell, option, script = shlex.split(load("rayjob.yaml")["spec"]["entrypoint"])
     assert (shell, option) == ("bash", "-c")
-    command, ignored = script.split(" || ")
-    words = shlex.split(command)
-    assert words[:2] == ["vidsr", "upscale"] and ignored == "test $? -eq 64"
+    words = shlex.split(script.partition(" || ")[0])
+    assert words[:2] == ["vidsr", "upscale"]
     with upscale.make_context("vidsr upscale", words[2:]) as context:
         picture_settings(dict(context.params))
         gpus = next(g for g in cluster_spec("rayjob.yaml")["workerGroupSpecs"] if g["groupName"] == "gpu")
         assert context.params["actors"] <= gpus["maxReplicas"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(0, 0), (SALVAGED, 0), (SomeFailed.exit_code, 0), (ClusterError.exit_code, 1), (SettingsError.exit_code, 1)],
+)
+def test_what_another_cluster_would_find_again_is_not_tried_again(tmp_path: Path, code: int, expected: int) -> None:
+    stub = tmp_path / "vidsr"
+    stub.write_text(f"#!/bin/sh\nexit {code}\n")
+    stub.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    entrypoint = load("rayjob.yaml")["spec"]["entrypoint"]
+    assert subprocess.run(entrypoint, shell=True, env=environment).returncode == expected
 
 
 def commands() -> Iterator[str]:
