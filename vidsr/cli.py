@@ -171,6 +171,8 @@ C2PA = partial(
 @PICTURE_OPTIONS
 @FOLDER_OPTIONS
 @click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
+@click.option("--actor-cpus", type=int, default=None,
+              help="CPUs of a cluster for each upscaler on CPUs.  [default: its smallest machine's]")  # fmt: skip
 @click.option("--encoder-cpus", type=float, default=0.0, show_default=True,
               help="CPUs of a cluster that each encoder reserves.")  # fmt: skip
 @click.option("--address", default=None, help="Address of a Ray cluster to work on.")
@@ -187,7 +189,8 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     from vidsr.signing import Credentials
 
     as_json = values.pop("as_json")
-    cluster = ClusterSettings(**{name: values.pop(name) for name in ("address", "actors", "encoder_cpus")})
+    places = ("address", "actors", "actor_cpus", "encoder_cpus")
+    cluster = ClusterSettings(**{name: values.pop(name) for name in places})
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
     signer = values.pop("c2pa")
     settings = picture_settings(values)

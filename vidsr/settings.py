@@ -111,16 +111,23 @@ class ClusterSettings:
     Attributes:
         address: a Ray cluster's address; None starts a Ray on this machine for this run.
         actors: how many upscalers; None is one per GPU, or one per machine without GPUs.
+        actor_cpus: CPUs of each upscaler without a GPU, of which it keeps a quarter for encoders; None is its share of
+            the smallest machine.
         encoder_cpus: CPUs that each segment's encoder reserves where upscalers have GPUs; else it shares theirs.
     """
 
     address: str | None = None
     actors: int | None = None
+    actor_cpus: int | None = None
     encoder_cpus: float = 0.0
 
     def __post_init__(self) -> None:
         if self.actors is not None and not 1 <= self.actors <= 4096:
             raise SettingsError(f"--actors {self.actors} is out of range; use 1 to 4096")
+        if self.actor_cpus is not None and not 1 <= self.actor_cpus <= 1024:
+            raise SettingsError(f"--actor-cpus {self.actor_cpus} is out of range; use 1 to 1024")
+        if self.actor_cpus and not self.address:
+            raise SettingsError("--actor-cpus is for the machines of a cluster; give its --address, or leave it out")
         if not 0 <= self.encoder_cpus <= 64:
             raise SettingsError(f"{self.encoder_cpus} CPUs for an encoder are out of range; use 0 to 64")
 

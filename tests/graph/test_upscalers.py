@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import DeviceError, UnknownModel
+from vidsr.errors import DeviceError, SettingsError, UnknownModel
 from vidsr.graph import upscalers
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import SegmentPool, Session
@@ -44,6 +45,44 @@ def test_a_gpu_that_is_nowhere(session: Session, nearest: Path) -> None:
     session.load(UpscalerSpec(str(nearest), 2, "cuda", "torch"))
     with pytest.raises(DeviceError, match="vidsr doctor"):
         _ = session.upscalers
+
+
+@pytest.mark.parametrize(
+    ("machines", "actors", "each", "expected"),
+    [
+        ([2.0], None, None, (1, 2.0)),
+        ([2.0, 64.0], None, None, (2, 2.0)),
+        ([16.0], 8, None, (8, 2.0)),
+        ([16.0, 16.0], 1, None, (1, 16.0)),
+        ([], None, None, (1, 1.0)),
+        ([2.0, 64.0, 40.0], None, 16, (6, 16)),
+        ([16.0], 8, 14, (8, 14)),
+        ([], 8, 14, (8, 14)),
+        ([], None, 14, (1, 14)),
+    ],
+)
+def test_what_upscalers_on_cpus_get(
+    machines: list[float], actors: int | None, each: int | None, expected: tuple[int, float]
+) -> None:
+    cluster = ClusterSettings("127.0.0.1:1", actors, each)
+    assert upscalers.on_cpus(machines, cluster) == expected
+
+
+def test_an_upscaler_reserves_its_cpus_and_leaves_some_to_encoders(
+    session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start()
+    options = Mock(wraps=upscalers.UpscalerActor.options)
+    monkeypatch.setattr(upscalers, "UpscalerActor", Mock(options=options))
+    made = upscalers.Upscalers(UpscalerSpec(str(nearest), 2, "cpu", "torch"), ClusterSettings("127.0.0.1:1", 2, 12))
+    made.close()
+    assert [call.kwargs["num_cpus"] for call in options.call_args_list] == [9]
+
+
+@pytest.mark.parametrize(("cluster", "said"), [({"actor_cpus": 4}, "--address"), ({"actor_cpus": 0}, "1 to 1024")])
+def test_cpus_for_upscalers_that_cannot_be(cluster: dict[str, int], said: str) -> None:
+    with pytest.raises(SettingsError, match=rf"--actor-cpus.*{said}"):
+        ClusterSettings(**cluster)
 
 
 def test_so_many_as_asked_for(session: Session, nearest: Path) -> None:

@@ -70,9 +70,9 @@ class _Member:
 class Upscalers:
     """Actors that all hold the same model.
 
-    Without a number in the settings there is one for each GPU, or one for each machine of a cluster without GPUs, and
-    `look` follows the cluster. With a number there are so many; those without a place yet tell Ray's autoscaler what
-    is missing.
+    Without a number in the settings there is one for each GPU, or of a cluster without GPUs one for each machine or for
+    each `actor_cpus` of it, and `look` follows the cluster. With a number there are so many; those without a place yet
+    tell Ray's autoscaler what is missing.
 
     Attributes:
         on_gpus: whether they compute on GPUs.
@@ -146,11 +146,9 @@ class Upscalers:
             self._members.remove(member)
 
     def _wanted(self) -> int:
-        if self._cluster.actors is not None:
-            return self._cluster.actors
         if self.on_gpus:
-            return max(int(cluster_gpus()), 1)
-        return max(len(_machines()), 1)
+            return self._cluster.actors or max(int(cluster_gpus()), 1)
+        return on_cpus(_machines(), self._cluster)[0]
 
     def _grow(self) -> None:
         missing = self._wanted() - len(self._members)
@@ -162,9 +160,7 @@ class Upscalers:
         if use_gpu:
             options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1, "max_concurrency": BATCHES_ON_A_GPU}
         else:
-            machines = _machines() or [1.0]
-            # Decoders and encoders reserve next to nothing, so an upscaler may use all cores of its machine.
-            share = min(min(machines), min(machines) * len(machines) / self._wanted())
+            share = on_cpus(_machines(), self._cluster)[1]
             threads = max(int(share), 1)
             options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
         device = "cuda" if use_gpu else "cpu"  # Ray shows each actor its own GPU alone
@@ -201,6 +197,23 @@ def cluster_gpus() -> float:
 def wants_gpu(device: str, cluster: ClusterSettings) -> bool:
     """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
     return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
+
+
+def on_cpus(machines: Sequence[float], cluster: ClusterSettings) -> tuple[int, float]:
+    """How many upscalers a cluster gets that compute on CPUs, and how many CPUs each of them may use.
+
+    Decoders and encoders reserve next to nothing, so an upscaler may use all cores of its machine.
+
+    Args:
+        machines: the CPUs of every machine.
+        cluster: what was asked for. Without `actor_cpus`, each gets its share of what the smallest machine has.
+    """
+    each = cluster.actor_cpus
+    if each:
+        return cluster.actors or max(sum(int(cpus // each) for cpus in machines), 1), each
+    machines = machines or [1.0]
+    wanted = cluster.actors or len(machines)
+    return wanted, min(machines) * min(1.0, len(machines) / wanted)
 
 
 def _machines() -> list[float]:
