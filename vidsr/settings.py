@@ -109,7 +109,8 @@ class ClusterSettings:
     """Where the work runs.
 
     Attributes:
-        address: a Ray cluster's address; None starts a Ray on this machine for this run.
+        address: HOST:PORT of a Ray cluster's head, or "auto" on one of its machines; None starts a Ray on this machine
+            for this run.
         actors: how many upscalers; None is one per GPU, or one per machine without GPUs.
         actor_cpus: CPUs of each upscaler without a GPU, of which it keeps a quarter for encoders; None is its share of
             the smallest machine.
@@ -122,6 +123,11 @@ class ClusterSettings:
     encoder_cpus: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.address and "://" in self.address:
+            raise SettingsError(
+                f"--address {self.address} is for Ray's client, which cannot carry frames; use `vidsr submit`, or "
+                "HOST:PORT on a machine of the cluster"
+            )
         if self.actors is not None and not 1 <= self.actors <= 4096:
             raise SettingsError(f"--actors {self.actors} is out of range; use 1 to 4096")
         if self.actor_cpus is not None and not 1 <= self.actor_cpus <= 1024:

@@ -47,12 +47,15 @@ def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch: pytest.Monkey
         session.close()
 
 
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_an_address_at_which_nobody_listens_is_said_at_once(scheme: str) -> None:
-    address = f"{scheme}127.0.0.1:1"
-    with pytest.raises(ClusterError, match=rf"nobody answers at {address} .*refused.*--address"):
-        Session(ClusterSettings(address=address)).start()
+def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:
+    with pytest.raises(ClusterError, match=r"nobody answers at 127\.0\.0\.1:1 .*refused.*--address"):
+        Session(ClusterSettings(address="127.0.0.1:1")).start()
     assert not ray.is_initialized()
+
+
+def test_an_address_of_rays_client_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"ray://head:10001 .*`vidsr submit`.*HOST:PORT"):
+        ClusterSettings(address="ray://head:10001")
 
 
 def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

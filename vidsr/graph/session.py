@@ -184,7 +184,7 @@ class Session:
 
 def _knock(address: str) -> None:
     """See whether anyone listens at a HOST:PORT, for which Ray itself would wait for minutes."""
-    host, _, port = address.rpartition("/")[2].rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return  # "auto" and "local" are words of Ray's
     try:
