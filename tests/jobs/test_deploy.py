@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,8 @@ import yaml
 from tests.jobs import schemas
 from vidsr.cli import picture_settings, upscale
 from vidsr.errors import SALVAGED, ClusterError, SettingsError, SomeFailed
+from vidsr.graph.session import Session
+from vidsr.settings import ClusterSettings
 
 DEPLOY = Path(str(files("jobs"))) / "deploy"
 SCHEMAS = {"rayjob.yaml": schemas.RAY_JOB, "raycluster.yaml": schemas.RAY_CLUSTER}
@@ -129,5 +132,21 @@ def test_the_image() -> None:
     root = DEPLOY.parents[1]
     sources = [word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]]
     assert {"vidsr", "jobs", "training"} <= set(sources)
-    missing = [source for source in sources if source != "README.md" and not (root / source).exists()]
-    assert not missing
+    assert [source for source in sources if not (root / source).exists()] == []
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert {*project["license-files"], project["readme"]} <= set(sources)
+    extras = re.search(r'"\.\[(.*)\]"', "\n".join(lines))
+    assert extras and {"openvino", "gpx", "s3"} <= set(extras[1].split(",")) <= set(project["optional-dependencies"])
+
+
+def test_the_images_workers_have_what_a_local_ray_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    there = dict(word.split("=", 1) for line in re.findall(r"^ENV (.*)$", text, re.MULTILINE) for word in line.split())
+    for name in list(os.environ):
+        if name.startswith(("OMP_", "MALLOC_")):
+            monkeypatch.delenv(name)
+    with Session(ClusterSettings()) as session:
+        session.start()
+        given = ray.get(ray.remote(lambda: dict(os.environ)).remote())
+    for name in ("OMP_WAIT_POLICY", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"):
+        assert there[name] == given[name]
