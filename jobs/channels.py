@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import PurePosixPath
 
@@ -77,7 +77,7 @@ def clock_of(name: str) -> Fraction | None:
         year, month, day, hour, minute, second = (int(group) for group in found.groups())
         year += 2000 if year < 100 else 0
         try:
-            moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+            moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError:
             continue
         return Fraction(int(moment.timestamp()))

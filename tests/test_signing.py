@@ -22,7 +22,7 @@ from vidsr.signing import Credentials, sign_result
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed")
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-NOW = datetime.datetime.now(datetime.timezone.utc)
+NOW = datetime.datetime.now(datetime.UTC)
 
 
 def certificate(

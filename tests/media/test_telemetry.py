@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import gpxpy
@@ -93,7 +93,7 @@ def test_gps_box_and_the_blocks_that_it_lists(clip: Path) -> None:
     }
     track = gpxpy.parse(gps.gpx_track(clip))
     assert [(round(p.latitude, 4), round(p.longitude, 4), p.time) for p in track.walk(only_points=True)] == [
-        (50.2083, -8.5042, datetime(2021, 3, 18, 15, 39, second, tzinfo=timezone.utc)) for second in (34, 35)
+        (50.2083, -8.5042, datetime(2021, 3, 18, 15, 39, second, tzinfo=UTC)) for second in (34, 35)
     ]
 
 
@@ -208,7 +208,7 @@ def test_ligo_lines() -> None:
     line = b"normal:2026/05/12 15:08:21 S:33.868820 E:151.209290 36.0 km/h x:0.00 y:0.00 z:0.00 A:000.0 H:00.0\0\0"
     (fix,) = gps.parse(line)
     assert (fix.latitude, fix.longitude, fix.speed) == (-33.86882, 151.20929, 10.0)
-    assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=timezone.utc)
+    assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=UTC)
 
 
 def gpmf(key: bytes, kind: bytes, size: int, content: bytes) -> bytes:
@@ -225,7 +225,7 @@ def test_gopro_gps9(fix: int, points: int) -> None:
     fixes = list(gps.parse(gpmf(b"DEVC", b"\0", 1, gpmf(b"STRM", b"\0", 1, stream))))
     assert len(fixes) == points
     if points:
-        assert fixes[0] == gps.Fix(datetime(2021, 11, 26, 1, 0, 0, tzinfo=timezone.utc), 33.0, -117.0, 120.5, 9.0)
+        assert fixes[0] == gps.Fix(datetime(2021, 11, 26, 1, 0, 0, tzinfo=UTC), 33.0, -117.0, 120.5, 9.0)
         assert (fixes[1].time - fixes[0].time).total_seconds() == pytest.approx(0.1)
 
 
@@ -241,7 +241,7 @@ def test_real_gopro(shared_data: Path, tmp_path: Path) -> None:
     points = list(gpxpy.parse(gps.gpx_track(fixed)).walk(only_points=True))
     assert len(points) > 20
     assert all(34 < point.latitude < 43 and -130 < point.longitude < -126 for point in points)
-    assert points[0].time == datetime(2019, 11, 18, 23, 42, 8, 645000, tzinfo=timezone.utc)
+    assert points[0].time == datetime(2019, 11, 18, 23, 42, 8, 645000, tzinfo=UTC)
 
 
 def test_real_transport_streams(shared_data: Path) -> None:

@@ -6,7 +6,7 @@ import filecmp
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def _comparable(key: str, value: str) -> str:
             moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
         except ValueError:
             return value
-        return str(int(moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()))
+        return str(int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()))
     return value.strip()
 
 

@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import xor
 from pathlib import Path
@@ -121,7 +121,7 @@ def parse_nmea(content: bytes) -> Iterator[Fix]:
         if len(fields) < 10 or fields[2] != "A":
             continue
         try:
-            moment = datetime.strptime(fields[9] + fields[1][:6], "%d%m%y%H%M%S").replace(tzinfo=timezone.utc)
+            moment = datetime.strptime(fields[9] + fields[1][:6], "%d%m%y%H%M%S").replace(tzinfo=UTC)
             fraction = float("0" + fields[1][6:]) if len(fields[1]) > 6 else 0.0
             yield Fix(
                 moment + timedelta(seconds=fraction),
@@ -145,7 +145,7 @@ def parse_ligo(content: bytes) -> Iterator[Fix]:
     """LigoGPS lines."""
     for moment, north, latitude, east, longitude, speed in _LIGO.findall(content):
         try:
-            time = datetime.strptime(moment.decode(), "%Y/%m/%d %H:%M:%S").replace(tzinfo=timezone.utc)
+            time = datetime.strptime(moment.decode(), "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
         except ValueError:
             continue
         yield Fix(
@@ -165,7 +165,7 @@ def parse_novatek(content: bytes) -> Iterator[Fix]:
         *clock, flags, latitude, longitude, speed, course = _NOVATEK.unpack_from(content, start)
         hour, minute, second, year, month, day = clock
         try:
-            time = datetime(year + 2000 * (year < 100), month, day, hour, minute, second, tzinfo=timezone.utc)
+            time = datetime(year + 2000 * (year < 100), month, day, hour, minute, second, tzinfo=UTC)
         except (ValueError, OverflowError):
             continue
         yield Fix(
@@ -209,7 +209,7 @@ def _gps5(entries: Entries) -> Iterator[Fix]:
     scales = _scales(entries)
     fix = int.from_bytes(entries.get(b"GPSF", (b"", b"\0\0\0\0"))[1][:4], "big")
     try:
-        start = datetime.strptime(entries[b"GPSU"][1].decode("ascii"), "%y%m%d%H%M%S.%f").replace(tzinfo=timezone.utc)
+        start = datetime.strptime(entries[b"GPSU"][1].decode("ascii"), "%y%m%d%H%M%S.%f").replace(tzinfo=UTC)
     except (KeyError, ValueError):
         return
     rows = list(struct.iter_unpack(">5i", entries[b"GPS5"][1][: len(entries[b"GPS5"][1]) // 20 * 20]))
@@ -230,5 +230,5 @@ def _gps9(entries: Entries) -> Iterator[Fix]:
             value / scale for value, scale in zip(row, scales, strict=True)
         )
         if int(fix) in (2, 3):
-            time = datetime(2000, 1, 1, tzinfo=timezone.utc) + timedelta(days=days, seconds=seconds)
+            time = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=days, seconds=seconds)
             yield Fix(time, latitude, longitude, height, speed)
