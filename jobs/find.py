@@ -25,7 +25,7 @@ class Selection:
     Attributes:
         patterns: shell patterns of the relative name; none takes all videos.
         names: exactly these relative names, as a list file gives them; None takes what is there.
-        limit: at most so many, the first by name; None is all.
+        limit: at most so many, the first by name or of the list; None is all.
     """
 
     patterns: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from jobs.cache import NodeCache
 from jobs.find import Selection, find_videos, fingerprint, longest_first, result_names
 from jobs.join import Results, join_results
-from jobs.lease import SECONDS, Leases
+from jobs.lease import Leases
 from jobs.records import VideoRecord
 from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
@@ -31,7 +31,7 @@ from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
 from vidsr.paths import by_name, size_label
-from vidsr.settings import UpscaleSettings
+from vidsr.settings import CACHE_GB, UpscaleSettings
 
 
 def default_cache() -> Path:
@@ -49,15 +49,13 @@ class FolderOptions:
         retry_failed: whether videos that failed in an earlier run are tried again.
         join: whether consecutive clips of a camera are also joined.
         cache: copies of sources of an object store on each node.
-        lease_seconds: after this time without news of a job, another one may take its videos.
     """
 
     selection: Selection = field(default_factory=Selection)
     overwrite: bool = False
     retry_failed: bool = False
     join: bool = False
-    cache: NodeCache = field(default_factory=lambda: NodeCache(default_cache(), 50 << 30))
-    lease_seconds: float = SECONDS
+    cache: NodeCache = field(default_factory=lambda: NodeCache(default_cache(), int(CACHE_GB * 1e9)))
 
 
 def run_folder(
@@ -138,7 +136,7 @@ class _FolderJob:
         todo_bytes = sum(video.travel.entry.size for video in videos)
         view.begin(len(self._entries), len(self._entries) - len(videos), todo_bytes)
         try:
-            with Leases(self._results, self._options.lease_seconds) as leases:
+            with Leases(self._results) as leases:
                 whole = not videos or self._work(videos, session, leases, view, stop)
                 if whole and self._options.join:
                     self._join(session, leases, view)

@@ -7,11 +7,8 @@ the old record or the new one, never half of one.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
-from uuid import uuid4
 
 from vidsr.errors import SettingsError
 
@@ -94,24 +91,3 @@ class VideoRecord:
         if record.state not in STATES:
             raise SettingsError(f"a video's record has no state {record.state!r}; use one of {', '.join(STATES)}")
         return replace(record, thumbnails=tuple(record.thumbnails))
-
-
-def write_record(record: VideoRecord, path: Path) -> None:
-    """Write a record under its final name by rename; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    part.write_text(record.to_json(), encoding="utf-8")
-    os.replace(part, path)
-
-
-def read_record(path: Path) -> VideoRecord:
-    """Read the record of one video.
-
-    Raises:
-        SettingsError: the file is not a record.
-        OSError: the file cannot be read.
-    """
-    try:
-        return VideoRecord.from_json(path.read_text(encoding="utf-8"))
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error

@@ -18,6 +18,7 @@ from jobs.cli import jobs, submit
 from vidsr import __version__
 from vidsr.errors import SALVAGED, Interrupted, SettingsError, SomeFailed, VidsrError
 from vidsr.settings import (
+    CACHE_GB,
     CONTAINERS,
     DEINTERLACE,
     HWACCEL,
@@ -153,7 +154,7 @@ FOLDER_OPTIONS = options(
     click.option("--limit", type=click.IntRange(1), default=None, help="Of a folder, at most so many videos."),
     click.option("--retry-failed", is_flag=True, help="Of a folder, also what failed in an earlier run."),
     click.option("--join", is_flag=True, help="Of a folder, also join each camera's consecutive clips to one video."),
-    click.option("--cache-gb", type=click.FloatRange(0, 1e6, min_open=True), default=50.0, show_default=True,
+    click.option("--cache-gb", type=click.FloatRange(0, 1e6, min_open=True), default=CACHE_GB, show_default=True,
                  help="Room on each node for copies of sources from an object store."),
 )  # fmt: skip
 

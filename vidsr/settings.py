@@ -20,6 +20,8 @@ MOST_STABILISED = 0.5
 SEGMENT_SECONDS = 3.0
 # One is computed while the other's frames come and go.
 BATCHES_ON_A_GPU = 2
+# Room on each node of a cluster for copies of sources from an object store.
+CACHE_GB = 50.0
 
 
 @dataclass(frozen=True)

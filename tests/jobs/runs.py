@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from jobs.records import VideoRecord, read_record
+from jobs.records import VideoRecord
 from tests.media.clips import Clip, make_clip
 
 SEGMENT_SECONDS = 0.4
@@ -50,7 +50,10 @@ def end(process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
 def records(output: Path) -> dict[str, VideoRecord]:
     """All records below an output root by the video's name."""
     folder = output / ".vidsr" / "videos"
-    return {p.relative_to(folder).as_posix()[: -len(".json")]: read_record(p) for p in folder.rglob("*.json")}
+    return {
+        path.relative_to(folder).as_posix()[: -len(".json")]: VideoRecord.from_json(path.read_text())
+        for path in folder.rglob("*.json")
+    }
 
 
 def luma(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:

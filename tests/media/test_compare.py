@@ -155,8 +155,9 @@ def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert len(list(read_frames(open_clip(Path(copy)), 0, 10))) == len(TIMES)
 
 
-def test_thumbnails_are_small_jpegs_of_both(pair: tuple[Path, Path]) -> None:
-    for jpeg in thumbnail_pair(*pair, width=48):
+def test_thumbnails_are_small_jpegs_of_both(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidsr.media.compare.THUMBNAIL_SIDE", 48)
+    for jpeg in thumbnail_pair(*pair):
         with Image.open(BytesIO(jpeg)) as picture:
             assert picture.format == "JPEG"
             assert picture.size == (48, 32)

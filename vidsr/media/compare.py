@@ -24,6 +24,7 @@ from vidsr.paths import write_whole
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
+THUMBNAIL_SIDE = 240  # pixels
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
     _write(png, _encode(compose(before, after, captions), "PNG"))
 
 
-def thumbnail_pair(source: Path, result: Path, width: int = 240) -> tuple[bytes, bytes]:
+def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
     """One frame from the middle of both videos, as small JPEG files (source, result) for a report.
 
     Raises:
@@ -108,7 +109,7 @@ def thumbnail_pair(source: Path, result: Path, width: int = 240) -> tuple[bytes,
     before = to_picture(pair.source, left, left.width & ~1, left.height & ~1)
     after = to_picture(pair.result, right, right.width & ~1, right.height & ~1)
     for picture in (before, after):
-        picture.thumbnail((width, width), Image.Resampling.BICUBIC)
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     return _encode(before, "JPEG"), _encode(after, "JPEG")
 
 
