@@ -61,7 +61,7 @@ class NodeCache:
 
     @contextmanager
     def hold_all(self, wanted: Sequence[tuple[Place, Entry]]) -> Iterator[list[Path]]:
-        """The copies of several sources together, for one caller of a node at a time.
+        """The copies of some sources together; those who want several of them take turns on a node.
 
         Raises:
             InputMissing: one of the sources is gone.
@@ -69,8 +69,10 @@ class NodeCache:
         """
         names = ", ".join(place.url_of(entry.name) for place, entry in wanted)
         self._refuse_beyond_limit(names, sum(entry.size for _, entry in wanted))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / "several.lock", fcntl.LOCK_EX), ExitStack() as stack:
+        with ExitStack() as stack:
+            if len(wanted) > 1:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_locked(self.folder / "several.lock", fcntl.LOCK_EX))
             yield [stack.enter_context(self.hold(place, entry)) for place, entry in wanted]
 
     def _refuse_beyond_limit(self, names: str, size: int) -> None:

@@ -224,7 +224,7 @@ class Schedule:
                 continue
             video.flying += 1
             video.begun[segment.number] = time.monotonic()
-            self._pool.submit(replace(video.prepared.plan.job(segment), transfer=video.travel))
+            self._pool.submit(replace(video.prepared.plan.job(segment), transfer=video.prepared.travel))
 
     def _pick(self) -> tuple[Segment, Video] | None:
         """The longest segment for the loaded upscalers; once they are idle, for others."""
@@ -275,7 +275,8 @@ class Schedule:
         if video.failure:
             self._fail(video, video.failure)
         elif not video.waiting and video.prepared is not None:
-            task = tasks.finish.remote(video.travel, video.prepared.plan, video.computed, video.record.started)
+            prepared = video.prepared
+            task = tasks.finish.remote(prepared.travel, prepared.plan, video.computed, video.record.started)
             self._tasks[task] = (video, self._finished)
 
     def _take(self, task: Any) -> None:

@@ -7,7 +7,7 @@ instead of the job.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ class Prepared:
 
     Attributes:
         plan: of vidsr.graph.prepare.
+        travel: how its source and segments come to the tasks.
         missing: segments that no earlier run finished.
         sentences: what the user should know.
         seconds: what planning took.
     """
 
     plan: VideoPlan
+    travel: Travel
     missing: tuple[Segment, ...]
     sentences: tuple[str, ...]
     seconds: float
@@ -96,10 +98,14 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
         if shared:
             progress = _Sentences()
             missing = open_ledger(plan, progress)
-            return Prepared(plan, tuple(missing), tuple(progress.said), time.monotonic() - started)
+            return Prepared(plan, travel, tuple(missing), tuple(progress.said), time.monotonic() - started)
+        if plan.info.path != source:
+            travel = travel.share_recovered(plan.info.path)
+    with travel.source() as path:
+        plan = replace(plan, info=replace(plan.info, path=path))
         missing, changed = travel.open_ledger(plan.key, plan.segments)
     said = (starting_over(travel.result, changed),) if changed else ()
-    return Prepared(plan, tuple(missing), said, time.monotonic() - started)
+    return Prepared(plan, travel, tuple(missing), said, time.monotonic() - started)
 
 
 def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -> Finished:
@@ -115,7 +121,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
         VerifyFailed: the result is not the same file, only larger.
     """
     started = time.monotonic()
-    with travel.source() as source:
+    with travel.files() as source:
         travel.collect(plan.ledger, plan.segments)
         outcome = join_and_verify(plan, computed, begun, Silent())
         size = plan.result.stat().st_size

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.cache import NodeCache
 from jobs.storage import Entry, Place, read_json
 from vidsr.graph.plan import Ledger, Segment, changed_parts, key_digest
+from vidsr.media.recover import remove_recovered
 
 SEGMENTS = ".vidsr/segments"
+RECOVERED = ".vidsr/recovered"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Travel:
         output: the place of the result.
         result: the result's name there.
         cache: copies of sources on each node; results of an object store are made beside it.
+        recovered: of a source without its index, the frames that were found, as a file of the output.
     """
 
     inputs: Place
@@ -37,12 +41,44 @@ class Travel:
     output: Place
     result: str
     cache: NodeCache
+    recovered: Entry | None = None
 
-    def source(self) -> AbstractContextManager[Path]:
-        """See Transfer. Gives the source's path."""
-        if self.inputs.folder is not None:
-            return nullcontext(self.inputs.folder / self.entry.name)
-        return self.cache.hold(self.inputs, self.entry)
+    @contextmanager
+    def source(self) -> Iterator[Path]:
+        """See Transfer. Gives the path of the source, or of what was recovered of it."""
+        wanted = self._recovered or self._original
+        with self.cache.hold_all(wanted) as paths:
+            yield paths[0] if paths else self._path
+
+    @contextmanager
+    def files(self) -> Iterator[Path]:
+        """Keeps the source and what was recovered of it on this node. Gives the source's path."""
+        with self.cache.hold_all([*self._original, *self._recovered]):
+            yield self._path
+
+    @property
+    def _original(self) -> list[tuple[Place, Entry]]:
+        return [(self.inputs, self.entry)] if self.inputs.folder is None else []
+
+    @property
+    def _recovered(self) -> list[tuple[Place, Entry]]:
+        return [(self.output, self.recovered)] if self.recovered else []
+
+    @property
+    def _path(self) -> Path:
+        folder = self.inputs.folder
+        return self.cache.path(self.inputs, self.entry) if folder is None else folder / self.entry.name
+
+    def share_recovered(self, path: Path) -> Travel:
+        """Put what was recovered of the source in the output, an object store, so that every node can have it.
+
+        Args:
+            path: of the file that `vidsr.media.recover` wrote on this node; it is removed.
+        """
+        name = f"{RECOVERED}/{self.result}{path.suffix}"
+        self.output.upload(path, name)
+        remove_recovered(path)
+        return replace(self, recovered=self.output.entry(name))
 
     @property
     def result_path(self) -> Path:
@@ -98,6 +134,8 @@ class Travel:
         for file in (*beside, path):
             self.output.upload(file, str(Path(self.result).with_name(file.name)))
         self._remove_segments()
+        if self.recovered:
+            self.output.delete(self.recovered.name)
         shutil.rmtree(path.parent)
 
     @property

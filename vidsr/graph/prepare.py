@@ -196,6 +196,7 @@ def _open_source(
     damage = assess(info)
     if said:
         damage = Damage(damage.gaps if damage else (), (*said, *(damage.sentences if damage else ())))
+        info = replace(info, mtime_ns=source.stat().st_mtime_ns)  # a run that recovers it once more goes on
     return (fill_gaps(info) if settings.fill_gaps else info), damage
 
 
