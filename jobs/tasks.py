@@ -15,6 +15,7 @@ import ray
 
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
+from vidsr.evidence import EvidenceRecord, check_record, iso_time, record_path
 from vidsr.graph.plan import Segment
 from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.prepare import prepare as prepare_plan
@@ -22,6 +23,7 @@ from vidsr.graph.run import Silent, open_ledger, starting_over
 from vidsr.graph.run import finish as join_and_verify
 from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.compare import thumbnail_pair
+from vidsr.media.recover import remove_recovered
 from vidsr.settings import UpscaleSettings
 
 THUMBNAILS = ".vidsr/thumbnails"
@@ -109,7 +111,7 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
 
 
 def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -> Finished:
-    """Join a video's segments, verify the result and put it in its place.
+    """Join a video's segments, verify the result and put it in its place; once, however often Ray tries.
 
     Args:
         travel: how source and segments come here.
@@ -121,6 +123,12 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
         VerifyFailed: the result is not the same file, only larger.
     """
     started = time.monotonic()
+    record = _made_before(travel, plan, begun)
+    if record is not None:
+        _clear(travel, plan)
+        names = _thumbnail_names(travel)
+        there = names if all(map(travel.output.entry, names)) else ()
+        return Finished(record.result.bytes, plan.info.notes, record.salvaged, there, time.monotonic() - started)
     with travel.files() as source:
         travel.collect(plan.ledger, plan.segments)
         outcome = join_and_verify(plan, computed, begun, Silent())
@@ -132,16 +140,44 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
     return Finished(size, notes, outcome.salvaged, thumbnails, time.monotonic() - started)
 
 
+def _made_before(travel: Travel, plan: VideoPlan, begun: float) -> EvidenceRecord | None:
+    """The record of the result that an earlier try of this task put in its place before it was lost, if one did."""
+    content = travel.output.read(str(record_path(Path(travel.result))))
+    try:
+        record = EvidenceRecord.from_json((content or b"").decode())
+    except ValueError:
+        return None
+    if record.started != iso_time(begun):
+        return None  # of an older result
+    if travel.output.folder is None:
+        return record if travel.lacks_segments(plan.segments) else None
+    return None if check_record(plan.result) else record
+
+
+def _clear(travel: Travel, plan: VideoPlan) -> None:
+    """Remove what the lost try left."""
+    if travel.output.folder is None:
+        travel.clear()
+        return
+    if plan.ledger.folder.exists():
+        plan.ledger.remove()
+    if plan.info.path != plan.source:
+        remove_recovered(plan.info.path)
+
+
 def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
     """Write one frame of source and result for the report; names below the output root."""
+    names = _thumbnail_names(travel)
     try:
-        pictures = thumbnail_pair(source, travel.result_path)
-    except VidsrError:
+        for name, picture in zip(names, thumbnail_pair(source, travel.result_path), strict=True):
+            travel.output.write(name, picture)
+    except (VidsrError, OSError):
         return ()  # a report without a picture is better than a video without a result
-    names = tuple(f"{THUMBNAILS}/{travel.result}.{side}.jpg" for side in ("source", "result"))
-    for name, picture in zip(names, pictures, strict=True):
-        travel.output.write(name, picture)
     return names
+
+
+def _thumbnail_names(travel: Travel) -> tuple[str, ...]:
+    return tuple(f"{THUMBNAILS}/{travel.result}.{side}.jpg" for side in ("source", "result"))
 
 
 # Options of tasks that any node may do, once more where a store or a disk failed.

@@ -133,10 +133,19 @@ class Travel:
         beside = [file for file in path.parent.iterdir() if file.is_file() and file != path]
         for file in (*beside, path):
             self.output.upload(file, str(Path(self.result).with_name(file.name)))
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a result in an object store was made of."""
         self._remove_segments()
         if self.recovered:
             self.output.delete(self.recovered.name)
-        shutil.rmtree(path.parent)
+        shutil.rmtree(self.result_path.parent, ignore_errors=True)  # which a later try on another node does not have
+
+    def lacks_segments(self, segments: tuple[Segment, ...]) -> bool:
+        """Whether an object store has not all segments: they go once the result is there."""
+        there = {Path(entry.name).name for entry in self.output.files(self._segments)}
+        return not there.issuperset(segment.file_name for segment in segments)
 
     @property
     def _segments(self) -> str:

@@ -199,8 +199,8 @@ def write_record(
         settings=json.loads(json.dumps(settings, default=str)),
         frames=frames,
         checks=tuple(checks),
-        started=_iso(started),
-        finished=_iso(finished),
+        started=iso_time(started),
+        finished=iso_time(finished),
         versions=_versions(),
         salvaged=tuple(salvaged),
     )
@@ -306,7 +306,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _iso(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """A time in seconds since 1970 UTC as records say it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 

@@ -1,13 +1,15 @@
-"""Videos of an object store whose tasks find nothing of each other on their node, as on a cluster of many."""
+"""Tasks of one video on nodes that find nothing of each other, and on nodes that are lost. In this process's Ray."""
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 import ray
@@ -21,9 +23,12 @@ from jobs.storage import open_place
 from jobs.tasks import Finished, Prepared, finish_video, prepare_video
 from jobs.travel import Travel
 from jobs.view import LineFolderView
+from tests.jobs import runs
 from tests.jobs.conftest import S3Server
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import Interrupted
+from vidsr.evidence import check_record
+from vidsr.graph.plan import Ledger
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, UpscaleSettings
@@ -66,12 +71,12 @@ class Stops(LineFolderView):
         self._event.set()
 
 
-def run(bucket: str, model: Path, session: Session, tmp_path: Path, stops: bool = False) -> JobSummary:
+def run(root: str | Path, model: Path, session: Session, tmp_path: Path, stops: bool = False) -> JobSummary:
     options = FolderOptions(cache=NodeCache(tmp_path / "cache", 1 << 30))
     settings = UpscaleSettings(model=str(model), device="cpu", segment_seconds=0.1)
     stop = threading.Event()
     view = Stops(stop) if stops else LineFolderView(Console(file=io.StringIO()))
-    return run_folder(f"{bucket}/card", f"{bucket}/out", settings, session, options, view, stop)
+    return run_folder(f"{root}/card", f"{root}/out", settings, session, options, view, stop)
 
 
 @pytest.fixture
@@ -106,3 +111,66 @@ def test_another_node_goes_on_with_what_one_recovered(
     summary = run(unfinished, nearest, session, tmp_path)
     assert summary.salvaged == 1
     assert 0 < summary.computed_frames < 30
+
+
+def lost_before_the_end(travel: Travel, *words: Any) -> Finished:
+    """The node is lost when the result has its name and the ledger is still there; another one finishes it."""
+    if _first_time(travel):
+        with patch.object(Ledger, "remove", lambda ledger: os._exit(1)):
+            finish_video(travel, *words)
+    return finish_video(travel, *words)
+
+
+def lost_at_the_end(travel: Travel, *words: Any) -> Finished:
+    """The node is lost when all is done and before it can say so."""
+    finished = finish_video(travel, *words)
+    if _first_time(travel):
+        os._exit(1)
+    return finished
+
+
+def _first_time(travel: Travel) -> bool:
+    mark = travel.cache.folder.with_name("mark")
+    first = not mark.exists()
+    mark.touch()
+    return first
+
+
+@pytest.mark.parametrize("lost", [lost_before_the_end, lost_at_the_end])
+def test_a_video_is_finished_once(
+    session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch, lost: Callable[..., Finished]
+) -> None:
+    (tmp_path / "card").mkdir()
+    make_clip(tmp_path / "card" / "clip.mp4", CLIP)
+    monkeypatch.setattr(tasks, "finish", ray.remote(**tasks.ON_ANY_NODE)(lost))
+    summary = run(tmp_path, nearest, session, tmp_path)
+    assert (tmp_path / "mark").exists()
+    assert (summary.done, summary.retries, summary.failures) == (1, 0, {})
+    assert check_record(tmp_path / "out" / "clip.mp4") == []
+    assert not (tmp_path / "out" / ".clip.mp4.vidsr").exists()
+    pictures = runs.records(tmp_path / "out")["clip.mp4"].thumbnails
+    assert len(pictures) == (2 if lost is lost_at_the_end else 0)
+
+
+def test_a_video_of_an_object_store_is_finished_once(
+    session: Session, unfinished: str, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "finish", ray.remote(**tasks.ON_ANY_NODE)(lost_at_the_end))
+    summary = run(unfinished, nearest, session, tmp_path)
+    assert (tmp_path / "mark").exists()
+    assert (summary.salvaged, summary.retries, summary.failures) == (1, 0, {})
+
+
+def without_pictures(travel: Travel, *words: Any) -> Finished:
+    with patch.object(tasks, "thumbnail_pair", Mock(side_effect=OSError("the disk is full"))):
+        return finish_video(travel, *words)
+
+
+def test_a_result_without_thumbnails_is_a_result(
+    session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card").mkdir()
+    make_clip(tmp_path / "card" / "clip.mp4", CLIP)
+    monkeypatch.setattr(tasks, "finish", ray.remote(**tasks.ON_ANY_NODE)(without_pictures))
+    assert run(tmp_path, nearest, session, tmp_path).done == 1
+    assert runs.records(tmp_path / "out")["clip.mp4"].thumbnails == ()
