@@ -139,7 +139,7 @@ class _FolderJob:
             with Leases(self._results) as leases:
                 whole = not videos or self._work(videos, session, leases, view, stop)
                 if whole and self._options.join:
-                    self._join(session, leases, view)
+                    whole = self._join(session, leases, view, stop)
         finally:
             self.summary.state = "finished" if whole else "interrupted"
             self.summary.finished = time.time()
@@ -191,15 +191,17 @@ class _FolderJob:
             for record in schedule.finals:
                 self._count(record)
 
-    def _join(self, session: Session, leases: Leases, view: View) -> None:
+    def _join(self, session: Session, leases: Leases, view: View, stop: threading.Event) -> bool:
+        """Join the clips; False if it was stopped before."""
         if not leases.acquire("--join"):
             view.say("another job on this output joins the clips")
-            return
+            return True
         session.start()
         root = self._results.url_of("")
         names = [result[len(root) :].lstrip("/") for result in self._good]
-        self.summary.joined, failures = join_results(Results(self._results, self._options.cache), names, view)
-        self.summary.failures.update(failures)
+        results = Results(self._results, self._options.cache)
+        self.summary.joined, self.summary.join_failures = join_results(results, names, view, stop)
+        return not stop.is_set()
 
 
 def places(folder: str | Path, output: str | Path | None, settings: UpscaleSettings) -> tuple[Place, Place]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -97,30 +98,42 @@ _describe: Any = ray.remote(**ON_ANY_NODE)(describe_clip)
 _join: Any = ray.remote(**ON_ANY_NODE)(join_recording)
 
 
-def join_results(results: Results, names: Iterable[str], view: View) -> tuple[list[str], dict[str, str]]:
+def join_results(
+    results: Results, names: Iterable[str], view: View, stop: threading.Event
+) -> tuple[list[str], dict[str, str]]:
     """Join what belongs together of these results. Ray must be there.
+
+    Args:
+        results: of the job.
+        names: of its finished videos.
+        view: who watches.
+        stop: once set, what is being joined is finished and no more is begun.
 
     Returns:
         the names of the joined videos, and why others could not be joined.
     """
     failures: dict[str, str] = {}
-    clips = [clip for _, clip in _run(((name, _describe, (results, name)) for name in names), failures)]
+    clips = [clip for _, clip in _run(((name, _describe, (results, name)) for name in names), failures, stop)]
     found = [recording for recording in recordings(clips) if len(recording.clips) > 1]
     made = []
-    for name, left in _run(((joined_name(r), _join, (results, r)) for r in found), failures):
+    for name, left in _run(((joined_name(r), _join, (results, r)) for r in found), failures, stop):
         made.append(name)
         view.say(f"{name}: joined")
         for sentence in left:
             view.say(f"{name}: {sentence}")
+    for name, why in failures.items():
+        view.say(f"{name}: not joined, {why}")
     return sorted(made), failures
 
 
-def _run(work: Iterable[tuple[str, Any, tuple[Any, ...]]], failures: dict[str, str]) -> Iterator[tuple[str, Any]]:
+def _run(
+    work: Iterable[tuple[str, Any, tuple[Any, ...]]], failures: dict[str, str], stop: threading.Event
+) -> Iterator[tuple[str, Any]]:
     """Run tasks, AT_ONCE at a time, and give the name and result of each that succeeds."""
     waiting = list(reversed(list(work)))
     running: dict[Any, str] = {}
-    while waiting or running:
-        while waiting and len(running) < AT_ONCE:
+    while running or (waiting and not stop.is_set()):
+        while waiting and len(running) < AT_ONCE and not stop.is_set():
             name, task, words = waiting.pop()
             running[task.remote(*words)] = name
         ready, _ = ray.wait(list(running), num_returns=1)

@@ -37,6 +37,7 @@ class JobSummary:
         settings: what was made.
         failures: source and reason of each that failed or is quarantined.
         joined: results of `--join`.
+        join_failures: name and reason of each that could not be joined.
     """
 
     input: str
@@ -55,6 +56,7 @@ class JobSummary:
     settings: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
+    join_failures: dict[str, str] = field(default_factory=dict)
 
     def count(self, record: VideoRecord) -> None:
         """Add a video that is final."""

@@ -210,6 +210,9 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     failed = [place for report in reports for place in report.get("failures", ())]
     if failed:
         raise SomeFailed(f"{len(failed)} videos failed, the first is {failed[0]}; --retry-failed tries them again")
+    apart = [name for report in reports for name in report.get("join_failures", ())]
+    if apart:
+        raise SomeFailed(f"{len(apart)} could not be joined, the first is {apart[0]}; the same command tries again")
     if any(report.get("salvaged") for report in reports):
         sys.exit(SALVAGED)
 

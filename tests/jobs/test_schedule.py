@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from jobs.travel import Travel
 from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import Interrupted, SettingsError
+from vidsr.errors import Interrupted, SettingsError, SomeFailed
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES
 from vidsr.media.probe import probe
@@ -146,12 +147,19 @@ def test_what_others_made_and_what_other_settings_made(session: Session, tmp_pat
     assert (summary.done, summary.earlier, summary.computed_frames) == (3, 1, 12 + 13)
 
 
-def test_loop_recordings_are_joined(session: Session, tmp_path: Path, nearest: Path) -> None:
-    card, out = tmp_path / "card", tmp_path / "card_2x"
+@pytest.fixture
+def loop(tmp_path: Path) -> Path:
+    """A card with two consecutive clips of one camera and one of another."""
+    card = tmp_path / "card"
     card.mkdir()
     shape = Clip(width=64, height=48, frames=25, options={"g": "12"}, sound=("aac",))
     for name in ("NO20260101-120000-000001F", "NO20260101-120003-000002F", "NO20260101-120000-000001B"):
         make_clip(card / f"{name}.mp4", shape)
+    return card
+
+
+def test_loop_recordings_are_joined(session: Session, loop: Path, nearest: Path) -> None:
+    card, out = loop, loop.with_name("card_2x")
     summary = run(card, nearest, session, join=True)
     assert summary.joined == ["NO20260101-120000-000001F_joined.mkv"]
     joined = out / summary.joined[0]
@@ -162,3 +170,25 @@ def test_loop_recordings_are_joined(session: Session, tmp_path: Path, nearest: P
     before = joined.stat().st_mtime_ns
     assert run(card, nearest, session, join=True).joined == summary.joined
     assert joined.stat().st_mtime_ns == before, "done once"
+
+
+def test_a_stopped_job_joins_nothing_more(session: Session, loop: Path, nearest: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(loop, nearest, session, after=3 * 25, join=True)
+    out = loop.with_name("card_2x")
+    assert len(list(out.glob("*.mkv"))) == 3 and not list(out.glob("*_joined.mkv"))
+    assert run(loop, nearest, session, join=True).joined == ["NO20260101-120000-000001F_joined.mkv"]
+
+
+def test_what_cannot_be_joined_is_no_failed_video(loop: Path, nearest: Path) -> None:
+    out = loop.with_name("out")
+    name = "NO20260101-120000-000001F_joined.mkv"
+    (out / name).mkdir(parents=True)
+    job = runs.start(loop, out, nearest, "--join")
+    said, error = job.communicate(timeout=600)
+    assert job.returncode == SomeFailed.exit_code
+    last = error.splitlines()[-1]
+    assert name in last and "could not be joined" in last and "--retry-failed" not in last
+    report = json.loads(said)
+    assert (report["done"], report["failures"], list(report["join_failures"])) == (3, {}, [name])
+    assert f"{name}: not joined, " in error
