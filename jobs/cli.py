@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from os.path import isabs, isfile
+from typing import Any
 
 import click
 
@@ -39,6 +41,7 @@ def submit(
 
     with upscale.make_context("vidsr submit", list(arguments)) as context:
         picture_settings(dict(context.params))  # what is wrong is said here, not in a log
+        _refuse_own_files(context.params)
         if context.params["c2pa"]:
             raise SettingsError("--c2pa would send your key to the cluster; use `vidsr evidence sign` on the results")
     client = connect(address)
@@ -46,6 +49,15 @@ def submit(
     click.echo(job)
     if follow:
         sys.exit(_follow(address, job))
+
+
+def _refuse_own_files(params: dict[str, Any]) -> None:
+    """Nothing travels but the code; a whole path may be one that every node sees."""
+    for option, name in (("--model", params["model"]), ("--list", params["list_file"])):
+        if name is not None and not isabs(name) and isfile(name):
+            raise SettingsError(
+                f"{option} {name} is a file of this machine; put it where every node sees it, and give its whole path"
+            )
 
 
 def _follow(address: str, job: str) -> int:

@@ -47,6 +47,16 @@ def test_a_gpu_that_is_nowhere(session: Session, nearest: Path) -> None:
         _ = session.upscalers
 
 
+def test_a_cluster_without_gpus_gets_some_if_it_is_told_how_many(session: Session, nearest: Path) -> None:
+    session.start()
+    spec, address = UpscalerSpec(str(nearest), 2, "cuda", "torch"), "127.0.0.1:1"
+    with pytest.raises(DeviceError, match=rf"{address} has no GPU now.*--actors"):
+        upscalers.Upscalers(spec, ClusterSettings(address))
+    waiting = upscalers.Upscalers(spec, ClusterSettings(address, actors=1))
+    assert waiting.on_gpus and not waiting.alive
+    waiting.close()
+
+
 @pytest.mark.parametrize(
     ("machines", "actors", "each", "expected"),
     [

@@ -89,8 +89,14 @@ class Upscalers:
         self._members: list[_Member] = []
         self._looked = 0.0
         self.on_gpus = wants_gpu(spec.device, cluster)
-        if spec.device.startswith("cuda") and not cluster_gpus() and not (cluster.address and cluster.actors):
-            raise DeviceError(NO_GPU)
+        if spec.device.startswith("cuda") and not cluster_gpus():
+            if not cluster.address:
+                raise DeviceError(NO_GPU)
+            if not cluster.actors:
+                raise DeviceError(
+                    f"the Ray cluster at {cluster.address} has no GPU now; use --actors N for one that grows, "
+                    "or --device cpu"
+                )
         self._grow()
         self.usable = self._usable(time.monotonic())
 
