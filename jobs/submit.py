@@ -12,17 +12,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from aiohttp import ClientError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import jobs
 import vidsr
 from vidsr.errors import ClusterError, Interrupted, first_line
 
+T = TypeVar("T")
 AGAIN_SECONDS = 2.0
-# What a head says that has just been started, and how long it may say so.
+# What a head says that has just been started, and of a job that it does not know.
 STARTING = "No available agent"
+NO_SUCH_JOB = "status code 404"
+# How long it may take until a head answers.
 START_SECONDS = 120.0
 
 
@@ -76,14 +80,7 @@ def submit(client: JobSubmissionClient, submission: Submission) -> str:
     Raises:
         ClusterError: the cluster refuses it.
     """
-    limit = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return str(_submit(client, submission))
-        except ClusterError as error:
-            if STARTING not in str(error) or time.monotonic() > limit:
-                raise
-            time.sleep(AGAIN_SECONDS)
+    return str(_insist(lambda: _submit(client, submission), lambda said: STARTING in said))
 
 
 def _submit(client: JobSubmissionClient, submission: Submission) -> Any:
@@ -127,13 +124,21 @@ def follow(client: JobSubmissionClient, job: str, say: Callable[[str], None]) ->
 
     Returns:
         The job's exit code.
+
+    Raises:
+        ClusterError: there is no such job, or nobody answers for START_SECONDS.
     """
     shown = 0
-    while not (found := details(client, job)).status.is_terminal():
+    while not (found := _insist(lambda: details(client, job), _may_pass)).status.is_terminal():
         shown = asyncio.run(_tail(client, job, say, shown))
         time.sleep(AGAIN_SECONDS)
-    say(logs(client, job)[shown:])
+    say(_insist(lambda: logs(client, job), _may_pass)[shown:])
     return exit_code(found)
+
+
+def _may_pass(said: str) -> bool:
+    """Whether an answer may be that of a tunnel, or of a proxy before a head that starts again."""
+    return NO_SUCH_JOB not in said
 
 
 async def _tail(client: JobSubmissionClient, job: str, say: Callable[[str], None], shown: int) -> int:
@@ -146,7 +151,7 @@ async def _tail(client: JobSubmissionClient, job: str, say: Callable[[str], None
             if fresh:
                 say(fresh)
             shown = max(shown, seen)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ClientError):  # the last is of a proxy that answers in the head's place
         return shown
     return shown
 
@@ -158,6 +163,18 @@ def exit_code(job: JobDetails) -> int:
     if job.status == JobStatus.STOPPED:
         return Interrupted.exit_code
     return job.driver_exit_code or 1
+
+
+def _insist(question: Callable[[], T], again: Callable[[str], bool]) -> T:
+    """Ask again for START_SECONDS while `again` says that what is answered may pass."""
+    limit = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return question()
+        except ClusterError as error:
+            if not again(error.message) or time.monotonic() > limit:
+                raise
+            time.sleep(AGAIN_SECONDS)
 
 
 def _ask(question: Callable[..., Any], *words: Any, **options: Any) -> Any:

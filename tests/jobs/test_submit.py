@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -9,17 +10,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
+from aiohttp import web
 
-from jobs.submit import Submission
+from jobs.submit import Submission, connect, follow
 from tests.jobs import runs
-from vidsr.errors import ClusterError, SomeFailed
+from tests.jobs.conftest import REPOSITORY
+from vidsr.errors import ClusterError, SettingsError, SomeFailed
 
 pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
 
@@ -123,3 +129,90 @@ def test_what_is_submitted() -> None:
     assert on_gpus.runtime_env == {}
     sent = [Path(path).name for path in Submission(("in",)).runtime_env["py_modules"]]
     assert sent == ["vidsr", "jobs"]
+
+
+class Unsteady:
+    """A Jobs API behind a proxy that answers every question with 502 the first time."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.tailed = threading.Event()
+        app = web.Application(middlewares=[self.refuse_first])
+        app.router.add_get("/api/version", self.version)
+        app.router.add_get("/api/jobs/{job}", self.details)
+        app.router.add_get("/api/jobs/{job}/logs", self.logs)
+        app.router.add_get("/api/jobs/{job}/logs/tail", self.tail)
+        self.runner = web.AppRunner(app)
+
+    async def start(self) -> str:
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    @web.middleware
+    async def refuse_first(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
+        if request.path in self.refused or request.path == "/api/version":
+            return await handler(request)
+        self.refused.append(request.path)
+        raise web.HTTPBadGateway
+
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "4", "ray_version": ray.__version__, "ray_commit": ray.__commit__})
+
+    async def details(self, request: web.Request) -> web.Response:
+        if request.match_info["job"] != "job":
+            raise web.HTTPNotFound
+        status = "SUCCEEDED" if self.tailed.is_set() else "RUNNING"
+        return web.json_response({"type": "SUBMISSION", "submission_id": "job", "entrypoint": "", "status": status})
+
+    async def logs(self, request: web.Request) -> web.Response:
+        return web.json_response({"logs": "one\ntwo\n"})
+
+    async def tail(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("one\n")
+        self.tailed.set()
+        return socket
+
+
+@pytest.fixture
+def unsteady(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Unsteady, str]]:
+    monkeypatch.setattr("jobs.submit.AGAIN_SECONDS", 0.01)
+    server, loop = Unsteady(), asyncio.new_event_loop()
+    address = loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield server, address
+    asyncio.run_coroutine_threadsafe(server.runner.cleanup(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_following_outlasts_a_proxys_errors(unsteady: tuple[Unsteady, str]) -> None:
+    server, address = unsteady
+    said: list[str] = []
+    assert follow(connect(address), "job", said.append) == 0
+    assert "".join(said) == "one\ntwo\n"
+    assert sorted(server.refused) == ["/api/jobs/job", "/api/jobs/job/logs", "/api/jobs/job/logs/tail"]
+
+
+def test_a_job_that_is_not_there_is_said_at_once(unsteady: tuple[Unsteady, str]) -> None:
+    with pytest.raises(ClusterError, match="404"):
+        follow(connect(unsteady[1]), "other", print)
+
+
+def test_a_list_beside_the_command_is_not_on_the_cluster(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("a.mp4")
+    command = [sys.executable, "-m", "vidsr", "submit", "--address", "http://127.0.0.1:9", "/card"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    for option in ("--list", "--model"):
+        refused, far = (
+            subprocess.run([*command, option, name], capture_output=True, text=True, cwd=tmp_path, env=environment)
+            for name in ("own", str(tmp_path / "own"))
+        )
+        assert refused.returncode == SettingsError.exit_code
+        assert f"{option} own is a file of this machine" in refused.stderr
+        assert far.returncode == ClusterError.exit_code, "every node may see a whole path"
