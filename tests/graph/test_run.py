@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +13,15 @@ import av
 import numpy as np
 import psutil
 import pytest
+import ray
 
 import vidsr
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import Interrupted
+from vidsr.graph.prepare import prepare
+from vidsr.graph.run import Silent, run
+from vidsr.graph.session import Session
+from vidsr.settings import ClusterSettings, UpscaleSettings
 
 COMMAND = (sys.executable, "-m", "vidsr", "upscale")
 
@@ -140,9 +146,17 @@ def test_a_changed_setting_starts_over(drive: Path, nearest: Path, tmp_path: Pat
 
 
 def test_several_upscalers_share_one_short_video(drive: Path, nearest: Path, tmp_path: Path) -> None:
-    result = tmp_path / "large.mp4"
-    report = upscale(drive, nearest, "-o", result, "--actors", 2)
-    assert report["verified"] is True
+    settings = UpscaleSettings(model=str(nearest), device="cpu", segment_seconds=4)
+    with Session(ClusterSettings(actors=2)) as session:
+        plan = prepare(drive, tmp_path / "large.mp4", settings, overwrite=False, gpu=False)
+        assert len(plan.segments) == 1
+        session.load(plan.upscaler)
+        while session.upscalers.alive < 2:  # a segment has those that work when it begins
+            time.sleep(0.1)
+            session.upscalers.look()
+        assert run(plan, session, Silent(), threading.Event()).verify.ok
+        computed = [ray.get(each.describe.remote())["computed"] for each in session.upscalers.handles]
+    assert min(computed) > 0.4 * sum(computed)
 
 
 def test_real_footage_keeps_every_time(shared_data: Path, nearest: Path, tmp_path: Path) -> None:
