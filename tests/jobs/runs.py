@@ -16,6 +16,8 @@ from jobs.records import VideoRecord
 from tests.media.clips import Clip, make_clip
 
 SEGMENT_SECONDS = 0.4
+# How a process reaches the tests' cluster.
+LOOPBACK = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def make_card(folder: Path, clips: int, frames: int = 24) -> Path:
@@ -32,8 +34,7 @@ def start(folder: Path | str, output: Path | str, model: Path, *words: object) -
     command = [sys.executable, "-m", "vidsr", "upscale", folder, "-o", output, "--model", model, "--device", "cpu",
                "--codec", "ffv1", "--container", "mkv", "--segment-seconds", SEGMENT_SECONDS,
                "--stabilise-detail", "off", "--json", *words]  # fmt: skip
-    loopback = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    quiet = {**os.environ, **loopback} if "--address" in words else dict(os.environ)
+    quiet = {**os.environ, **LOOPBACK} if "--address" in words else dict(os.environ)
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet
     )

@@ -53,4 +53,4 @@ def test_the_disk_of_the_results_has_to_hold_them(
     settings = UpscaleSettings(model=str(nearest))
     assert len(estimate_folder(card, tmp_path / "large", settings, options(tmp_path))["unreadable"]) == 1
     refused = estimate_folder(card, full / "large", settings, options(tmp_path))["unreadable"]
-    assert "GB free" in refused["a.mp4"] and "GB free" in refused["day/b.avi"]
+    assert "MB free" in refused["a.mp4"] and "MB free" in refused["day/b.avi"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from jobs.storage import open_place
 from tests.jobs import runs
 from tests.jobs.conftest import RunningCluster, S3Server
+from tests.media.clips import Clip, make_clip
 from vidsr.errors import SomeFailed
 
 pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
@@ -94,3 +98,15 @@ def test_from_and_to_an_object_store_that_fails_sometimes(
         runs.assert_is_enlarged(path, tmp_path / name)
         assert f"out/{name}.vidsr.json" in names
     assert not [name for name in names if "/segments/" in name or "/leases/" in name]
+
+
+def test_a_segment_is_decoded_where_it_is_encoded(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
+    """So frames do not cross the network on their way to the encoder's node, and the head decodes nothing."""
+    source = make_clip(tmp_path / "drive.mp4", Clip(frames=48, options={"g": "6"}))
+    words = [sys.executable, "-m", "tests.jobs.placement", cluster.address, str(source), str(nearest)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env={**os.environ, **runs.LOOPBACK})
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["placed"]) == 8
+    assert {encoded for _, encoded in found["placed"]} <= set(found["machines"])
+    assert all(decoded == encoded for decoded, encoded in found["placed"]), found
