@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 B100 = {"balanced-2x-clean": 31.5, "balanced-4x-clean": 27.1, "fast-2x-clean": 31.2, "fast-4x-clean": 26.8}
 ROAD = {
     ("fast-2x", 23): 0.6, ("fast-2x", 28): 0.2, ("balanced-2x", 23): 1.0, ("balanced-2x", 28): 0.45,
-    ("quality-2x", 23): 1.3, ("quality-2x", 28): 0.65,
+    ("quality-2x", 23): 1.3, ("quality-2x", 28): 0.65, ("quality-4x", 23): 1.45, ("quality-4x", 28): 0.8,
 }  # fmt: skip
 ROAD_CLIPS = ("dashcam-360p.mp4", "drive-720p-short.mp4", "drive-960x540.mp4", "drive-yellow.mp4")
 
