@@ -209,7 +209,24 @@ def tags_of(container: InputContainer) -> dict[str, str]:
     return tags
 
 
-def description_of(container: InputContainer, stream: VideoStream) -> str:
+def codec_tag(description: str) -> str:
+    """A stream's four-character code in its container by its `description_of`, such as "hvc1"; "" where it has none.
+
+    PyAV does not tell it of data streams, and raises where it is a number with a byte above 127, as MPEG-TS and AVI
+    have it.
+    """
+    number = re.match(r"  Stream .* / 0x([0-9A-F]+)\)", description)
+    code = int(number[1], 16).to_bytes(4, "little").decode("latin-1") if number else ""
+    return code if code.isascii() and code.isprintable() else ""
+
+
+def codec_name(description: str) -> str | None:
+    """FFmpeg's name of a stream's codec by its `description_of`, also where it has no decoder; None if not known."""
+    name = re.match(r"  Stream .*?: (?:Video|Audio|Subtitle|Data): (\w+)", description)
+    return name[1] if name and name[1] not in ("none", "unknown_codec") else None
+
+
+def description_of(container: InputContainer, stream: Stream) -> str:
     """FFmpeg's own words about a stream."""
     section = re.search(rf"^  Stream #0:{stream.index}\b.*\n(   .*\n)*", _description(container), re.MULTILINE)
     return section.group() if section else ""

@@ -25,10 +25,12 @@ from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.container import (
     Cuts,
+    codec_tag,
     decode_in_order,
     decode_packet,
     decoder_threads,
     demux,
+    description_of,
     moment_of,
     open_input,
     printable,
@@ -129,7 +131,9 @@ class Inventory:
             for name, s in attachments_of(self._container).items()
         }
         self.others = {
-            s.index: _contents(s) for s in self._container.streams if s.index != stream_index and s.type != "attachment"
+            s.index: _contents(self._container, s)
+            for s in self._container.streams
+            if s.index != stream_index and s.type != "attachment"
         }
         self._cuts = Cuts()
         self._begin: Fraction | None = None
@@ -230,13 +234,13 @@ def dispositions(stream: Any) -> tuple[str, ...]:
     return tuple(sorted(flag.name for flag in type(stream.disposition) if flag in stream.disposition))
 
 
-def _contents(stream: Any) -> Contents:
+def _contents(container: InputContainer, stream: Any) -> Contents:
     context = stream.codec_context
     return Contents(
         index=stream.index,
         kind=stream.type,
         codec=context.codec.canonical_name if context else "",
-        tag=_tag_of(stream),
+        tag=codec_tag(description_of(container, stream)),
         language=stream.language or "und",
         disposition=dispositions(stream),
         tags=dict(stream.metadata),
@@ -244,10 +248,3 @@ def _contents(stream: Any) -> Contents:
         form=NalFormat.of(context.codec.canonical_name, context.extradata) if context else NalFormat(False, 0),
         coding=coding_of(stream),
     )
-
-
-def _tag_of(stream: Any) -> str:
-    try:
-        return str(stream.codec_tag)
-    except AttributeError:
-        return ""

@@ -21,6 +21,8 @@ from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
 from vidsr.media.container import (
     chroma_location,
+    codec_name,
+    codec_tag,
     description_of,
     find_video,
     is_cover,
@@ -211,7 +213,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         mtime_ns=status.st_mtime_ns,
         stream_index=stream.index,
         codec=context.codec.canonical_name,
-        codec_tag=_printable(context.codec_tag),
+        codec_tag=codec_tag(description),
         pix_fmt=first.pix_fmt,
         width=first.width,
         height=first.height,
@@ -223,7 +225,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         rate=Fraction(stream.average_rate or stream.guessed_rate or 0),
         duration=None,
         table=FrameTable((), (), (), Fraction(stream.time_base or Fraction(1, 1000))),
-        streams=tuple(_stream_info(each) for each in container.streams),
+        streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
         notes=(*first.notes, *_left_out(stream, description)),
@@ -246,11 +248,7 @@ def _left_out(stream: VideoStream, description: str) -> Iterator[str]:
         yield "transparency is left out"
 
 
-def _printable(tag: str) -> str:
-    return tag if tag.isprintable() and tag.strip() else ""
-
-
-def _stream_info(stream: Stream) -> StreamInfo:
+def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:
     context = stream.codec_context
     tags = dict(stream.metadata)
     folded = {key.lower(): value for key, value in tags.items()}
@@ -258,7 +256,7 @@ def _stream_info(stream: Stream) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
-        codec=context.codec.canonical_name if context else getattr(stream, "name", None),
+        codec=context.codec.canonical_name if context else codec_name(description_of(container, stream)),
         language=None if language in (None, "und") else language,
         title=folded.get("title") or folded.get("filename"),
         time_base=Fraction(stream.time_base or Fraction(1, 1000)),
