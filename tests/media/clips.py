@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,7 @@ class Clip:
         start: seconds by which every stream but the sound is moved.
         sound: one audio encoder per track; the second track starts 40 ms later and is Spanish.
         sound_options: of the audio encoders.
+        silent: every sample of the sound is 0.
         subtitles: codecs of subtitle tracks; samples are written as they are, without an encoder.
         data: one data track of four packets, as the container calls it (``bin_data``, ``klv``); or None.
         options: of the video encoder. ``bf`` and ``g`` are the interesting ones.
@@ -53,6 +55,7 @@ class Clip:
     rotation: int = 0
     sound: tuple[str, ...] = ()
     sound_options: dict[str, str] = field(default_factory=dict)
+    silent: bool = False
     subtitles: tuple[str, ...] = ()
     data: str | None = None
     chapters: int = 0
@@ -113,7 +116,7 @@ def _video_packets(stream: Any, clip: Clip) -> Iterator[Any]:
     yield from stream.encode(None)
 
 
-def _sound_packets(stream: Any, seconds: Fraction, start: Fraction) -> Iterator[Any]:
+def _sound_packets(stream: Any, seconds: Fraction, start: Fraction, silent: bool) -> Iterator[Any]:
     context = stream.codec_context
     context.open()
     size = context.frame_size or 1024
@@ -121,7 +124,7 @@ def _sound_packets(stream: Any, seconds: Fraction, start: Fraction) -> Iterator[
         angle = np.arange(first, first + size) * (440 + 110 * stream.index) * 2 * np.pi / AUDIO_RATE
         kind = context.format.name.removesuffix("p")
         peak, dtype = {"s16": (2**13, np.int16), "s32": (2**29, np.int32), "flt": (0.3, np.float32)}[kind]
-        samples = (np.sin(angle) * peak).astype(dtype)
+        samples = (np.sin(angle) * (0 if silent else peak)).astype(dtype)
         frame = av.AudioFrame.from_ndarray(samples[None], format=context.format.name, layout="mono")
         frame.sample_rate = AUDIO_RATE
         frame.time_base = Fraction(1, AUDIO_RATE)
@@ -162,7 +165,7 @@ def _add_streams(container: Any, clip: Clip) -> list[Iterator[Any]]:
     for number, codec in enumerate(clip.sound):
         sound = container.add_stream(codec, rate=AUDIO_RATE, layout="mono", options=clip.sound_options)
         sound.metadata["language"] = ("eng", "spa", "fra")[number]
-        sources.append(_sound_packets(sound, length, number * Fraction(40, 1000)))
+        sources.append(_sound_packets(sound, length, number * Fraction(40, 1000), clip.silent))
     for codec in clip.subtitles:
         text = container.add_mux_stream(codec)
         text.metadata["language"] = "deu"
@@ -195,6 +198,22 @@ def make_clip(path: Path, clip: Clip) -> Path:
     calm_threads()
     if clip.rotation:
         rotate(path, clip.rotation, clip.width, clip.height)
+    return path
+
+
+def join_streams(path: Path, *sources: Path) -> Path:
+    """Writes the packets of several files into one that has the streams of all."""
+    with ExitStack() as stack:
+        made = stack.enter_context(av.open(str(path), "w"))
+        packets = []
+        for source in (stack.enter_context(av.open(str(each))) for each in sources):
+            copies = {each.index: made.add_stream_from_template(each, opaque=True) for each in source.streams}
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = copies[packet.stream_index]
+                    packets.append(packet)
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            made.mux(packet)
     return path
 
 

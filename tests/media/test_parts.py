@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.frames import encode_doubled
 from tests.media.pipeline import upscale
 from vidsr.media.bitstream import NalFormat, captions, user_data_unit
@@ -18,6 +20,7 @@ from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.tags import advanced
+from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
@@ -27,7 +30,8 @@ RATE = Fraction(30000, 1001)
 def cut_out(source: Path, result: Path, first: int, stop: int) -> None:
     """Make a part and prove it."""
     info = probe(source)
-    mux(info, encode_doubled(info, result.parent, [first, stop]), result, first, stop)
+    report = mux(info, encode_doubled(info, result.parent, [first, stop]), result, first, stop)
+    carry_beside(source, result, report.left, made=result)
     proof = verify(source, result, first=first, stop=stop)
     assert proof.ok, [check for check in proof.checks if not check.ok]
 
@@ -81,6 +85,70 @@ def test_a_part_has_the_chapters_that_overlap_it(tmp_path: Path, monkeypatch: py
     mux(info, encode_doubled(info, tmp_path, [12, 25]), tmp_path / "bare.mkv", 12, 25)
     wrong = [check.name for check in verify(source, tmp_path / "bare.mkv", first=12, stop=25).checks if not check.ok]
     assert wrong == ["chapters"]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("mkv", "ac3"), ("mkv", "libopus"), ("ts", "mp2")])
+def test_a_part_of_silence(suffix: str, codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packets are all the same; one that is missing is found by the times of those after it."""
+    clip = Clip(frames=60, sound=(codec,), silent=True, options={"g": "10"})
+    source, part = make_clip(tmp_path / f"clip.{suffix}", clip), tmp_path / f"part.{suffix}"
+    cut_out(source, part, 35, 50)
+    given = itertools.count()
+    with monkeypatch.context() as sabotage:
+        address = Outlets.address
+        sabotage.setattr(Outlets, "address", lambda *a: _later(address(*a)) if next(given) == 7 else address(*a))
+        info = probe(source)
+        mux(info, encode_doubled(info, tmp_path, [35, 50]), part, 35, 50)
+    wrong = [check.name for check in verify(source, part, first=35, stop=50).checks if not check.ok]
+    assert wrong == ["audio 1"]
+
+
+def _later(packet: av.Packet) -> av.Packet:
+    packet.pts += round(Fraction(15, 1000) / packet.time_base)
+    packet.dts = packet.pts
+    return packet
+
+
+def lines(path: Path, codec: str, times: tuple[int, ...]) -> Path:
+    """Lines of text that are shown for 100 ms from these milliseconds on."""
+    with av.open(str(path), "w") as container:
+        track = container.add_mux_stream(codec)
+        for time in times:
+            text = b"%d km/h" % time
+            packet = av.Packet(struct.pack(">H", len(text)) + text if codec == "mov_text" else text)
+            packet.stream, packet.time_base = track, Fraction(1, 1000)
+            packet.pts, packet.dts, packet.duration = time, time, 100
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("times", [(0,), (0, 500)])
+@pytest.mark.parametrize(
+    ("suffix", "result", "subtitle"), [("mp4", "mp4", "mov_text"), ("mp4", "mov", "mov_text"), ("mkv", "mkv", "subrip")]
+)
+def test_a_part_without_packets_of_some_streams(
+    suffix: str, result: str, subtitle: str, times: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Sound, subtitles and data end before it; MP4 has a filler where it has no line."""
+    short = Clip(frames=20, sound=("aac",), data="bin_data" if suffix == "mp4" else None)
+    early = make_clip(tmp_path / f"early.{suffix}", short)
+    text = lines(tmp_path / f"text.{suffix}", subtitle, times)
+    late = make_clip(tmp_path / f"late.{suffix}", Clip(frames=50, options={"g": "10"}))
+    source = join_streams(tmp_path / f"clip.{suffix}", late, early, text)
+    cut_out(source, tmp_path / f"part.{result}", 30, 45)
+    checks = verify(source, tmp_path / f"part.{result}", first=30, stop=45).checks
+    without = {check.name.split()[0] for check in checks if check.detail.endswith("no packets in this part")}
+    assert without == {"video", "audio", "subtitle"} | ({"data"} if suffix == "mp4" else set())
+
+
+def test_a_lost_subtitle_that_spans_the_part_is_found(tmp_path: Path) -> None:
+    """No line begins in the part, and one that begins before it is shown throughout."""
+    clip = Clip(frames=40, options={"g": "10"})
+    source = make_clip(tmp_path / "clip.mp4", replace(clip, subtitles=("mov_text",)))
+    cut_out(source, tmp_path / "part.mp4", 6, 9)
+    cut_out(make_clip(tmp_path / "bare.mp4", clip), tmp_path / "lost.mp4", 6, 9)
+    wrong = [check.name for check in verify(source, tmp_path / "lost.mp4", first=6, stop=9).checks if not check.ok]
+    assert wrong == ["subtitle 1"]
 
 
 def edit(path: Path, edits: list[tuple[int, int]]) -> Path:

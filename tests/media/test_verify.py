@@ -19,9 +19,10 @@ from tests.media.pipeline import upscale
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
-from vidsr.media.carried import Check, Timing, check_streams
+from vidsr.media.carried import Check, Timing
 from vidsr.media.inventory import DIGEST_BYTES, Contents
 from vidsr.media.probe import probe
+from vidsr.media.streams import check_streams
 from vidsr.media.verify import VerifyReport, verify
 
 SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
@@ -274,11 +275,13 @@ def check_part(whole: list[bytes], part: list[bytes], first: int = 0) -> Check:
     """The check of a sound stream that is a part of another from packet `first` on, of which each lasts 1 ms."""
 
     def file_of(digests: list[bytes]) -> Any:
-        times = array("q", range(len(digests)))
-        stream = Contents(1, "audio", "aac", "", "und", (), {}, Fraction(1, 1000), NalFormat(False, 4), times, digests)
+        times, ones = array("q", range(len(digests))), array("q", [1] * len(digests))
+        form = NalFormat(False, 4)
+        stream = Contents(1, "audio", "aac", "", "und", (), {}, Fraction(1, 1000), form, times, ones, digests)
         return SimpleNamespace(others={1: stream})
 
-    timing = Timing(Fraction(first, 1000), Fraction(0), start=Fraction(0), end=Fraction(0))
+    start = Fraction(first, 1000)
+    timing = Timing(start, Fraction(0), start, start + Fraction(len(part), 1000))
     return next(check_streams(file_of(whole), file_of(part), timing, Record()))
 
 

@@ -31,6 +31,7 @@ LEAD_SECONDS = Fraction(1, 10)
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
 RAW_TAGS = "surrogateescape"
 OWN_SERVICE = ("Service01", "FFmpeg")  # what its MPEG-TS muxer calls the service and the provider if nobody does
+TIMECODE = "tmcd"  # the codec tag of MP4's timecode tracks
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 

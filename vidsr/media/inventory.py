@@ -51,6 +51,7 @@ class Contents:
 
     Attributes:
         times: presentation time of each packet in `time_base`, NO_TIME where it has none.
+        durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
         coding: what a decoder has to know (`coding_of`).
     """
@@ -65,6 +66,7 @@ class Contents:
     time_base: Fraction
     form: NalFormat
     times: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[int] = field(default_factory=lambda: array("q"))
     digests: list[bytes] = field(default_factory=list)
     coding: dict[str, Any] = field(default_factory=dict)
     _running: Any = field(default_factory=hashlib.sha256)
@@ -79,6 +81,7 @@ class Contents:
         payload = normalised(bytes(packet), self.codec, self.form)
         moment = moment_of(packet)
         self.times.append(NO_TIME if moment is None else moment)
+        self.durations.append(packet.duration or 0)
         if self.borderless:
             self._running.update(payload)
             self.digests = [self._running.digest()[:DIGEST_BYTES]]

@@ -15,7 +15,6 @@ from vidsr.media.carried import (
     check_chapters,
     check_private,
     check_side_files,
-    check_streams,
     check_tags,
     lost_tags,
 )
@@ -24,6 +23,7 @@ from vidsr.media.firstframe import turn_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.salvage import fill_gaps
+from vidsr.media.streams import check_streams
 from vidsr.media.tags import stream_tags
 from vidsr.media.walk import Walk
 

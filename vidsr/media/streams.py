@@ -1,0 +1,183 @@
+"""Checks that the streams other than the picture came along, packet by packet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from vidsr.media.beside import Record
+from vidsr.media.carried import Check, Timing, lost_tags
+from vidsr.media.container import TIMECODE, printable
+from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+
+_FILLER = hashlib.sha256(b"\0\0").digest()[:DIGEST_BYTES]  # MP4's muxer writes it where no line is shown
+
+
+def check_streams(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Iterator[Check]:
+    """One check per stream of the source other than the picture."""
+    left = dict(result.others)
+    latest: dict[str, int] = {}
+    for stream in source.others.values():
+        if not stream.times:
+            continue  # an empty track, or MP4's own track of chapter titles
+        name = f"{stream.kind} {stream.index}"
+        match = _best_match(stream, left)
+        if _has_none(stream, match, timing):
+            yield Check(name, True, f"{_named(stream)}: no packets in this part")
+            continue
+        if match is None or _packets_fault(stream, match, timing):
+            if record.holds_stream(stream.index, stream.coding):
+                within = left.pop(match.index).times if match and set(match.digests) & set(stream.digests) else ()
+                found = f"all {len(stream.times)} packets beside the result, {len(within)} in it"
+                yield Check(name, True, f"{_named(stream)}: {found}")
+                continue
+            if match is None:
+                yield Check(name, False, f"{_named(stream)}: missing")
+                continue
+        left.pop(match.index)
+        fault = (
+            _packets_fault(stream, match, timing)
+            or _times_fault(stream, match, timing)
+            or _description_fault(stream, match, record)
+        )
+        if not fault and match.index < latest.get(stream.kind, -1):
+            fault = "comes in another order"
+        latest[stream.kind] = match.index
+        yield Check(name, not fault, f"{_named(stream)}: {fault or f'{len(match.times)} packets, unchanged'}")
+
+
+def _named(stream: Contents) -> str:
+    language = "" if stream.language == "und" else f", {stream.language}"
+    return printable(f"{stream.codec or stream.tag or stream.kind}{language}")
+
+
+def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | None:
+    """The result's stream of this kind with the most of the same packets; the first of equals."""
+    alike = [other for other in left.values() if other.kind == stream.kind]
+    digests = set(stream.digests)
+    return max(alike, key=lambda other: len(digests & set(other.digests)), default=None)
+
+
+def _has_none(stream: Contents, match: Contents | None, timing: Timing) -> bool:
+    """Whether the result shows a part in which the stream has no packets, and its match has none of them either."""
+    if timing.start is None or stream.borderless or _is_remade(stream, timing) or _within(stream, timing):
+        return False
+    return match is None or not (set(match.digests) - {_FILLER}) & set(stream.digests)
+
+
+def _within(stream: Contents, timing: Timing) -> list[int]:
+    """Which of the stream's packets a part has: those that begin in it, and subtitles that are still shown in it."""
+    begin, end = ((moment or 0) / stream.time_base for moment in (timing.start, timing.end))
+    lasting = stream.kind == "subtitle"
+    return [
+        number
+        for number, (time, duration) in enumerate(zip(stream.times, stream.durations, strict=True))
+        if time != NO_TIME and time < end and (time >= begin or (lasting and time + duration > begin))
+    ]
+
+
+def _is_remade(stream: Contents, timing: Timing) -> bool:
+    """Whether it is a part's timecode track, which is made anew; its tag says of which frame."""
+    return timing.start is not None and stream.tag == TIMECODE
+
+
+def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
+    if _is_remade(stream, timing):
+        return None
+    if timing.start is None:
+        if match.digests == stream.digests:
+            return None
+        if timing.damaged and _position(match, stream) is not None:
+            return None  # alone, a stream of a damaged file can be read further than beside the picture
+        if len(match.digests) != len(stream.digests):
+            return f"{len(match.digests)} packets instead of {len(stream.digests)}"
+        changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
+        return f"{changed} packets changed"
+    if stream.borderless:
+        return None if match.digests == stream.digests else "other sound than the source has in that range"
+    if stream.kind == "video":  # whose packets of a time are no run where frames are reordered
+        same = match.digests == [stream.digests[number] for number in _within(stream, timing)]
+        return None if same else "other packets than the source has in that range"
+    first = _place(stream, match, timing)
+    if first is None:
+        return "its packets are not a run of the source's"
+    return _coverage_fault(stream, first, first + len(match.digests), timing)
+
+
+def _place(stream: Contents, match: Contents, timing: Timing) -> int | None:
+    """Where the result's packets lie among the source's: those of silence may lie anywhere.
+
+    So it is first looked for where the part begins; there one packet may be cut, or be one too many.
+    """
+    within = _within(stream, timing) if timing.start is not None else []
+    packets, run = b"".join(stream.digests), b"".join(match.digests)
+    for first in (within[0], within[0] - 1, within[0] + 1) if within else ():
+        if first >= 0 and packets.startswith(run, first * DIGEST_BYTES):
+            return first
+    return _position(stream, match)
+
+
+def _position(whole: Contents, part: Contents) -> int | None:
+    """Where the packets of one stream lie among those of the other, as a run without gaps.
+
+    Searched as bytes, which takes time in proportion to the lengths, however much the packets repeat (silence).
+    """
+    packets, run = b"".join(whole.digests), b"".join(part.digests)
+    at = packets.find(run)
+    while at > 0 and at % DIGEST_BYTES:
+        at = packets.find(run, at + 1)
+    return None if at < 0 else at // DIGEST_BYTES
+
+
+def _coverage_fault(stream: Contents, first: int, stop: int, timing: Timing) -> str | None:
+    """Whether packets of the part are missing; one at either end may be cut."""
+    within = _within(stream, timing)
+    if within and (within[0] + 1 < first or within[-1] - 1 > stop - 1):
+        return "packets of this part of the source are missing"
+    return None
+
+
+def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
+    """Whether a packet's distance from the picture's beginning changed by more than the result can express.
+
+    Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
+    """
+    if _is_remade(stream, timing):
+        return None
+    latest = NO_TIME
+    for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
+        backwards = stream.kind != "video" and theirs <= latest
+        latest = max(latest, theirs)
+        if backwards or NO_TIME in (ours, theirs):
+            continue
+        wanted = theirs * stream.time_base
+        if stream.kind == "subtitle" and timing.start is not None:
+            wanted = max(wanted, timing.start)  # one that spans the part's begin is shown from there
+        moved = ours * match.time_base - timing.result - (wanted - timing.source)
+        if abs(moved) >= match.time_base:
+            return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
+    return None
+
+
+def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterator[tuple[int, int]]:
+    """(time in the source, time in the result) of each packet that both have."""
+    if stream.borderless:
+        yield from zip(stream.times[:1], match.times[:1], strict=False) if timing.start is None else ()
+    elif stream.kind == "video" and timing.start is not None:
+        yield from zip((stream.times[number] for number in _within(stream, timing)), match.times, strict=False)
+    elif len(stream.times) >= len(match.times):
+        yield from zip(stream.times[_place(stream, match, timing) or 0 :], match.times, strict=False)
+    else:
+        yield from zip(stream.times, match.times[_position(match, stream) or 0 :], strict=False)
+
+
+def _description_fault(stream: Contents, match: Contents, record: Record) -> str | None:
+    if stream.language != match.language and not record.holds_tag("language", stream.language, stream.index):
+        return printable(f"language {match.language} instead of {stream.language}")
+    lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not record.holds_tag(k, v, stream.index)}
+    if lost:
+        return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
+    flags = set(stream.disposition) - set(match.disposition) - {"default"}
+    if flags and not record.holds_tag("disposition", ",".join(stream.disposition), stream.index):
+        return "flags lost: " + ", ".join(sorted(flags))
+    return None
