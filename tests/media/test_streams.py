@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
+from tests.media.test_parts import cut_out
+from vidsr.media.boxes import children
 from vidsr.media.container import codec_tag
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
+
+TIMED = Clip(frames=30, sound=("aac",), data="bin_data", tags={"timecode": "01:00:00:00"}, options={"g": "10"})
 
 
 def faults(source: Path, result: Path) -> dict[str, str]:
@@ -39,3 +44,57 @@ def test_codec_tags() -> None:
         "h264 (High), yuv420p": "",
     }.items():
         assert codec_tag(f"  Stream #0:0[0x1](und): Video: {said}, 96x64\n    Metadata:\n") == tag
+
+
+@pytest.mark.parametrize(("suffix", "beside"), [("mp4", [2]), ("mov", [2]), ("mkv", [2, 3]), ("ts", [])])
+def test_timed_data_of_sony_cameras_is_no_timecode(suffix: str, beside: list[int], tmp_path: Path) -> None:
+    """FFmpeg reads a timecode out of `rtmd` samples, and its muxer of MP4 does not write such a track."""
+    source = make_clip(tmp_path / "source.mp4", TIMED)
+    source.write_bytes(source.read_bytes().replace(b"gpmd", b"rtmd"))
+    assert all("timecode" in dict(stream.tags) for stream in probe(source).streams[2:])
+    report = prove(source, tmp_path / f"result.{suffix}")
+    assert [stream.index for stream in report.left] == beside
+
+
+def swap_last_tracks(path: Path) -> None:
+    """Swap tracks 3 and 4, which is the timecode's, and their numbers."""
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        moov = next(box for box in children(file, 0, len(content)) if box.kind == "moov")
+        tracks = [box for box in children(file, moov.body, moov.stop) if box.kind == "trak"][-2:]
+    three, four = (bytearray(content[box.start : box.stop]) for box in tracks)
+    for track, number in ((three, 4), (four, 3)):
+        track[track.index(b"tkhd") + 19] = number
+    before = content[: tracks[0].start].replace(b"tmcd\0\0\0\4", b"tmcd\0\0\0\3")
+    path.write_bytes(before + four + three + content[tracks[1].stop :])
+
+
+def test_a_timecode_track_before_other_data(tmp_path: Path) -> None:
+    """Muxers put it last."""
+    source = make_clip(tmp_path / "source.mp4", TIMED)
+    swap_last_tracks(source)
+    assert ["timecode" in dict(stream.tags) for stream in probe(source).streams[2:]] == [True, False]
+    assert prove(source, tmp_path / "result.mp4").not_carried == ()
+    cut_out(source, tmp_path / "part.mp4", 3, 13)
+
+
+def test_a_wrong_mark_of_data_is_found(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.mp4", TIMED)
+    result = tmp_path / "result.mp4"
+    prove(source, result)
+    result.write_bytes(result.read_bytes().replace(b"gpmd", b"stts"))
+    assert "stts instead of gpmd" in faults(source, result)["data 2"]
+
+
+def test_why_a_stream_cannot_be_copied(tmp_path: Path) -> None:
+    """Neither is the container's fault: no decoder in this build, and a second sound that FFmpeg finds too late."""
+    teletext = Clip(sound=("mp2",), subtitles=("dvb_teletext",))
+    report = prove(make_clip(tmp_path / "teletext.ts", teletext), tmp_path / "result.ts")
+    assert ["dvb_teletext" in line and "no decoder" in line for line in report.not_carried] == [True]
+    clip = Clip(frames=60, sound=("mp2",), options={"bf": "0"})
+    one = make_clip(tmp_path / "one.ts", clip).read_bytes()
+    two = make_clip(tmp_path / "two.ts", replace(clip, sound=("mp2", "ac3"))).read_bytes()
+    late = tmp_path / "late.ts"
+    late.write_bytes(one + (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 30_000 + two)
+    report = prove(late, tmp_path / "result.ts")
+    assert ["too late" in line for line in report.not_carried] == [True]

@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.rational import AVRational
 from av.stream import Discard, Stream
 
-from vidsr.media.container import AnyPacket, demux, open_input, printable
+from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
@@ -65,6 +66,15 @@ def set_order(packet: AnyPacket, last: int | None, step: int) -> int:
     return dts
 
 
+def _misfit(stream: Stream, name: str) -> str:
+    """Why a stream does not go into a container."""
+    if stream.type in ("audio", "video", "subtitle") and stream.codec_context is None:
+        return "FFmpeg has no decoder for it here, without which it cannot be copied"
+    if isinstance(stream, AudioStream) and not stream.codec_context.sample_rate:
+        return "it begins too late in the file to know its sample rate, without which it cannot be copied"
+    return f"{name} has no place for it"
+
+
 class Outlets:
     """The result's counterparts of the source's other streams."""
 
@@ -91,7 +101,7 @@ class Outlets:
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
         elif not fits(stream, self._info, self._name):
-            self._leave(info, f"{self._name} has no place for it")
+            self._leave(info, _misfit(stream, self._name))
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
@@ -104,10 +114,13 @@ class Outlets:
         """Whether the muxer makes this track anew: chapter titles, which the demuxer hides, and timecode."""
         if stream.discard == Discard.all:
             return True
-        timecode = any(key.lower() == "timecode" for key, _ in info.tags) and info.codec is None
-        if timecode and self._name in ("mp4", "mov"):
+        # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
+        tagged = any(key.lower() == "timecode" for key, _ in info.tags)
+        timecode = tagged and codec_tag(description_of(self._source, stream)) == TIMECODE
+        remade = timecode and self._name in ("mp4", "mov")
+        if remade:
             self._carried.append(f"timecode track {info.index}")
-        return timecode and self._name in ("mp4", "mov")
+        return remade
 
     def _add_cover(self, info: StreamInfo) -> None:
         """A cover picture is an attachment in Matroska."""

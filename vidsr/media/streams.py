@@ -40,9 +40,10 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
             or _times_fault(stream, match, timing)
             or _description_fault(stream, match, record)
         )
-        if not fault and match.index < latest.get(stream.kind, -1):
-            fault = "comes in another order"
-        latest[stream.kind] = match.index
+        if stream.tag != TIMECODE:  # which muxers put last
+            if not fault and match.index < latest.get(stream.kind, -1):
+                fault = "comes in another order"
+            latest[stream.kind] = match.index
         yield Check(name, not fault, f"{_named(stream)}: {fault or f'{len(match.times)} packets, unchanged'}")
 
 
@@ -52,10 +53,10 @@ def _named(stream: Contents) -> str:
 
 
 def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | None:
-    """The result's stream of this kind with the most of the same packets; the first of equals."""
+    """The result's stream of this kind with the most of the same packets; of equals one of its tag, then the first."""
     alike = [other for other in left.values() if other.kind == stream.kind]
     digests = set(stream.digests)
-    return max(alike, key=lambda other: len(digests & set(other.digests)), default=None)
+    return max(alike, key=lambda other: (len(digests & set(other.digests)), other.tag == stream.tag), default=None)
 
 
 def _has_none(stream: Contents, match: Contents | None, timing: Timing) -> bool:
@@ -172,6 +173,8 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
 
 
 def _description_fault(stream: Contents, match: Contents, record: Record) -> str | None:
+    if stream.kind == "data" and match.tag not in ("", stream.tag or match.tag):
+        return f"it is marked {match.tag} instead of {stream.tag}"
     if stream.language != match.language and not record.holds_tag("language", stream.language, stream.index):
         return printable(f"language {match.language} instead of {stream.language}")
     lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not record.holds_tag(k, v, stream.index)}
