@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media.clips import MILLISECOND, Clip, make_clip
+from tests.media.clips import MILLISECOND, Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from vidsr.errors import RunError
 from vidsr.media.join import Part, join
@@ -42,6 +42,18 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> None:
+    clip = replace(BASE, rotation=0, tags={}, options={**BASE.options, "x264-params": "b-adapt=0:scenecut=0"})
+    rear = make_clip(tmp_path / "rear.mkv", replace(clip, width=64, sound=()))
+    source = join_streams(tmp_path / "a.mkv", make_clip(tmp_path / "front.mkv", clip), rear)
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined) == ()
+    with av.open(str(joined)) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=1)]
+    assert np.allclose(times, np.arange(50) / 25, rtol=0, atol=1e-6)
 
 
 def test_the_shape_of_pixels_stays(tmp_path: Path) -> None:

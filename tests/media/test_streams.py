@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
 from vidsr.media.boxes import children
@@ -84,6 +85,27 @@ def test_a_wrong_mark_of_data_is_found(tmp_path: Path) -> None:
     prove(source, result)
     result.write_bytes(result.read_bytes().replace(b"gpmd", b"stts"))
     assert "stts instead of gpmd" in faults(source, result)["data 2"]
+
+
+def shown(path: Path, number: int) -> list[float]:
+    """When the frames of a video stream are shown, in the order of decoding them."""
+    with av.open(str(path)) as container:
+        return [float(frame.pts * frame.time_base) for frame in container.decode(video=number)]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> None:
+    """Matroska says only when its frames are shown."""
+    options = {"bf": "3", "g": "12", "preset": "medium", "x264-params": "b-adapt=0:scenecut=0"}
+    front = make_clip(tmp_path / "front.mkv", Clip(frames=30, options={"g": "5"}, sound=("aac",)))
+    rear = make_clip(tmp_path / "rear.mkv", Clip(frames=30, options=options, width=64))
+    source = join_streams(tmp_path / "source.mkv", front, rear)
+    result = tmp_path / f"result.{suffix}"
+    assert prove(source, result).not_carried == ()
+    first, again = shown(source, 1), shown(result, 1)
+    assert len(again) == 30
+    assert [time - again[0] for time in again] == pytest.approx([time - first[0] for time in first], abs=1e-6)
+    cut_out(source, tmp_path / f"part.{suffix}", 8, 21)
 
 
 def test_why_a_stream_cannot_be_copied(tmp_path: Path) -> None:

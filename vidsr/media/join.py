@@ -19,7 +19,7 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import least_step, make_out, set_order
+from vidsr.media.outlets import least_step, make_out, reorder_depth, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.paths import write_error
@@ -186,7 +186,8 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
         counterpart.set_display_matrix(info.display_matrix)
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
-    return _Outlet(counterpart, info.streams[stream.index].label, least_step(name, counterpart))
+    label, step = info.streams[stream.index].label, least_step(name, counterpart)
+    return _Outlet(counterpart, label, step, reorder_depth(stream))
 
 
 @dataclass
@@ -197,6 +198,7 @@ class _Outlet:
         stream: the stream itself.
         label: it in words.
         step: how many of its ticks, at least, decode times must be apart.
+        depth: `reorder_depth` of the first part's stream.
         last: the last decode time in it, in ticks.
         before: the last decode time of the parts before.
         late: packets of this part left out, other than sound, because they come before that.
@@ -205,6 +207,7 @@ class _Outlet:
     stream: Stream
     label: str
     step: int
+    depth: int
     last: int | None = None
     before: int | None = None
     late: int = 0
@@ -229,7 +232,7 @@ class _Outlet:
         if dts is not None and self.before is not None and dts < self.before + sound:
             self.late += not sound  # that sound goes on for a moment after the picture is usual
             return False
-        self.last = set_order(packet, self.last, self.step)
+        self.last = set_order(packet, self.last, self.step, self.depth)
         return True
 
 

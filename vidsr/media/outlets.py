@@ -11,6 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.rational import AVRational
 from av.stream import Discard, Stream
+from av.video.stream import VideoStream
 
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
@@ -41,28 +42,36 @@ def least_step(name: str, stream: Stream) -> int:
     return int(stream.type in ("audio", "video") and name not in MATROSKA_FAMILY)
 
 
+def reorder_depth(stream: Stream) -> int:
+    """How many packets of a source's stream are decoded before its first frame is shown: those have no decode time."""
+    return stream.codec_context.reorder_depth if isinstance(stream, VideoStream) else 0
+
+
 def make_out(packet: AnyPacket, stream: Stream) -> None:
     """Make a packet out to a stream of the result, with times in that stream's ticks, which muxers compare."""
     packet.stream = stream
     packet.rescale_ts(AVRational(stream.time_base or 1))
 
 
-def set_order(packet: AnyPacket, last: int | None, step: int) -> int:
+def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int:
     """Give a packet a decode time that the muxer accepts, and return that time.
 
     Args:
         packet: made out to its stream.
         last: the decode time of the stream's packet before, in ticks.
         step: `least_step` of the stream.
+        depth: `reorder_depth` of the source's stream.
     """
-    dts = packet.dts if packet.dts is not None else packet.pts
+    dts, length = packet.dts, packet.duration or step
+    if dts is None and packet.pts is not None:
+        dts = packet.pts - depth * length if last is None or not depth else min(last + length, packet.pts)
     if dts is None:
         dts = 0 if last is None else last
     if last is not None:
         dts = max(dts, last + step)
     packet.dts = dts
     packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-    packet.duration = packet.duration or step  # MP4 does not play a last packet that takes no time
+    packet.duration = length  # MP4 does not play a last packet that takes no time
     return dts
 
 
@@ -85,6 +94,7 @@ class Outlets:
         self._source = source
         self._streams: dict[int, Stream] = {}
         self._last: dict[int, int] = {}
+        self._depth: dict[int, int] = {}
         self._carried: list[str] = []
         self._not_carried: list[str] = []
         self._left: list[StreamInfo] = []
@@ -108,6 +118,7 @@ class Outlets:
             if self._name == "mpegts":
                 counterpart.id = stream.id
             self._streams[stream.index] = counterpart
+            self._depth[stream.index] = reorder_depth(stream)
             self._carried.append(info.label)
 
     def _is_remade(self, stream: Stream, info: StreamInfo) -> bool:
@@ -168,7 +179,8 @@ class Outlets:
         """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
         index = packet.stream_index
         make_out(packet, self._streams[index])
-        self._last[index] = set_order(packet, self._last.get(index), least_step(self._name, packet.stream))
+        step = least_step(self._name, packet.stream)
+        self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
         return packet
 
     def damaged(self, packet: AnyPacket) -> None:
