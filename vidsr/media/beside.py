@@ -22,7 +22,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from av.codec.context import CodecContext
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from vidsr.media.chapters import CHAPTER_TICK, Chapter
 from vidsr.media.waveformat import wave_format
 
 
@@ -167,10 +168,15 @@ class Record:
                 file.seek(offset)
                 yield file.read(length)
 
-    @property
-    def chapters(self) -> int:
-        """Number of chapters in the index."""
-        return len(self.index.get("chapters", ()))
+    def holds_chapters(self, chapters: Sequence[Chapter]) -> bool:
+        """Whether just these chapters of the source are in the index."""
+        entries = self.index.get("chapters", ())
+        return len(entries) == len(chapters) and all(
+            abs(entry["start"] - begin) <= CHAPTER_TICK
+            and abs(entry["end"] - end) <= CHAPTER_TICK
+            and entry["title"] == title
+            for entry, (begin, end, title) in zip(entries, chapters, strict=True)
+        )
 
     @cached_property
     def _blocks(self) -> set[tuple[str, int, str]]:

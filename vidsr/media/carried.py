@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
-from vidsr.media.inventory import Chapter, Inventory
+from vidsr.media.chapters import CHAPTER_TICK, Chapter, begins_in_mp4
+from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 # Facts about the file's own writing, not about what was filmed; each writer states its own.
 _WRITERS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration",
                  "language", "rotate", "bps", "number_of_", "_statistics", "filename", "mimetype")  # fmt: skip
-_CHAPTER_TICK = Fraction(1, 1000)
 
 
 @dataclass(frozen=True)
@@ -86,21 +86,38 @@ def check_tags(source: Inventory, result: Inventory, record: Record) -> Check:
 
 
 def check_chapters(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Check:
-    """Chapters by time and title; times move with the picture, and a part has those that overlap it, cut to it."""
+    """Chapters by time and title; times move with the picture, and a part has those that overlap it, cut to it.
+
+    Where all of the source's lie beside, the file may have none, or say what MP4 can say of them.
+    """
     ours, theirs = result.chapters, source.chapters
-    if not ours and theirs and record.chapters == len(theirs):
-        return Check("chapters", True, f"{len(theirs)} beside the result")
+    beside = bool(theirs) and record.holds_chapters(theirs)
     if timing.start is not None:
         theirs = tuple(_chapters_within(theirs, timing))
+    fault = _chapters_fault(ours, theirs)
+    if fault and beside and (not ours or _begin_as_in_mp4(ours, theirs)):
+        return Check("chapters", True, f"{len(source.chapters)} beside the result, {len(ours)} in it")
+    return Check("chapters", not fault, fault or f"{len(ours)} kept")
+
+
+def _chapters_fault(ours: Sequence[Chapter], theirs: Sequence[Chapter]) -> str | None:
     if len(ours) != len(theirs):
-        return Check("chapters", False, f"{len(ours)} instead of {len(theirs)}")
+        return f"{len(ours)} instead of {len(theirs)}"
     for (start, end, title), (start0, end0, title0) in zip(ours, theirs, strict=True):
-        moved = max(abs(start - start0), abs(end - end0))
-        if moved > _CHAPTER_TICK or title != title0:
-            return Check(
-                "chapters", False, f"{title!r} at {float(start):.3f} s was {title0!r} at {float(start0):.3f} s"
-            )
-    return Check("chapters", True, f"{len(ours)} kept")
+        if max(abs(start - start0), abs(end - end0)) > CHAPTER_TICK or title != title0:
+            times = [
+                f"from {float(each):.3f} to {float(until):.3f} s" for each, until in ((start, end), (start0, end0))
+            ]
+            return f"{title!r} {times[0]} was {title0!r} {times[1]}"
+    return None
+
+
+def _begin_as_in_mp4(ours: Sequence[Chapter], theirs: Sequence[Chapter]) -> bool:
+    expected = begins_in_mp4(theirs)
+    return len(ours) == len(expected) and all(
+        abs(begin - begin0) <= CHAPTER_TICK and title == title0
+        for (begin, _, title), (begin0, title0) in zip(ours, expected, strict=True)
+    )
 
 
 def _chapters_within(chapters: Iterable[Chapter], timing: Timing) -> Iterator[Chapter]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from av.container import InputContainer
 from av.packet import Packet
@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 
 from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NalFormat, nal_units
+from vidsr.media.chapters import chapters_of
 from vidsr.media.container import (
     Cuts,
     codec_tag,
@@ -39,8 +40,6 @@ from vidsr.media.container import (
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
-# Begin and end in seconds, and title.
-Chapter: TypeAlias = tuple[Fraction, Fraction, str]
 DIGEST_BYTES = 16
 _SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
 
@@ -128,7 +127,7 @@ class Inventory:
         context = self._picture.codec_context
         context.thread_count = decoder_threads(context.codec.canonical_name, 0)
         self.tags = tags_of(self._container)
-        self.chapters = tuple(_chapter(c) for c in self._container.chapters())
+        self.chapters = chapters_of(self._container)
         self.attachments = {
             name: (s.metadata.get("filename", ""), hashlib.sha256(data_of(s)).hexdigest())
             for name, s in attachments_of(self._container).items()
@@ -208,11 +207,6 @@ class Inventory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._container.close()
-
-
-def _chapter(chapter: Any) -> Chapter:
-    tick = chapter["time_base"] or Fraction(1)
-    return chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")
 
 
 def attachments_of(container: InputContainer) -> dict[str, Stream]:

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.carried import lost_tags, side_files
+from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
@@ -202,14 +203,10 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
             index["tags"] = tags
         if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
             index["stream_tags"] = streams
-        if old.chapters() and not new.chapters():
+        chapters = chapters_of(old)
+        if chapters and (not new.chapters() or ("mp4" in new.format.name and not fit_mp4(chapters))):
             index["chapters"] = [
-                {
-                    "start": float(chapter["start"] * (chapter["time_base"] or 1)),
-                    "end": float(chapter["end"] * (chapter["time_base"] or 1)),
-                    "title": chapter["metadata"].get("title", ""),
-                }
-                for chapter in old.chapters()
+                {"start": float(begin), "end": float(end), "title": title} for begin, end, title in chapters
             ]
         return index
 
