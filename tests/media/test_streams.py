@@ -7,14 +7,17 @@ from pathlib import Path
 
 import av
 import pytest
+from av.stream import Disposition
 
 from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
+from vidsr.media import mux as muxing
 from vidsr.media.boxes import children
 from vidsr.media.container import codec_tag
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
+from vidsr.media.tracks import turn_off
 from vidsr.media.verify import verify
 
 TIMED = Clip(frames=30, sound=("aac",), data="bin_data", tags={"timecode": "01:00:00:00"}, options={"g": "10"})
@@ -106,6 +109,20 @@ def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> No
     assert len(again) == 30
     assert [time - again[0] for time in again] == pytest.approx([time - first[0] for time in first], abs=1e-6)
     cut_out(source, tmp_path / f"part.{suffix}", 8, 21)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_subtitles_that_are_off_stay_off(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "source.mp4", Clip(sound=("aac",), subtitles=("mov_text",)))
+    turn_off(source, [3])
+    result = tmp_path / f"result.{suffix}"
+    prove(source, result)
+    for path in (source, result):
+        with av.open(str(path)) as container:
+            assert [bool(s.disposition & Disposition.default) for s in container.streams] == [True, True, False]
+    monkeypatch.setattr(muxing, "turn_off", lambda *_: None)
+    upscale(source, result)
+    assert faults(source, result) == {"subtitle 2": "mov_text, deu: it is on and was off"}
 
 
 def test_why_a_stream_cannot_be_copied(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
+from vidsr.media.tracks import turn_off
 from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
@@ -143,7 +144,9 @@ def _write(
         others = _others(source, outlets, span)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
-        return outlets.report()
+    if outlets.off:
+        turn_off(part, outlets.off)
+    return outlets.report()
 
 
 def _add_note(out: OutputContainer, info: VideoInfo, note: str) -> None:

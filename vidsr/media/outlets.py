@@ -10,7 +10,7 @@ from typing import Any
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.rational import AVRational
-from av.stream import Discard, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.chapters import Chapter, fit_mp4
@@ -176,6 +176,14 @@ class Outlets:
     def has_edit_lists(self) -> bool:
         """Whether the result can say that some of what it holds is not to be played."""
         return self._name in MOV_FAMILY
+
+    @property
+    def off(self) -> list[int]:
+        """The numbers of MP4's tracks of subtitles that are not shown unless somebody asks for them."""
+        if self._name not in MOV_FAMILY:
+            return []
+        subtitles = [stream for stream in self._streams.values() if stream.type == "subtitle"]
+        return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
 
     @property
     def sources(self) -> list[Stream]:

@@ -177,6 +177,8 @@ def _description_fault(stream: Contents, match: Contents, record: Record) -> str
         return f"it is marked {match.tag} instead of {stream.tag}"
     if stream.language != match.language and not record.holds_tag("language", stream.language, stream.index):
         return printable(f"language {match.language} instead of {stream.language}")
+    if stream.kind == "subtitle" and "default" in set(match.disposition) - set(stream.disposition):
+        return "it is on and was off"
     lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not record.holds_tag(k, v, stream.index)}
     if lost:
         return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
