@@ -151,22 +151,28 @@ def test_a_lost_subtitle_that_spans_the_part_is_found(tmp_path: Path) -> None:
     assert wrong == ["subtitle 1"]
 
 
-def edit(path: Path, edits: list[tuple[int, int]]) -> Path:
-    """Give each track an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds."""
+def edit(path: Path, edits: list[tuple[int | None, int]], tracks: tuple[int, ...] = (0, 1)) -> Path:
+    """Give tracks an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds.
+
+    Where `begin` is None nothing is shown for that long.
+    """
     content = bytearray(path.read_bytes())
+    numbers = itertools.count()
     at = 0
-    while (at := content.find(b"elst", at)) >= 0:
+    while (at := content.find(b"elst", at + 1)) >= 0:
+        if next(numbers) not in tracks:
+            continue
         track = content.rindex(b"trak", 0, at)
         scale = content.index(b"mdhd", track) + 16
         (ticks,) = struct.unpack_from(">I", content, scale)
         (lead,) = struct.unpack_from(">i", content, at + 16)
-        entries = b"".join(struct.pack(">IiHH", n, lead + begin * ticks // 1000, 1, 0) for begin, n in edits)
+        begins = (-1 if begin is None else lead + begin * ticks // 1000 for begin, _ in edits)
+        entries = b"".join(struct.pack(">IiHH", n, at, 1, 0) for at, (_, n) in zip(begins, edits, strict=True))
         grown = len(entries) - 12 * struct.unpack_from(">I", content, at + 8)[0]
         content[at + 12 : at + 12 + len(entries) - grown] = entries
         struct.pack_into(">I", content, at + 8, len(edits))
         for box in (at, content.rindex(b"edts", 0, at), track, content.rindex(b"moov", 0, at)):
             struct.pack_into(">I", content, box - 4, struct.unpack_from(">I", content, box - 4)[0] + grown)
-        at += 4
     path.write_bytes(bytes(content))
     return path
 
@@ -175,6 +181,13 @@ def heard(path: Path) -> float:
     """Seconds of sound that a player plays."""
     with av.open(str(path)) as container:
         return sum(frame.samples for frame in container.decode(audio=0)) / container.streams.audio[0].rate
+
+
+def begins(path: Path, **stream: int) -> float:
+    """When a stream's first frame is, in seconds."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(**stream))
+        return float(frame.pts * frame.time_base)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
@@ -188,6 +201,20 @@ def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]]
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert heard(source) == pytest.approx(1.2, abs=0.05)
     assert heard(result) == pytest.approx(heard(source), abs=0.13)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
+@pytest.mark.parametrize("begin", [0, 250])
+def test_sound_that_begins_late_is_not_heard_earlier(begin: int, suffix: str, tmp_path: Path) -> None:
+    """What an edit list cuts off before it would be played, as it does not lie before 0: the encoder's delay too."""
+    clip = Clip(frames=50, sound=("aac",), options={"g": "5", "bf": "0"})
+    source = edit(make_clip(tmp_path / "clip.mp4", clip), [(None, 300), (begin, 500)], tracks=(1,))
+    result = tmp_path / f"result.{suffix}"
+    upscale(source, result)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(result) == pytest.approx(heard(source), abs=0.022)
+    assert begins(result, audio=0) - begins(result, video=0) == pytest.approx(0.3, abs=0.023)
 
 
 @pytest.mark.parametrize("codec", ["auto", "libx265", "ffv1"])

@@ -148,7 +148,10 @@ def moment_of(packet: AnyPacket) -> int | None:
 
 
 class Cuts:
-    """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first."""
+    """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first.
+
+    Files can hide only what lies before 0.
+    """
 
     def __init__(self) -> None:
         self._begun: set[int] = set()
@@ -163,9 +166,11 @@ class Cuts:
         if not packet.is_discard:
             self._begun.add(packet.stream_index)
             return False
-        lead = packet.stream_index not in self._begun
+        stream = packet.stream
+        # What comes before a sound that begins later than at 0 cannot be hidden: it would be played.
+        late = stream.type != "video" and (stream.start_time or 0) > 0
         near = packet.pts is None or packet.pts * packet.time_base >= -LEAD_SECONDS
-        return not (lead and (keep_lead or near))
+        return late or packet.stream_index in self._begun or not (keep_lead or near)
 
 
 def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame, Fraction]]:
