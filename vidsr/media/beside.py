@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from av.audio.stream import AudioStream
-from av.codec.context import CodecContext
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.chapters import CHAPTER_TICK, Chapter
+from vidsr.media.container import codec_tag
 from vidsr.media.waveformat import wave_format
 
 
@@ -84,8 +84,10 @@ def read_pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
         yield piece
 
 
-def coding_of(stream: Stream) -> dict[str, Any]:
+def coding_of(stream: Stream, description: str) -> dict[str, Any]:
     """What a decoder has to know of a stream besides the name of its codec; empty where FFmpeg does not know that.
+
+    `description` is the stream's `description_of`.
 
     `codec_tag`: the four-character code; `extradata`: the codec's own header (of ASS the styles), in base64. Of sound
     `sample_rate`, `channels`, `layout`, `sample_format`, and the WAVEFORMATEX `wave_format` in base64, which also has
@@ -94,7 +96,7 @@ def coding_of(stream: Stream) -> dict[str, Any]:
     context = stream.codec_context
     if context is None:
         return {}
-    told: dict[str, Any] = {"codec_tag": _tag_of(context), "extradata": _as_text(context.extradata or b"")}
+    told: dict[str, Any] = {"codec_tag": codec_tag(description), "extradata": _as_text(context.extradata or b"")}
     if isinstance(stream, AudioStream):
         sound = stream.codec_context
         told |= {"sample_rate": sound.sample_rate, "channels": sound.channels, "layout": sound.layout.name}
@@ -105,14 +107,6 @@ def coding_of(stream: Stream) -> dict[str, Any]:
     elif isinstance(stream, VideoStream):
         told |= {"width": stream.width, "height": stream.height, "pixel_format": stream.codec_context.pix_fmt}
     return {key: value for key, value in told.items() if value}
-
-
-def _tag_of(context: CodecContext) -> str:
-    try:
-        tag = context.codec_tag
-    except UnicodeDecodeError:  # of sound in AVI it is a number, which its WAVEFORMATEX has too
-        return ""
-    return tag if tag.isprintable() and tag.strip() else ""
 
 
 def _as_text(content: bytes) -> str:

@@ -232,16 +232,16 @@ def dispositions(stream: Any) -> tuple[str, ...]:
 
 
 def _contents(container: InputContainer, stream: Any) -> Contents:
-    context = stream.codec_context
+    context, description = stream.codec_context, description_of(container, stream)
     return Contents(
         index=stream.index,
         kind=stream.type,
         codec=context.codec.canonical_name if context else "",
-        tag=codec_tag(description_of(container, stream)),
+        tag=codec_tag(description),
         language=stream.language or "und",
         disposition=dispositions(stream),
         tags=dict(stream.metadata),
         time_base=stream.time_base or Fraction(1),
         form=NalFormat.of(context.codec.canonical_name, context.extradata) if context else NalFormat(False, 0),
-        coding=coding_of(stream),
+        coding=coding_of(stream, description),
     )

@@ -15,7 +15,7 @@ from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import decode_in_order, demux, find_video, open_input, tags_of
+from vidsr.media.container import decode_in_order, demux, description_of, find_video, open_input, tags_of
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import attachments_of, data_of, dispositions
@@ -151,8 +151,9 @@ class _BinWriter:
             offset, digest = self._file.tell(), hashlib.sha256()
             packets = []
             with open_input(source) as container:
-                coding = coding_of(container.streams[info.index])
-                for packet in demux(container, container.streams[info.index]):
+                stream = container.streams[info.index]
+                coding = coding_of(stream, description_of(container, stream))
+                for packet in demux(container, stream):
                     content = bytes(packet)
                     packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
                     digest.update(content)
