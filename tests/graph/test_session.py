@@ -73,7 +73,7 @@ def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, mo
     upscaler = SimpleNamespace(_actor_id=SimpleNamespace(hex=str))
     upscalers = SimpleNamespace(look=lambda: None, alive=1, handles=[upscaler], usable={""})
     monkeypatch.setattr(session, "encode", ray.remote(frames))
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     try:
         pool = SegmentPool(cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0)))
         pool.submit(cast("SegmentJob", None))
