@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ray.exceptions import RayError
 
 from vidsr.errors import DamagedVideo, SegmentFailed, VidsrError, first_line
-from vidsr.graph.session import CRASHES, root_cause
-from vidsr.graph.stages import TRIES
+from vidsr.graph.session import CRASHES
+from vidsr.graph.stages import TRIES, root_cause
 
 
 @dataclass(frozen=True)

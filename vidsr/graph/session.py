@@ -19,7 +19,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, WorkerCrashedError
 
 from vidsr.errors import (
     NO_GPU,
@@ -31,7 +31,7 @@ from vidsr.errors import (
     VidsrError,
     first_line,
 )
-from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode
+from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode, root_cause
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
 from vidsr.paths import is_full, write_error
 from vidsr.settings import ClusterSettings
@@ -360,13 +360,6 @@ class SegmentPool:
                 return None
             cause = root_cause(error)
             return Event(flight.job, error=_explain(flight.job, cause), crashed=isinstance(cause, CRASHES))
-
-
-def root_cause(error: BaseException | None) -> BaseException | None:
-    """What a task's error says once Ray's wrapping is removed."""
-    while isinstance(error, RayTaskError):
-        error = error.cause
-    return error
 
 
 def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from vidsr.errors import VidsrError
 from vidsr.frames import FrameBatch
 from vidsr.graph.plan import Ledger, Segment
 from vidsr.media.probe import VideoInfo
@@ -153,9 +155,9 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
     ledger = Ledger(job.folder, job.key)
     ledger.folder.mkdir(parents=True, exist_ok=True)
-    with SegmentEncoder(
-        ledger.path(job.segment), job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS
-    ) as encoder:
+    path = ledger.path(job.segment)
+    encoder = SegmentEncoder(path, job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS)
+    with _unwrapped(), encoder:
         for batch in _finished(job, upscalers):
             encoder.write(batch)
             yield len(batch)
@@ -165,6 +167,25 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
+
+
+def root_cause(error: BaseException | None) -> BaseException | None:
+    """What a task's error says once Ray's wrapping is removed."""
+    while isinstance(error, RayTaskError):
+        error = error.cause
+    return error
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raises what another task says on purpose as it is: wrapped it is an error of Ray's, which Ray tries again."""
+    try:
+        yield
+    except RayTaskError as error:
+        cause = root_cause(error)
+        if isinstance(cause, VidsrError):
+            raise cause from None
+        raise
 
 
 def _finished(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[FrameBatch]:
