@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.find import STATE_FOLDER
 from jobs.records import VideoRecord
-from jobs.storage import Place, read_json
+from jobs.storage import Place, read_json, short_name
 from vidsr.errors import SettingsError
 from vidsr.graph.plan import changed_parts
 from vidsr.settings import UpscaleSettings
@@ -132,4 +132,4 @@ def settings_digest(settings: UpscaleSettings) -> str:
 
 
 def _file(name: str) -> str:
-    return f"{RECORDS}/{name}.json"
+    return f"{RECORDS}/{short_name(name)}.json"

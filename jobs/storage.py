@@ -5,6 +5,7 @@ A file that is there is whole: paths are written by rename, and object stores sh
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -25,6 +26,8 @@ import fsspec
 from vidsr.errors import InputMissing, SettingsError, first_line
 
 T = TypeVar("T")
+# Bytes of a name that leave room for a suffix among the 255 that file systems take, and those that a longer one keeps.
+LONGEST_STEM, KEPT_BYTES = 240, 200
 PAUSES = (0.2, 0.5, 1.0, 2.0)
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -201,7 +204,7 @@ class FolderPlace:
     def _part(self, name: str) -> Path:
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f"{path.name}.{uuid4().hex}.part")
+        return _part(path)
 
     def delete(self, name: str) -> None:
         """See Place."""
@@ -250,9 +253,23 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
             yield Path(parent), names
 
 
+def _part(path: Path) -> Path:
+    """Another name for a file while it is written; a short one, for the file's own may be as long as names can be."""
+    return path.with_name(f".{uuid4().hex}.part")
+
+
+def short_name(name: str) -> str:
+    """A name to which a suffix can be added: its last part is cut if it is too long, and a hash tells it apart."""
+    folder, slash, last = name.rpartition("/")
+    whole = os.fsencode(last)
+    if len(whole) <= LONGEST_STEM:
+        return name
+    return f"{folder}{slash}{whole[:KEPT_BYTES].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:16]}"
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{uuid4().hex}.part")
+    part = _part(target)
     shutil.copyfile(source, part)
     part.replace(target)
 
@@ -332,7 +349,7 @@ class ObjectPlace:
         """See Place."""
         files, root = self._found
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        part = _part(path)
         try:
             _insist(lambda: files.get_file(f"{root}/{name}", str(part)))
             part.replace(path)

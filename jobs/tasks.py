@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from jobs.storage import short_name
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
 from vidsr.evidence import EvidenceRecord, check_record, iso_time, record_path
@@ -177,7 +178,7 @@ def _thumbnails(travel: Travel, source: Path) -> tuple[str, ...]:
 
 
 def _thumbnail_names(travel: Travel) -> tuple[str, ...]:
-    return tuple(f"{THUMBNAILS}/{travel.result}.{side}.jpg" for side in ("source", "result"))
+    return tuple(f"{THUMBNAILS}/{short_name(travel.result)}.{side}.jpg" for side in ("source", "result"))
 
 
 # Options of tasks that any node may do, once more where a store or a disk failed.

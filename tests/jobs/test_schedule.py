@@ -19,7 +19,9 @@ from rich.console import Console
 from jobs import tasks
 from jobs.cache import NodeCache
 from jobs.folder import FolderOptions, run_folder
+from jobs.report import write_report
 from jobs.state import JobSummary
+from jobs.storage import open_place
 from jobs.tasks import Prepared, prepare_video
 from jobs.travel import Travel
 from jobs.view import LineFolderView
@@ -145,6 +147,23 @@ def test_what_others_made_and_what_other_settings_made(session: Session, tmp_pat
     (card / "broken.mp4").write_bytes((card / "day1" / "clip01.mp4").read_bytes())
     summary = run(card, nearest, session, overwrite=True)
     assert (summary.done, summary.earlier, summary.computed_frames) == (3, 1, 12 + 13)
+
+
+def test_a_name_that_is_too_long_stops_no_other_video(session: Session, tmp_path: Path, nearest: Path) -> None:
+    card, out = runs.make_card(tmp_path / "card", 1, frames=12), tmp_path / "card_2x"
+    clip = (card / "day0" / "clip00.mp4").read_bytes()
+    longest, too_long = (f"{'a' * number}.mp4" for number in (227, 251))
+    for name in (longest, too_long):
+        (card / name).write_bytes(clip)
+    summary = run(card, nearest, session)
+    assert (summary.done, summary.failed) == (2, 1)
+    assert "OutputUnwritable" in summary.failures[str(card / too_long)]
+    assert (out / longest).with_suffix(".mkv").exists()
+    (record,) = (record for record in runs.records(out).values() if record.source == str(card / longest))
+    assert all((out / name).exists() for name in record.thumbnails) and len(record.thumbnails) == 2
+    again = run(card, nearest, session)
+    assert (again.earlier, again.failed, again.computed_frames) == (2, 1, 0)
+    assert too_long in Path(write_report(open_place(out))).read_text()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import pytest
 
-from jobs.storage import FolderPlace, Place, open_place, read_json
+from jobs.storage import FolderPlace, Place, open_place, read_json, short_name
 from tests.jobs.conftest import S3Server
 from vidsr.errors import InputMissing, SettingsError
 
@@ -147,6 +147,26 @@ def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pyte
     assert (folder / "deeper" / "three").read_bytes() == (folder / "one").read_bytes()
     assert [p.name for p in (folder / "deeper").iterdir()] == ["three"]
     assert [e.name for e in place.files()] == ["x/two"]
+
+
+def test_names_as_long_as_file_systems_take(place: Place, tmp_path: Path) -> None:
+    name = "x/" + "a" * 251 + ".mp4"
+    place.write(name, b"written")
+    assert place.create(f"{name[:-1]}5", b"created")
+    (tmp_path / "one").write_bytes(b"uploaded")
+    place.upload(tmp_path / "one", f"{name[:-1]}6")
+    place.download(name, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"written"
+    assert {e.name[-1]: e.size for e in place.files("x")} == {"4": 7, "5": 7, "6": 8}
+
+
+def test_a_name_that_leaves_no_room_for_a_suffix_is_cut() -> None:
+    assert short_name("day/drive.mp4") == "day/drive.mp4"
+    long = ["day/" + "ä" * 122 + f"{number}.mp4" for number in range(2)]
+    short = [short_name(name) for name in long]
+    assert short[0] != short[1] and all(name.startswith("day/ääää") for name in short)
+    assert [len(name.encode()) for name in short] == [len("day/") + 200 + 17] * 2
+    assert list(map(short_name, short)) == short
 
 
 def test_a_missing_object_is_named(bucket: str, tmp_path: Path) -> None:
