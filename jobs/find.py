@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from os.path import relpath
 from pathlib import Path, PurePosixPath
 
 from jobs.storage import Entry, Place
-from vidsr.errors import InputMissing, InputUnreadable, NoVideos, first_line
+from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError, first_line
 from vidsr.graph.plan import content_sample
 from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES
@@ -24,7 +25,7 @@ class Selection:
 
     Attributes:
         patterns: shell patterns of the relative name; none takes all videos.
-        names: exactly these relative names, as a list file gives them; None takes what is there.
+        names: exactly these names, as a list file gives them, each once; None takes what is there.
         limit: at most so many, the first by name or of the list; None is all.
     """
 
@@ -55,6 +56,7 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
     Raises:
         InputMissing: the list names a file that is not there, or the store has no such bucket.
         InputUnreadable: the store cannot be reached or does not let us look.
+        SettingsError: the list names a file outside the folder.
         NoVideos: nothing is left.
     """
     try:
@@ -80,13 +82,20 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
 
 def _found(inputs: Place, selection: Selection) -> list[Entry]:
     if selection.names is not None:
-        return [_listed(inputs, name) for name in selection.names]
+        return [_listed(inputs, name) for name in dict.fromkeys(_below_inputs(inputs, n) for n in selection.names)]
     return sorted((e for e in inputs.files() if _is_video(e.name)), key=lambda entry: entry.name)
 
 
+def _below_inputs(inputs: Place, name: str) -> str:
+    """A listed name as the folder's listing has it. Keys of object stores are no paths: they have one spelling."""
+    if inputs.folder is not None:
+        name = Path(relpath(inputs.folder / name, inputs.folder)).as_posix()
+    if ".." in PurePosixPath(name).parts:  # its result would not be below the output root either
+        raise SettingsError(f"{name} is in the list and not below {inputs.url}; name the folder that holds all of them")
+    return name
+
+
 def _listed(inputs: Place, name: str) -> Entry:
-    if inputs.folder is not None and Path(name).is_absolute() and Path(name).is_relative_to(inputs.folder):
-        name = Path(name).relative_to(inputs.folder).as_posix()
     entry = inputs.entry(name)
     if entry is None:
         raise InputMissing(f"{inputs.url_of(name)} is in the list and does not exist; correct the list")

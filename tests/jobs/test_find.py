@@ -7,7 +7,7 @@ import pytest
 from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
 from jobs.storage import Entry, open_place
 from tests.jobs.conftest import S3Server
-from vidsr.errors import InputMissing, InputUnreadable, NoVideos
+from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
@@ -61,6 +61,21 @@ def test_a_list(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", names=read_list(listed))
     with pytest.raises(InputMissing, match="nowhere"):
         read_list(tmp_path / "nowhere")
+
+
+def test_a_list_may_spell_a_name_in_several_ways(card: Path, tmp_path: Path) -> None:
+    spelled = ("b.mp4", "./b.mp4", "sub/../b.mp4", f"{card}/b.mp4", f"{card}/../card/b.mp4", "sub//a.MOV", "sub/a.MOV")
+    assert names(card, tmp_path / "out", names=spelled) == ["b.mp4", "sub/a.MOV"]
+    assert names(card / "sub" / "..", tmp_path / "out", names=(f"{card}/b.mp4",)) == ["b.mp4"]
+
+
+def test_a_list_names_nothing_outside_the_folder(card: Path, bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "outside.mp4").write_bytes(b"x")
+    for name in ("../outside.mp4", "sub/../../outside.mp4", f"{tmp_path}/outside.mp4"):
+        with pytest.raises(SettingsError, match=r"outside\.mp4 is in the list and not below .*card"):
+            names(card, tmp_path / "out", names=(name,))
+    with pytest.raises(SettingsError, match="not below s3:"):
+        find_videos(open_place(bucket), open_place(tmp_path), Selection(names=("a/../../outside.mp4",)))
 
 
 def test_lists_as_other_programs_write_them(tmp_path: Path) -> None:
