@@ -25,11 +25,12 @@ def estimate_folder(
         NoVideos: the folder has none.
     """
     inputs, results = places(folder, output, settings)
-    entries = find_videos(inputs, results, options.selection)
+    found = find_videos(inputs, results, options.selection)
+    entries = found.videos
     first: dict[str, Any] | None = None
     report: dict[str, Any] = {
-        "input": inputs.url, "output": results.url, "videos": len(entries), "frames": 0, "seconds": 0.0,
-        "output_bytes": 0, "unreadable": {},
+        "input": inputs.url, "output": results.url, "videos": len(entries),
+        "results_left_out": found.results, "frames": 0, "seconds": 0.0, "output_bytes": 0, "unreadable": {},
     }  # fmt: skip
     pixels = 0
     names = result_names([entry.name for entry in entries], settings)

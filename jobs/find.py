@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
 from jobs.storage import Entry, Place
 from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError, first_line
+from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.plan import content_sample
 from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES
@@ -50,8 +51,26 @@ def read_list(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entry]:
-    """The videos of a folder by name, without those below the output root and without hidden files.
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        videos: to do, by name or in the order of the list.
+        results: how many are left out because vidsr made them: the record of each lies beside it.
+    """
+
+    videos: list[Entry]
+    results: int = 0
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is left out, for the user."""
+        return (f"{self.results} videos that vidsr made are left out; --list takes them too",) if self.results else ()
+
+
+def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
+    """The videos of a folder, without those below the output root, hidden ones, and results of vidsr.
 
     Raises:
         InputMissing: the list names a file that is not there, or the store has no such bucket.
@@ -60,7 +79,7 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
         NoVideos: nothing is left.
     """
     try:
-        found = _found(inputs, selection)
+        there = list(inputs.files()) if selection.names is None else _listed(inputs, selection.names)
     except FileNotFoundError as error:
         raise InputMissing(f"{inputs.url} does not exist; check the bucket's name") from error
     except OSError as error:
@@ -68,22 +87,29 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> list[Entr
             f"{inputs.url} cannot be listed ({first_line(error)}); check the network, the credentials and the endpoint"
         ) from error
     inside = _below(inputs, output)
-    chosen = [
+    fitting = [
         entry
-        for entry in found
+        for entry in there
         if (not selection.patterns or any(fnmatch(entry.name, pattern) for pattern in selection.patterns))
         and not (inside and entry.name.startswith(inside))
     ]
-    if not chosen:
+    found = Found(fitting) if selection.names is not None else _sources(fitting, {entry.name for entry in there})
+    if not found.videos:
         wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
-        raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name")
-    return chosen[: selection.limit]
+        left_out = "".join(f"; {sentence}" for sentence in found.sentences)
+        raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name{left_out}")
+    return replace(found, videos=found.videos[: selection.limit])
 
 
-def _found(inputs: Place, selection: Selection) -> list[Entry]:
-    if selection.names is not None:
-        return [_listed(inputs, name) for name in dict.fromkeys(_below_inputs(inputs, n) for n in selection.names)]
-    return sorted((e for e in inputs.files() if _is_video(e.name)), key=lambda entry: entry.name)
+def _sources(entries: list[Entry], there: set[str]) -> Found:
+    """The videos among some files of a folder in which there are files of these names."""
+    videos = sorted((entry for entry in entries if _is_video(entry.name)), key=lambda entry: entry.name)
+    sources = [entry for entry in videos if f"{entry.name}{RECORD_SUFFIX}" not in there]
+    return Found(sources, len(videos) - len(sources))
+
+
+def _listed(inputs: Place, names: Iterable[str]) -> list[Entry]:
+    return [_entry(inputs, name) for name in dict.fromkeys(_below_inputs(inputs, name) for name in names)]
 
 
 def _below_inputs(inputs: Place, name: str) -> str:
@@ -95,7 +121,7 @@ def _below_inputs(inputs: Place, name: str) -> str:
     return name
 
 
-def _listed(inputs: Place, name: str) -> Entry:
+def _entry(inputs: Place, name: str) -> Entry:
     entry = inputs.entry(name)
     if entry is None:
         raise InputMissing(f"{inputs.url_of(name)} is in the list and does not exist; correct the list")

@@ -26,7 +26,7 @@ from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
-from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputUnwritable, first_line
+from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput, OutputUnwritable, first_line
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
@@ -81,6 +81,7 @@ def run_folder(
     Raises:
         NoVideos: the folder has none.
         SettingsError: the output root holds results made with other settings.
+        OutputIsInput: the results would go into the folder itself.
         Interrupted: stopped before the end.
         ClusterError: Ray cannot be reached, or was lost on the way.
         OutputUnwritable: the job's own files cannot be read or written below the output root.
@@ -120,13 +121,14 @@ class _FolderJob:
         self._inputs, self._results = places(folder, output, settings)
         settings = _check_settings(settings)
         self._settings, self._options = settings, options
-        self._entries = longest_first(find_videos(self._inputs, self._results, options.selection))
+        self._found = find_videos(self._inputs, self._results, options.selection)
+        self._entries = longest_first(self._found.videos)
         self._names = result_names((entry.name for entry in self._entries), settings)
         self._state = JobState(self._results)
         self._state.refuse_other_settings(settings, options.overwrite)
         self._good: list[str] = []
         self.summary = JobSummary(self._inputs.url, self._results.url, started=time.time(), settings=wanted(settings))
-        self.summary.videos = len(self._entries)
+        self.summary.videos, self.summary.results_left_out = len(self._entries), self._found.results
 
     def run(self, session: Session, view: View, stop: threading.Event) -> bool:
         """Do what is not done; False if it was stopped before."""
@@ -135,6 +137,8 @@ class _FolderJob:
         self._state.write_summary(self.summary)
         todo_bytes = sum(video.travel.entry.size for video in videos)
         view.begin(len(self._entries), len(self._entries) - len(videos), todo_bytes)
+        for sentence in self._found.sentences:
+            view.say(sentence)
         try:
             with Leases(self._results) as leases:
                 whole = not videos or self._work(videos, session, leases, view, stop)
@@ -205,11 +209,22 @@ class _FolderJob:
 
 
 def places(folder: str | Path, output: str | Path | None, settings: UpscaleSettings) -> tuple[Place, Place]:
-    """Where the videos are and where their results go."""
+    """Where the videos are and where their results go.
+
+    Raises:
+        OutputIsInput: that is the same place.
+    """
     inputs = open_place(by_name(folder) if isinstance(folder, Path) else folder)
     if output is None:
         output = f"{inputs.url.rstrip('/')}_{size_label(settings)}"  # `card` becomes `card_2x` beside it
-    return inputs, open_place(output)
+    results = open_place(output)
+    if _whole(inputs) == _whole(results):
+        raise OutputIsInput(f"{results.url} is the folder of the sources itself; give another folder with -o")
+    return inputs, results
+
+
+def _whole(place: Place) -> str:
+    return str(place.folder.resolve()) if place.folder is not None else place.url
 
 
 def _check_settings(settings: UpscaleSettings) -> UpscaleSettings:

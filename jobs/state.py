@@ -29,7 +29,8 @@ class JobSummary:
         input, output: the places.
         state: running, finished or interrupted.
         videos: how many the job looks after.
-        earlier: of these, done before it began.
+        results_left_out: videos of the folder that it does not look after, since vidsr made them.
+        earlier: of its videos, done before it began.
         done, salvaged, failed, quarantined: by the state they have now, those of earlier runs included.
         computed_frames: frames that this run computed.
         retries: attempts beyond the first that this run made.
@@ -44,6 +45,7 @@ class JobSummary:
     output: str
     state: str = "running"
     videos: int = 0
+    results_left_out: int = 0
     earlier: int = 0
     done: int = 0
     salvaged: int = 0

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
+from jobs.folder import FolderOptions, places
 from jobs.storage import Entry, open_place
 from tests.jobs.conftest import S3Server
-from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError
-from vidsr.settings import EncodeSettings, UpscaleSettings
+from vidsr.batch import upscale_inputs
+from vidsr.errors import InputMissing, InputUnreadable, NoVideos, OutputIsInput, SettingsError
+from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 
 @pytest.fixture
@@ -21,7 +24,8 @@ def card(tmp_path: Path) -> Path:
 
 
 def names(folder: Path, output: Path, **selection: object) -> list[str]:
-    return [e.name for e in find_videos(open_place(folder), open_place(output), Selection(**selection))]  # type: ignore[arg-type]
+    found = find_videos(open_place(folder), open_place(output), Selection(**selection))  # type: ignore[arg-type]
+    return [entry.name for entry in found.videos]
 
 
 def test_videos_and_nothing_else(card: Path, tmp_path: Path) -> None:
@@ -29,7 +33,7 @@ def test_videos_and_nothing_else(card: Path, tmp_path: Path) -> None:
     assert names(card, out) == ["b.mp4", "sub/a.MOV"]
     assert names(card, out, patterns=("*.MOV", "c*")) == ["sub/a.MOV"]
     assert names(card, out, limit=1) == ["b.mp4"]
-    assert [e.name for e in longest_first(find_videos(open_place(card), open_place(out), Selection()))] == [
+    assert [e.name for e in longest_first(find_videos(open_place(card), open_place(out), Selection()).videos)] == [
         "sub/a.MOV",
         "b.mp4",
     ]
@@ -50,6 +54,32 @@ def test_results_inside_the_folder_are_no_sources(card: Path) -> None:
     (card / "large").mkdir()
     (card / "large" / "b.mp4").write_bytes(b"x")
     assert names(card, card / "large") == ["b.mp4", "sub/a.MOV"]
+
+
+def test_earlier_results_are_no_sources(card: Path, tmp_path: Path) -> None:
+    for name in ("b_2x.mp4", "large/b.mp4", "sub/a_2x.MOV"):
+        (card / name).parent.mkdir(exist_ok=True)
+        (card / name).write_bytes(b"x")
+        (card / f"{name}.vidsr.json").write_bytes(b"{}")
+    found = find_videos(open_place(card), open_place(card / "large4"), Selection())
+    assert ([e.name for e in found.videos], found.results) == (["b.mp4", "sub/a.MOV"], 3)
+    assert found.sentences == ("3 videos that vidsr made are left out; --list takes them too",)
+    assert names(card, tmp_path / "out", names=("b_2x.mp4",)) == ["b_2x.mp4"]
+    with pytest.raises(NoVideos, match=r"holds no videos that fit large/\*; .*1 videos that vidsr made are left out"):
+        names(card, tmp_path / "out", patterns=("large/*",))
+
+
+def test_a_folder_is_no_place_for_its_own_results(card: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    (link := tmp_path / "link").symlink_to(card)
+    settings = UpscaleSettings()
+    for out in (card, link, card / "sub" / ".."):
+        inputs: list[Path | str] = [card]
+        with pytest.raises(OutputIsInput, match="is the folder of the sources itself; give another folder with -o"):
+            upscale_inputs(inputs, out, settings, ClusterSettings(), FolderOptions(), None, False, threading.Event())
+    with pytest.raises(OutputIsInput, match="s3://bucket/card is"):
+        places("s3://bucket/card", "s3://bucket/card/", settings)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, link])
 
 
 def test_a_list(card: Path, tmp_path: Path) -> None:
