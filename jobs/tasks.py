@@ -16,11 +16,11 @@ import ray
 from jobs.storage import short_name
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
-from vidsr.evidence import EvidenceRecord, check_record, iso_time, record_path
+from vidsr.evidence import EvidenceRecord, iso_time, record_path
 from vidsr.graph.plan import Segment
 from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.prepare import prepare as prepare_plan
-from vidsr.graph.run import Silent, open_ledger, starting_over
+from vidsr.graph.run import Silent, made_before, open_ledger, starting_over
 from vidsr.graph.run import finish as join_and_verify
 from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.compare import thumbnail_pair
@@ -98,6 +98,9 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
         raise OutputExists(f"{travel.output.url_of(travel.result)} exists; use --overwrite, or -o for another place")
     with travel.source() as source:
         plan = prepare_plan(source, travel.result_path, settings, overwrite or not shared, gpu, decode)
+        if shared and made_before(plan):
+            found = f"{travel.result} is there from an earlier run"
+            return Prepared(plan, travel, (), (found,), time.monotonic() - started)
         if shared:
             progress = _Sentences()
             missing = open_ledger(plan, progress)
@@ -142,7 +145,13 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
 
 
 def _made_before(travel: Travel, plan: VideoPlan, begun: float) -> EvidenceRecord | None:
-    """The record of the result that an earlier try of this task put in its place before it was lost, if one did."""
+    """The record of the result that is in its place already, if it is.
+
+    A run that was killed before it noted so made it, or a try of this task that was lost. In an object store only the
+    latter is seen: what is there is not read again.
+    """
+    if travel.output.folder is not None:
+        return made_before(plan)
     content = travel.output.read(str(record_path(Path(travel.result))))
     try:
         record = EvidenceRecord.from_json((content or b"").decode())
@@ -150,9 +159,7 @@ def _made_before(travel: Travel, plan: VideoPlan, begun: float) -> EvidenceRecor
         return None
     if record.started != iso_time(begun):
         return None  # of an older result
-    if travel.output.folder is None:
-        return record if travel.lacks_segments(plan.segments) else None
-    return None if check_record(plan.result) else record
+    return record if travel.lacks_segments(plan.segments) else None
 
 
 def _clear(travel: Travel, plan: VideoPlan) -> None:

@@ -19,10 +19,9 @@ from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
-from vidsr.errors import InputError, Interrupted, OutputExists, SettingsError
-from vidsr.evidence import check_record, read_record
+from vidsr.errors import Interrupted, OutputExists, SettingsError
 from vidsr.graph.prepare import VideoPlan, prepare
-from vidsr.graph.run import upscale_video
+from vidsr.graph.run import made_before, upscale_video
 from vidsr.graph.session import Session
 from vidsr.paths import by_name, check_source, default_result, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
@@ -104,12 +103,8 @@ def _made_before(
     with _look(source, out, settings, True, gpu) as plan:
         if alone and not plan.ledger.folder.exists():
             return None
-        try:
-            record = read_record(plan.result)
-        except InputError:
-            return None
-        alike = record.model.sha256 == plan.model.sha256 and record.settings == plan.recorded_settings
-        if not alike or check_record(plan.result, source):
+        record = made_before(plan)
+        if record is None:
             return None
         if plan.ledger.folder.exists():
             with plan.ledger.held(plan.result):

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock, patch
@@ -18,7 +19,7 @@ from rich.console import Console
 from jobs import tasks
 from jobs.cache import NodeCache
 from jobs.folder import FolderOptions, run_folder
-from jobs.state import JobSummary
+from jobs.state import JobState, JobSummary
 from jobs.storage import open_place
 from jobs.tasks import Finished, Prepared, finish_video, prepare_video
 from jobs.travel import Travel
@@ -159,6 +160,31 @@ def test_a_video_of_an_object_store_is_finished_once(
     summary = run(unfinished, nearest, session, tmp_path)
     assert (tmp_path / "mark").exists()
     assert (summary.salvaged, summary.retries, summary.failures) == (1, 0, {})
+
+
+def test_a_result_that_a_killed_job_did_not_note_is_taken_as_it_is(
+    session: Session, tmp_path: Path, nearest: Path
+) -> None:
+    (tmp_path / "card").mkdir()
+    make_clip(tmp_path / "card" / "clip.mp4", CLIP)
+    out, result = tmp_path / "out", tmp_path / "out" / "clip.mp4"
+
+    def killed() -> JobSummary:
+        """The job was killed when the result had its name and its ledger was removed, and begins again."""
+        state = JobState(open_place(out))
+        state.write("clip.mp4", replace(runs.records(out)["clip.mp4"], state="running", result_bytes=0))
+        return run(tmp_path, nearest, session, tmp_path)
+
+    assert run(tmp_path, nearest, session, tmp_path).computed_frames == 30
+    made = result.read_bytes()
+    again = killed()
+    assert (again.done, again.computed_frames, again.failures) == (1, 0, {})
+    record = runs.records(out)["clip.mp4"]
+    assert (record.state, record.frames, record.result_bytes) == ("done", 30, len(made))
+    assert not (out / ".clip.mp4.vidsr").exists()
+    result.write_bytes(made[:-1] + b"?")
+    assert killed().computed_frames == 30
+    assert check_record(result) == []
 
 
 def without_pictures(travel: Travel, *words: Any) -> Finished:

@@ -11,12 +11,22 @@ from typing import Any, Protocol
 
 from vidsr.errors import (
     DamagedVideo,
+    InputError,
     Interrupted,
     OutputExists,
     VerifyFailed,
     VidsrError,
 )
-from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, enhanced_note, write_record
+from vidsr.evidence import (
+    CheckOutcome,
+    EvidenceRecord,
+    FrameCounts,
+    ModelDigest,
+    check_record,
+    enhanced_note,
+    read_record,
+    write_record,
+)
 from vidsr.graph.plan import Segment, content_sample
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.session import SegmentPool, Session
@@ -181,6 +191,21 @@ def open_ledger(plan: VideoPlan, progress: Progress) -> list[Segment]:
         done = len(plan.segments) - len(missing)
         progress.say(f"{plan.result.name}: {done} of {len(plan.segments)} segments are finished, going on")
     return missing
+
+
+def made_before(plan: VideoPlan) -> EvidenceRecord | None:
+    """The record of a result that is there and is what the plan would make, of this very source; None without one.
+
+    The result is read once, and so is the source where it is still there, for their sha256.
+    """
+    try:
+        record = read_record(plan.result)
+    except InputError:
+        return None
+    alike = record.model.sha256 == plan.model.sha256 and record.settings == plan.recorded_settings
+    if not alike or check_record(plan.result, plan.source if exists(plan.source) else None):
+        return None
+    return record
 
 
 def starting_over(name: str, changed: str) -> str:
