@@ -9,9 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,11 +24,11 @@ from jobs.schedule import Schedule, Video, View
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
-from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput, OutputUnwritable, first_line
+from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
-from vidsr.paths import by_name, size_label
+from vidsr.paths import by_name, own_files, size_label
 from vidsr.settings import CACHE_GB, UpscaleSettings
 
 
@@ -84,9 +82,9 @@ def run_folder(
         OutputIsInput: the results would go into the folder itself.
         Interrupted: stopped before the end.
         ClusterError: Ray cannot be reached, or was lost on the way.
-        OutputUnwritable: the job's own files cannot be read or written below the output root.
+        OutputUnwritable, DiskTooSmall: the job's own files cannot be read or written below the output root.
     """
-    with _own_files(output or folder):
+    with own_files(output or folder):  # leases and records; what is wrong with one video's files is said of that video
         job = _FolderJob(folder, output, settings, options)
         try:
             whole = job.run(session, view, stop)
@@ -97,19 +95,6 @@ def run_folder(
     if not whole:
         raise Interrupted("stopped; finished videos and segments are kept, run the same command to go on")
     return job.summary
-
-
-@contextmanager
-def _own_files(place: str | Path) -> Iterator[None]:
-    """Names errors of leases, records and reports below a place; those of one video's files are that video's."""
-    try:
-        yield
-    except OSError as error:
-        where, why = error.filename or place, error.strerror or first_line(error)
-        raise OutputUnwritable(
-            f"{where} cannot be read or written ({why}); check its permissions and run the same command to go on, "
-            "or use -o for another place"
-        ) from error
 
 
 class _FolderJob:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,13 +23,13 @@ from jobs.cache import NodeCache
 from jobs.folder import FolderOptions, run_folder
 from jobs.report import write_report
 from jobs.state import JobSummary
-from jobs.storage import open_place
+from jobs.storage import FolderPlace, open_place
 from jobs.tasks import Prepared, prepare_video
 from jobs.travel import Travel
 from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import Interrupted, SettingsError, SomeFailed
+from vidsr.errors import DiskTooSmall, Interrupted, SettingsError, SomeFailed
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES
 from vidsr.media.probe import probe
@@ -149,6 +151,15 @@ def test_what_others_made_and_what_other_settings_made(session: Session, tmp_pat
     (card / "broken.mp4").write_bytes((card / "day1" / "clip01.mp4").read_bytes())
     summary = run(card, nearest, session, overwrite=True)
     assert (summary.done, summary.earlier, summary.computed_frames) == (3, 1, 12 + 13)
+
+
+def test_a_disk_that_is_too_full_for_the_records_is_called_so(
+    session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = runs.make_card(tmp_path / "card", 1, frames=6)
+    monkeypatch.setattr(FolderPlace, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DiskTooSmall, match=r"card cannot be written, the disk is full"):
+        run(card, nearest, session)
 
 
 def test_a_name_that_is_too_long_stops_no_other_video(session: Session, tmp_path: Path, nearest: Path) -> None:

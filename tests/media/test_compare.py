@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -13,7 +15,8 @@ from PIL import Image
 from tests.media.clips import MILLISECOND, Clip, frame_of, make_clip, picture
 from tests.media.numbered import TIMES, write_numbered
 from tests.media.pipeline import upscale
-from vidsr.errors import InputMissing, NotAVideo, OutputUnwritable, SettingsError
+from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputUnwritable, SettingsError
+from vidsr.media import compare
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
 from vidsr.media.probe import probe
@@ -198,3 +201,9 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
     with pytest.raises(OutputUnwritable, match=r"page\.html"):
         write_page(source, result, tmp_path / "no folder" / "page.html")
     assert not page.exists()
+
+
+def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DiskTooSmall, match=r"still\.png cannot be written, the disk is full"):
+        write_still(*pair, tmp_path / "still.png", 0)

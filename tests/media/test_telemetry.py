@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 from dataclasses import replace
@@ -14,13 +15,14 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.enlarge import enlarge
 from tests.media.pipeline import SETTINGS, upscale
+from vidsr.errors import DiskTooSmall
 from vidsr.media import gps
 from vidsr.media.beside import Record, bin_path, index_path
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
 from vidsr.media.private import private_data
 from vidsr.media.probe import probe
-from vidsr.media.telemetry import carry_beside
+from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
@@ -51,6 +53,18 @@ def test_ordinary_file_has_no_private_data(clip: Path, tmp_path: Path) -> None:
     assert private_data(make_clip(tmp_path / "clip.mkv", Clip(frames=4))) == []
     assert private_data(make_clip(tmp_path / "clip.ts", Clip(frames=4))) == []
     assert carry_beside(clip, tmp_path / "result.mp4") == ()
+
+
+def test_a_full_disk_is_called_so(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    clip.with_suffix(".gps").write_bytes(b"positions")
+    with pytest.raises(DiskTooSmall, match=r"large\.mp4: a file beside it cannot be written, the disk is full"):
+        carry_beside(clip, tmp_path / "large.mp4")
+    with pytest.raises(DiskTooSmall, match=r"large\.mp4: a file beside it cannot be written, the disk is full"):
+        place_beside([tmp_path / "staged.gps"], clip, tmp_path / "large.mp4")
 
 
 def test_boxes_and_trailer(clip: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 from PIL import Image
 
-from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError
+from vidsr.errors import NotAVideo, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
-from vidsr.paths import write_whole
+from vidsr.paths import write_error, write_whole
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -55,7 +55,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame in the stretch.
         SettingsError: the result is not an enlargement of the source, or the stretch is empty.
-        OutputUnwritable: the page cannot be written.
+        OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
     if seconds <= 0 or start < 0:
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
@@ -81,7 +81,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame at that time.
         SettingsError: the result is not an enlargement of the source.
-        OutputUnwritable: the picture cannot be written.
+        OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
@@ -216,4 +216,4 @@ def _write(path: Path, content: bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); name another place") from error
+        raise write_error(path, error) from error

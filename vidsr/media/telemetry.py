@@ -11,7 +11,6 @@ from typing import Any
 
 from av.container import InputContainer
 
-from vidsr.errors import OutputUnwritable
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
@@ -22,7 +21,7 @@ from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import stream_tags
-from vidsr.paths import write_whole
+from vidsr.paths import write_error, write_whole
 
 USER_DATA_CODECS = ("h264", "hevc")
 CAPTION_CODECS = ("mpeg2video", "mpeg1video", "av1")  # which may have closed captions in their frames
@@ -52,7 +51,7 @@ def carry_beside(
         the files written; empty where everything is in the result.
 
     Raises:
-        OutputUnwritable: writing fails.
+        OutputUnwritable, DiskTooSmall: writing fails.
     """
     try:
         original = original or source
@@ -72,7 +71,7 @@ def carry_beside(
         text = json.dumps(index, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
         write_whole(index_path(result), text)
     except OSError as error:
-        raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
+        raise write_error(f"{result}: a file beside it", error) from error
     return (*copies, *([bin_path(result)] if "bytes" in index else []), index_path(result))
 
 
@@ -85,7 +84,7 @@ def place_beside(files: Sequence[Path], original: Path, result: Path) -> tuple[P
         result: the final name of the result.
 
     Raises:
-        OutputUnwritable: writing fails.
+        OutputUnwritable, DiskTooSmall: writing fails.
     """
     own = {each.absolute() for each in side_files(original)}
     wanted = [result.with_name(each.name) for each in files]
@@ -96,7 +95,7 @@ def place_beside(files: Sequence[Path], original: Path, result: Path) -> tuple[P
         for stale in {bin_path(result), index_path(result)} - set(wanted):
             stale.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputUnwritable(f"{result}: files beside it cannot be written ({error.strerror})") from error
+        raise write_error(f"{result}: a file beside it", error) from error
     return tuple(target for target in wanted if target.absolute() not in own)
 
 
