@@ -103,7 +103,8 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
             return Prepared(plan, travel, (), (found,), time.monotonic() - started)
         if shared:
             progress = _Sentences()
-            missing = open_ledger(plan, progress)
+            with plan.ledger.held(plan.result):
+                missing = open_ledger(plan, progress)
             return Prepared(plan, travel, tuple(missing), tuple(progress.said), time.monotonic() - started)
         if plan.info.path != source:
             travel = travel.share_recovered(plan.info.path)
@@ -125,6 +126,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
 
     Raises:
         VerifyFailed: the result is not the same file, only larger.
+        OutputUnwritable: another run makes the same result.
     """
     started = time.monotonic()
     record = _made_before(travel, plan, begun)
@@ -133,7 +135,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
         names = _thumbnail_names(travel)
         there = names if all(map(travel.output.entry, names)) else ()
         return Finished(record.result.bytes, plan.info.notes, record.salvaged, there, time.monotonic() - started)
-    with travel.files() as source:
+    with travel.files() as source, plan.ledger.held(plan.result):
         travel.collect(plan.ledger, plan.segments)
         outcome = join_and_verify(plan, computed, begun, Silent())
         size = plan.result.stat().st_size
@@ -167,7 +169,7 @@ def _clear(travel: Travel, plan: VideoPlan) -> None:
     if travel.output.folder is None:
         travel.clear()
         return
-    if plan.ledger.folder.exists():
+    with plan.ledger.held(plan.result):
         plan.ledger.remove()
     if plan.info.path != plan.source:
         remove_recovered(plan.info.path)

@@ -27,7 +27,7 @@ from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.jobs.conftest import S3Server
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import Interrupted
+from vidsr.errors import Interrupted, OutputUnwritable
 from vidsr.evidence import check_record
 from vidsr.graph.plan import Ledger
 from vidsr.graph.session import Session
@@ -185,6 +185,23 @@ def test_a_result_that_a_killed_job_did_not_note_is_taken_as_it_is(
     result.write_bytes(made[:-1] + b"?")
     assert killed().computed_frames == 30
     assert check_record(result) == []
+
+
+def test_two_runs_do_not_plan_or_finish_one_result_at_once(tmp_path: Path, nearest: Path) -> None:
+    (tmp_path / "card").mkdir()
+    make_clip(tmp_path / "card" / "clip.mp4", CLIP)
+    card, out = open_place(tmp_path / "card"), open_place(tmp_path / "out")
+    entry = card.entry("clip.mp4")
+    assert entry is not None
+    travel = Travel(card, entry, out, "clip.mp4", NodeCache(tmp_path / "cache", 1 << 30))
+    words = (UpscaleSettings(model=str(nearest)), False, False, False)
+    plan = prepare_video(travel, *words).plan
+    with Ledger(tmp_path / "out" / ".clip.mp4.vidsr").held(tmp_path / "out" / "clip.mp4"):
+        with pytest.raises(OutputUnwritable, match=r"clip\.mp4 is being made by another run"):
+            prepare_video(travel, *words)
+        with pytest.raises(OutputUnwritable, match=r"clip\.mp4 is being made by another run"):
+            finish_video(travel, plan, 0, 0.0)
+    assert prepare_video(travel, *words).missing == plan.segments
 
 
 def without_pictures(travel: Travel, *words: Any) -> Finished:

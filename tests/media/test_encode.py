@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -191,7 +192,20 @@ def test_a_failure_leaves_an_earlier_segment_alone(tmp_path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(EncoderError), SegmentEncoder(path, info, 64, 64, EncodeSettings("libx264"), 2) as encoder:
         encoder.close()
-    assert path.read_bytes() == before and not path.with_name("segment.mkv.part").exists()
+    assert path.read_bytes() == before and not list(tmp_path.glob("*.part"))
+
+
+def test_two_runs_may_make_the_same_segment_at_once(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=4)))
+    batch = double(next(decode_range(info, 0, 4, 4)))
+    path, settings = tmp_path / "segment.mkv", EncodeSettings("ffv1")  # which writes each frame at once
+    encoders = [SegmentEncoder(path, info, batch.width, batch.height, settings, 2) for _ in range(2)]
+    for encoder in encoders:
+        encoder.write(batch)
+    for encoder in encoders:
+        encoder.close()
+        assert probe(path).frames == 4
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -257,9 +271,10 @@ def test_wrong_frames_are_refused(tmp_path: Path) -> None:
             encoder.write(deep)
 
 
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=8)))
-    (tmp_path / "0.mkv.part").symlink_to("/dev/full")
+    monkeypatch.setattr("vidsr.media.encode.uuid4", lambda: SimpleNamespace(hex="one"))
+    (tmp_path / "0.mkv.one.part").symlink_to("/dev/full")
     with pytest.raises(DiskTooSmall, match=r"0\.mkv cannot be written, the disk is full; make room"):
         encode(tmp_path / "0.mkv", info, "libx264")
     assert not (tmp_path / "0.mkv").exists()

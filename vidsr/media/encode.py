@@ -6,6 +6,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 import av
 from av.packet import Packet
@@ -43,7 +44,7 @@ class SegmentEncoder:
         """Open the encoder.
 
         Args:
-            path: the segment's file; while it grows it is called path.part.
+            path: the segment's file; while it grows it has another name, which ends in .part.
             info: the source, for colour, aspect, rate and HDR metadata.
             width, height: of the frames that will be written, in pixels.
             settings: codec ("auto" chooses by the source), crf and preset.
@@ -59,7 +60,7 @@ class SegmentEncoder:
         self.frames = 0
         self._info = info
         self._size = (width, height)
-        self._part = path.with_name(f"{path.name}.part")
+        self._part = path.with_name(f"{path.name}.{uuid4().hex}.part")  # another run may make the same segment
         self._user_data: dict[int, tuple[bytes, ...]] = {}
         pix_fmt = pix_fmt_for(self.codec, info.layout, info.colour.full_range)
         options = encoder_options(self.codec, settings, info, threads)
