@@ -22,6 +22,7 @@ from uuid import uuid4
 import psutil
 
 from jobs.storage import Entry, Place, read_json
+from vidsr.errors import VidsrError
 
 SECONDS = 120.0
 FOLDER = ".vidsr/leases"
@@ -144,7 +145,7 @@ class Leases:
         while not self._ended.wait(self._seconds / 4):
             try:
                 self.renew()
-            except OSError:
+            except (OSError, VidsrError):
                 continue  # a store that fails now may be back before the leases expire
 
     def _content(self) -> bytes:

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ from uuid import uuid4
 
 import fsspec
 
-from vidsr.errors import InputMissing, SettingsError, first_line
+from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError, VidsrError, first_line
 
 T = TypeVar("T")
 # Bytes of a name that leave room for a suffix among the 255 that file systems take, and those that a longer one keeps.
@@ -297,61 +298,70 @@ class ObjectPlace:
         """See Place."""
         return f"{self.url}/{name}"
 
+    def _read(self, name: str, request: Callable[[Any, str], T]) -> T:
+        return self._request(name, request, InputUnreadable, "read")
+
+    def _write(self, name: str, request: Callable[[Any, str], object]) -> None:
+        self._request(name, request, OutputUnwritable, "written")
+
+    def _request(self, name: str, request: Callable[[Any, str], T], refusal: type[VidsrError], done: str) -> T:
+        """Ask the store for something of a name; what it does not allow is named."""
+        files, root = self._found
+        try:
+            return _insist(lambda: request(files, f"{root}/{name}".rstrip("/")))
+        except PermissionError as error:
+            if error.filename is not None:
+                raise  # of a file of this machine
+            raise refusal(
+                f"{self.url_of(name)} may not be {done} ({first_line(error)}); check what the credentials allow"
+            ) from error
+
     def files(self, below: str = "") -> Iterator[Entry]:
         """See Place."""
-        files, root = self._found
-        start = f"{root}/{below}".rstrip("/")
-        found = _insist(lambda: files.find(start, detail=True))
+        _, root = self._found
+        found = self._read(below, lambda files, start: files.find(start, detail=True))
         for path in sorted(found):
             if path.startswith(f"{root}/") and not path.endswith("/"):
                 yield _entry(path[len(root) + 1 :], found[path])
 
     def entry(self, name: str) -> Entry | None:
         """See Place."""
-        files, root = self._found
         try:
-            found = _insist(lambda: files.info(f"{root}/{name}"))
+            found = self._read(name, lambda files, path: files.info(path))
         except FileNotFoundError:
             return None
         return _entry(name, found) if found.get("type") == "file" else None
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        files, root = self._found
         try:
-            return bytes(_insist(lambda: files.cat_file(f"{root}/{name}")))
+            return bytes(self._read(name, lambda files, path: files.cat_file(path)))
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
         """See Place."""
-        files, root = self._found
-        _insist(lambda: files.pipe_file(f"{root}/{name}", content))
+        self._write(name, lambda files, path: files.pipe_file(path, content))
 
     def create(self, name: str, content: bytes) -> bool:
         """See Place."""
-        files, root = self._found
         try:
-            _insist(lambda: files.pipe_file(f"{root}/{name}", content, mode="create"))
+            self._write(name, lambda files, path: files.pipe_file(path, content, mode="create"))
         except FileExistsError:
             return self.read(name) == content  # of a request that was answered with an error and yet done
         return True
 
     def delete(self, name: str) -> None:
         """See Place."""
-        files, root = self._found
-        try:
-            _insist(lambda: files.rm_file(f"{root}/{name}"))
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError):
+            self._write(name, lambda files, path: files.rm_file(path))
 
     def download(self, name: str, path: Path) -> None:
         """See Place."""
-        files, root = self._found
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _part(path)
         try:
-            _insist(lambda: files.get_file(f"{root}/{name}", str(part)))
+            self._read(name, lambda files, start: files.get_file(start, str(part)))
             part.replace(path)
         except FileNotFoundError as error:
             raise InputMissing(f"{self.url_of(name)} does not exist; check the name") from error
@@ -360,8 +370,7 @@ class ObjectPlace:
 
     def upload(self, path: Path, name: str) -> None:
         """See Place."""
-        files, root = self._found
-        _insist(lambda: files.put_file(str(path), f"{root}/{name}"))
+        self._write(name, lambda files, target: files.put_file(str(path), target))
 
 
 def _insist(request: Callable[[], T]) -> T:

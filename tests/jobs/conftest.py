@@ -69,12 +69,14 @@ class S3Server:
         url: its endpoint.
         fail_every: answer every so manieth request with 500; 0 is none.
         failed: how many requests were answered so.
+        denied: answer every request with 403.
     """
 
     url: str = ""
     fail_every: int = 0
     requests: int = 0
     failed: int = 0
+    denied: bool = False
 
     def wrap(self, app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
         lock = threading.Lock()
@@ -84,11 +86,15 @@ class S3Server:
                 self.requests += 1
                 fail = self.fail_every and self.requests % self.fail_every == 0
                 self.failed += bool(fail)
-            if not fail:
+            if not (fail or self.denied):
                 return app(environ, start_response)
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("500 Internal Server Error", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"]
+            status = "403 Forbidden" if self.denied else "500 Internal Server Error"
+            start_response(status, [("Content-Type", "application/xml")])
+            if environ["REQUEST_METHOD"] == "HEAD":
+                return []
+            code = b"AccessDenied" if self.denied else b"InternalError"
+            return [b"<Error><Code>%s</Code><Message>%s of the store</Message></Error>" % (code, code)]
 
         return failing
 
@@ -125,7 +131,7 @@ def bucket(s3: S3Server, request: pytest.FixtureRequest) -> str:
     """A new bucket's URL."""
     import s3fs
 
-    s3.fail_every = 0
+    s3.fail_every, s3.denied = 0, False
     name = f"bucket-{abs(hash(request.node.nodeid)):x}"
     s3fs.S3FileSystem().mkdir(name)
     return f"s3://{name}"

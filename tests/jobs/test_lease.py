@@ -5,13 +5,15 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs.lease import FOLDER, Leases
-from jobs.storage import Place, open_place
+from jobs.storage import Entry, FolderPlace, Place, open_place
 from tests.jobs.test_storage import refuse_links
+from vidsr.errors import InputUnreadable
 
 
 class Clock:
@@ -93,6 +95,23 @@ def test_the_thread_renews_and_the_end_releases(tmp_path: Path) -> None:
         threading.Event().wait(1.0)
         assert not Leases(place).acquire("a")
     assert list(place.files(FOLDER)) == []
+
+
+def test_leases_outlive_a_store_that_refuses_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, look, refused = open_place(tmp_path), FolderPlace.files, threading.Event()
+
+    def files(place: FolderPlace, below: str = "") -> Iterator[Entry]:
+        if not refused.is_set():
+            refused.set()
+            raise InputUnreadable("the token is being renewed")
+        return look(place, below)
+
+    with Leases(place, seconds=1.2) as leases:
+        assert leases.acquire("a")
+        monkeypatch.setattr(FolderPlace, "files", files)
+        assert refused.wait(10)
+        threading.Event().wait(2.0)
+        assert not Leases(place).acquire("a")
 
 
 @pytest.mark.parametrize("content", ["", '{"owner": {"tok', "{}"])

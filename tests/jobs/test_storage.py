@@ -6,12 +6,13 @@ import pickle
 import threading
 from pathlib import Path
 from typing import IO, Any
+from unittest.mock import Mock
 
 import pytest
 
 from jobs.storage import FolderPlace, Place, open_place, read_json, short_name
 from tests.jobs.conftest import S3Server
-from vidsr.errors import InputMissing, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError
 
 
 @pytest.fixture(params=["folder", "file", "no links", "s3"])
@@ -173,6 +174,35 @@ def test_a_missing_object_is_named(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match=r"gone\.mp4"):
         open_place(bucket).download("gone.mp4", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_store_does_not_allow_is_named_with_its_object(bucket: str, s3: S3Server, tmp_path: Path) -> None:
+    place = open_place(f"{bucket}/card")
+    (tmp_path / "one").write_bytes(b"content")
+    reads = (place.read, place.entry, lambda name: place.download(name, tmp_path / "two"))
+    writes = (
+        lambda name: place.write(name, b"x"), lambda name: place.create(name, b"x"), place.delete,
+        lambda name: place.upload(tmp_path / "one", name),
+    )  # fmt: skip
+    s3.denied = True
+    for read in reads:
+        with pytest.raises(InputUnreadable, match=rf"{bucket}/card/a\.mp4 may not be read \(.+\); check what"):
+            read("a.mp4")
+    with pytest.raises(InputUnreadable, match=rf"{bucket}/card/day may not be read"):
+        list(place.files("day"))
+    for write in writes:
+        with pytest.raises(OutputUnwritable, match=rf"{bucket}/card/a\.mp4 may not be written \(.+\); check what"):
+            write("a.mp4")
+    s3.denied = False
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_file_of_this_machine_is_not_taken_for_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_place("memory://card")
+    mine = PermissionError(errno.EACCES, "Permission denied", "/cache/a.mp4")
+    monkeypatch.setattr("jobs.storage._insist", Mock(side_effect=mine))
+    with pytest.raises(PermissionError, match=r"/cache/a\.mp4"):
+        place.download("a.mp4", tmp_path / "a.mp4")
 
 
 def test_a_store_that_fails_sometimes(bucket: str, s3: S3Server, tmp_path: Path) -> None:
