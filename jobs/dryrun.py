@@ -30,7 +30,8 @@ def estimate_folder(
     first: dict[str, Any] | None = None
     report: dict[str, Any] = {
         "input": inputs.url, "output": results.url, "videos": len(entries),
-        "results_left_out": found.results, "frames": 0, "seconds": 0.0, "output_bytes": 0, "unreadable": {},
+        "results_left_out": found.results, "other_files": found.others, "frames": 0, "seconds": 0.0,
+        "output_bytes": 0, "unreadable": {},
     }  # fmt: skip
     pixels = 0
     names = result_names([entry.name for entry in entries], settings)

@@ -58,15 +58,19 @@ class Found:
     Attributes:
         videos: to do, by name or in the order of the list.
         results: how many are left out because vidsr made them: the record of each lies beside it.
+        others: how many files are no videos by their names; hidden ones and records are not counted.
     """
 
     videos: list[Entry]
     results: int = 0
+    others: int = 0
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is left out, for the user."""
-        return (f"{self.results} videos that vidsr made are left out; --list takes them too",) if self.results else ()
+        made = f"{self.results} videos that vidsr made are left out; --list takes them too"
+        others = f"{self.others} other files are no videos by their names; --list takes them too"
+        return (*((made,) if self.results else ()), *((others,) if self.others else ()))
 
 
 def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
@@ -103,9 +107,11 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
 
 def _sources(entries: list[Entry], there: set[str]) -> Found:
     """The videos among some files of a folder in which there are files of these names."""
-    videos = sorted((entry for entry in entries if _is_video(entry.name)), key=lambda entry: entry.name)
+    shown = [entry for entry in entries if not any(part.startswith(".") for part in PurePosixPath(entry.name).parts)]
+    videos = sorted((e for e in shown if PurePosixPath(e.name).suffix.lower() in VIDEO_SUFFIXES), key=lambda e: e.name)
     sources = [entry for entry in videos if f"{entry.name}{RECORD_SUFFIX}" not in there]
-    return Found(sources, len(videos) - len(sources))
+    records = sum(entry.name.endswith(RECORD_SUFFIX) for entry in shown)
+    return Found(sources, len(videos) - len(sources), len(shown) - len(videos) - records)
 
 
 def _listed(inputs: Place, names: Iterable[str]) -> list[Entry]:
@@ -126,11 +132,6 @@ def _entry(inputs: Place, name: str) -> Entry:
     if entry is None:
         raise InputMissing(f"{inputs.url_of(name)} is in the list and does not exist; correct the list")
     return entry
-
-
-def _is_video(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _below(inputs: Place, output: Place) -> str:

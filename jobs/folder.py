@@ -113,7 +113,8 @@ class _FolderJob:
         self._state.refuse_other_settings(settings, options.overwrite)
         self._good: list[str] = []
         self.summary = JobSummary(self._inputs.url, self._results.url, started=time.time(), settings=wanted(settings))
-        self.summary.videos, self.summary.results_left_out = len(self._entries), self._found.results
+        self.summary.videos = len(self._entries)
+        self.summary.results_left_out, self.summary.other_files = self._found.results, self._found.others
 
     def run(self, session: Session, view: View, stop: threading.Event) -> bool:
         """Do what is not done; False if it was stopped before."""

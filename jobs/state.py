@@ -30,6 +30,7 @@ class JobSummary:
         state: running, finished or interrupted.
         videos: how many the job looks after.
         results_left_out: videos of the folder that it does not look after, since vidsr made them.
+        other_files: files of the folder that are no videos by their names.
         earlier: of its videos, done before it began.
         done, salvaged, failed, quarantined: by the state they have now, those of earlier runs included.
         computed_frames: frames that this run computed.
@@ -46,6 +47,7 @@ class JobSummary:
     state: str = "running"
     videos: int = 0
     results_left_out: int = 0
+    other_files: int = 0
     earlier: int = 0
     done: int = 0
     salvaged: int = 0

@@ -63,7 +63,12 @@ def test_earlier_results_are_no_sources(card: Path, tmp_path: Path) -> None:
         (card / f"{name}.vidsr.json").write_bytes(b"{}")
     found = find_videos(open_place(card), open_place(card / "large4"), Selection())
     assert ([e.name for e in found.videos], found.results) == (["b.mp4", "sub/a.MOV"], 3)
-    assert found.sentences == ("3 videos that vidsr made are left out; --list takes them too",)
+    assert found.others == 1, "notes.txt, beside hidden files and records"
+    assert found.sentences == (
+        "3 videos that vidsr made are left out; --list takes them too",
+        "1 other files are no videos by their names; --list takes them too",
+    )
+    assert find_videos(open_place(card), open_place(tmp_path / "out"), Selection(("sub/a.*",))).sentences == ()
     assert names(card, tmp_path / "out", names=("b_2x.mp4",)) == ["b_2x.mp4"]
     with pytest.raises(NoVideos, match=r"holds no videos that fit large/\*; .*1 videos that vidsr made are left out"):
         names(card, tmp_path / "out", patterns=("large/*",))

@@ -138,11 +138,12 @@ def test_what_others_made_and_what_other_settings_made(session: Session, tmp_pat
     card, out = runs.make_card(tmp_path / "card", 2, frames=12), tmp_path / "card_2x"
     for name in ("clip00_2x.mp4", "clip00_2x.mp4.vidsr.json"):
         (card / "day0" / name).write_text("a result and its record")
+    (card / "day0" / "clip00.srt").write_text("a side file")
     (out / "day0").mkdir(parents=True)
     (out / "day0" / "clip00.mkv").write_text("mine")
     (card / "broken.mp4").write_text("no video")
     summary = run(card, nearest, session)
-    assert (summary.done, summary.failed, summary.results_left_out) == (1, 2, 1)
+    assert (summary.done, summary.failed, summary.results_left_out, summary.other_files) == (1, 2, 1, 1)
     assert "OutputExists" in summary.failures[str(card / "day0" / "clip00.mp4")]
     assert run(card, nearest, session, retry_failed=True).failed == 2
     assert (out / "day0" / "clip00.mkv").read_text() == "mine"
