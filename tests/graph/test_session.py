@@ -119,7 +119,7 @@ def test_what_a_decoder_says_on_purpose_is_not_tried_again(tmp_path: Path, stabi
         info, Segment(0, 0, 6), tmp_path / "ledger", "key", info.width, info.height, 1, EncodeSettings(codec="ffv1"),
         deinterlace=False, stabilise=stabilise, transfer=Gone(asked),
     )  # fmt: skip
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     try:
         upscaler: Any = ray.remote(num_cpus=0)(Idle).remote()
         upscalers = SimpleNamespace(look=lambda: None, alive=1, handles=[upscaler], usable={session.identity(upscaler)})
