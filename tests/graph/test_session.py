@@ -81,7 +81,7 @@ def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, mo
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     try:
         pool = SegmentPool(cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0)))
-        pool.submit(cast("SegmentJob", None))
+        pool.submit(cast("SegmentJob", SimpleNamespace(segment=SimpleNamespace(frames=12))))
         told, lost = 0, False
         while pool:
             events = pool.wait(1)

@@ -352,6 +352,9 @@ class SegmentPool:
             return Event(flight.job, frames=fresh)
         except StopIteration:
             del self._running[generator]
+            if flight.called_back and flight.finished < flight.job.segment.frames:
+                self.submit(flight.job, flight.told)  # Ray can end what it cancels without an error
+                return None
             return Event(flight.job, finished=True)
         except (RayError, VidsrError) as error:
             del self._running[generator]
