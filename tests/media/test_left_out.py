@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
+from PIL import ImageCms
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
@@ -49,6 +50,21 @@ def test_dolby_vision_is_said_to_be_lost(tmp_path: Path) -> None:
     path = described(tmp_path / "clip.mp4", clip, b"hev1", box(b"dvvC", record))
     (note,) = probe(path).notes
     assert note.startswith("it is Dolby Vision, which the result does not say")
+
+
+def test_an_icc_profile_is_said_to_be_lost(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = described(tmp_path / "clip.mp4", Clip(frames=3), b"avc1", box(b"colr", b"prof" + profile))
+    (note,) = probe(path).notes
+    assert note.startswith("its colours have an ICC profile, which the result does not say")
+
+
+def test_the_light_of_the_room_is_said_to_be_lost(tmp_path: Path) -> None:
+    """As phones write it into HDR videos: 314 lux of daylight white."""
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", colour=(9, 9, 18, 1), frames=3)
+    path = described(tmp_path / "clip.mp4", clip, b"hev1", box(b"amve", struct.pack(">IHH", 3140000, 15635, 16450)))
+    (note,) = probe(path).notes
+    assert note.startswith("it says how bright the room was that it is meant for, which the result does not say")
 
 
 def test_a_cropping_box_is_said_to_be_lost(tmp_path: Path) -> None:
