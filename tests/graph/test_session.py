@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -78,8 +79,9 @@ def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, mo
     upscaler = SimpleNamespace(_actor_id=SimpleNamespace(hex=str))
     upscalers = SimpleNamespace(look=lambda: None, alive=1, handles=[upscaler], usable={""})
     monkeypatch.setattr(session, "encode", ray.remote(frames))
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    local, before = Session(ClusterSettings()), signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `command &` has it
     try:
+        local.start()
         pool = SegmentPool(cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0)))
         pool.submit(cast("SegmentJob", SimpleNamespace(segment=SimpleNamespace(frames=12))))
         told, lost = 0, False
@@ -92,7 +94,8 @@ def test_a_segment_that_begins_again_tells_of_its_frames_once(tmp_path: Path, mo
             lost = lost or not upscalers.usable
         assert told == 12
     finally:
-        ray.shutdown()
+        local.close()
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

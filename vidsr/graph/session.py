@@ -210,13 +210,21 @@ def _only_gpu(name: str) -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM over, with which clusters ask a job to end."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """Keep the process's signals over a start of Ray, which takes SIGTERM over, with which clusters ask a job to end.
+
+    Workers must not inherit an ignored SIGINT (scripts start `command &` so): Ray calls their tasks back by it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals cannot be set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if before[signal.SIGINT] == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _init_ray(address: str | None) -> None:
