@@ -51,12 +51,13 @@ class NodeCache:
         lock = path.parent.with_suffix(".lock")
         while True:
             with _locked(lock, fcntl.LOCK_SH):
-                if path.exists():
+                if _is_whole(path):
                     os.utime(path.parent)  # last used
                     yield path
                     return
-            with _locked(lock, fcntl.LOCK_EX):
-                if not path.exists():
+            # A lock of its own: who waits for a copy must not wait for those who hold it already.
+            with _locked(lock.with_suffix(".fetch"), fcntl.LOCK_EX), _locked(lock, fcntl.LOCK_SH):
+                if not _is_whole(path):
                     self._fetch(place, entry, path)
 
     @contextmanager
@@ -83,15 +84,15 @@ class NodeCache:
             )
 
     def _fetch(self, place: Place, entry: Entry, path: Path) -> None:
-        """Copy a source once there is room for it. Its lock is held."""
+        """Copy a source once there is room for it. Its locks are held."""
         while not self._reserve(path.parent, entry.size):
             time.sleep(WAIT_SECONDS)
         try:
             place.download(entry.name, path)
+            os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))  # every node sees the same source
         finally:
             with self._room():
                 path.with_name(RESERVED).unlink()
-        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))  # every node sees the same source
 
     def _room(self) -> AbstractContextManager[None]:
         """While it lasts, no other process of this node takes or gives back room."""
@@ -128,6 +129,11 @@ def _locked(path: Path, kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(lock)  # also gives the lock back, as the end of the process does
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a copy is there, and not one that is being made."""
+    return path.exists() and not path.with_name(RESERVED).exists()
 
 
 def _size(folder: Path) -> int:
