@@ -156,7 +156,8 @@ class _FolderJob:
                 source, result = self._inputs.url_of(entry.name), self._results.url_of(name)
                 earlier = VideoRecord(source, result, key=key, source_bytes=entry.size)
             travel = Travel(self._inputs, entry, self._results, name, self._options.cache)
-            videos.append(Video(entry.name, travel, earlier, self._options.overwrite or ours))
+            anew = self._options.overwrite
+            videos.append(Video(entry.name, travel, earlier, anew or ours, keep=not anew))
         return videos
 
     def _stays(self, record: VideoRecord, there: bool) -> bool:

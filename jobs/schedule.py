@@ -57,12 +57,16 @@ class View(Protocol):
 
 @dataclass
 class Video:
-    """A video on its way through the job."""
+    """A video on its way through the job.
+
+    Its result may be replaced (`overwrite`), or taken if it is there and just what would be made (`keep`).
+    """
 
     name: str
     travel: Travel
     record: VideoRecord
     overwrite: bool
+    keep: bool = True
     order: int = 0
     decode: bool = False
     prepared: Prepared | None = None
@@ -194,7 +198,7 @@ class Schedule:
         )  # fmt: skip
         self._state.write(video.name, video.record)
         self._open[video.name] = video
-        task = tasks.prepare.remote(video.travel, self._settings, video.overwrite, self._gpu, video.decode)
+        task = tasks.prepare.remote(video.travel, self._settings, video.overwrite, video.keep, self._gpu, video.decode)
         self._tasks[task] = (video, self._prepared)
 
     def _prepared(self, video: Video, prepared: Prepared) -> None:
@@ -276,7 +280,9 @@ class Schedule:
             self._fail(video, video.failure)
         elif not video.waiting and video.prepared is not None:
             prepared = video.prepared
-            task = tasks.finish.remote(prepared.travel, prepared.plan, video.computed, video.record.started)
+            task = tasks.finish.remote(
+                prepared.travel, prepared.plan, video.computed, video.record.started, prepared.made
+            )
             self._tasks[task] = (video, self._finished)
 
     def _take(self, task: Any) -> None:

@@ -40,6 +40,7 @@ class Prepared:
         missing: segments that no earlier run finished.
         sentences: what the user should know.
         seconds: what planning took.
+        made: whether an earlier run made the result already.
     """
 
     plan: VideoPlan
@@ -47,6 +48,7 @@ class Prepared:
     missing: tuple[Segment, ...]
     sentences: tuple[str, ...]
     seconds: float
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,16 @@ class _Sentences(Silent):
         self.said.append(sentence)
 
 
-def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gpu: bool, decode: bool) -> Prepared:
+def prepare_video(
+    travel: Travel, settings: UpscaleSettings, overwrite: bool, keep: bool, gpu: bool, decode: bool
+) -> Prepared:
     """Check and plan a video, and see which segments an earlier run left.
 
     Args:
         travel: how the source comes here.
         settings: what to make.
         overwrite: whether a result that is there may be replaced.
+        keep: whether one that is just what would be made is taken.
         gpu: whether the upscalers run on GPUs.
         decode: count the frames by decoding them, for a damaged source.
 
@@ -98,9 +103,9 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
         raise OutputExists(f"{travel.output.url_of(travel.result)} exists; use --overwrite, or -o for another place")
     with travel.source() as source:
         plan = prepare_plan(source, travel.result_path, settings, overwrite or not shared, gpu, decode)
-        if shared and made_before(plan):
+        if shared and keep and made_before(plan):
             found = f"{travel.result} is there from an earlier run"
-            return Prepared(plan, travel, (), (found,), time.monotonic() - started)
+            return Prepared(plan, travel, (), (found,), time.monotonic() - started, made=True)
         if shared:
             progress = _Sentences()
             with plan.ledger.held(plan.result):
@@ -115,7 +120,7 @@ def prepare_video(travel: Travel, settings: UpscaleSettings, overwrite: bool, gp
     return Prepared(plan, travel, tuple(missing), said, time.monotonic() - started)
 
 
-def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -> Finished:
+def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float, made: bool = False) -> Finished:
     """Join a video's segments, verify the result and put it in its place; once, however often Ray tries.
 
     Args:
@@ -123,13 +128,14 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
         plan: of the video.
         computed: frames that were computed since `begun`.
         begun: when the video was begun, in seconds since 1970.
+        made: whether `prepare` found that an earlier run made it.
 
     Raises:
         VerifyFailed: the result is not the same file, only larger.
         OutputUnwritable: another run makes the same result.
     """
     started = time.monotonic()
-    record = _made_before(travel, plan, begun)
+    record = _made_before(travel, plan, begun, made)
     if record is not None:
         _clear(travel, plan)
         names = _thumbnail_names(travel)
@@ -146,14 +152,15 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float) -
     return Finished(size, notes, outcome.salvaged, thumbnails, time.monotonic() - started)
 
 
-def _made_before(travel: Travel, plan: VideoPlan, begun: float) -> EvidenceRecord | None:
+def _made_before(travel: Travel, plan: VideoPlan, begun: float, made: bool) -> EvidenceRecord | None:
     """The record of the result that is in its place already, if it is.
 
     A run that was killed before it noted so made it, or a try of this task that was lost. In an object store only the
     latter is seen: what is there is not read again.
     """
     if travel.output.folder is not None:
-        return made_before(plan)
+        record = made_before(plan)
+        return record if record and (made or record.started == iso_time(begun)) else None
     content = travel.output.read(str(record_path(Path(travel.result))))
     try:
         record = EvidenceRecord.from_json((content or b"").decode())

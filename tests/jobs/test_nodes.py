@@ -194,7 +194,7 @@ def test_two_runs_do_not_plan_or_finish_one_result_at_once(tmp_path: Path, neare
     entry = card.entry("clip.mp4")
     assert entry is not None
     travel = Travel(card, entry, out, "clip.mp4", NodeCache(tmp_path / "cache", 1 << 30))
-    words = (UpscaleSettings(model=str(nearest)), False, False, False)
+    words = (UpscaleSettings(model=str(nearest)), False, True, False, False)
     plan = prepare_video(travel, *words).plan
     with Ledger(tmp_path / "out" / ".clip.mp4.vidsr").held(tmp_path / "out" / "clip.mp4"):
         with pytest.raises(OutputUnwritable, match=r"clip\.mp4 is being made by another run"):

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -94,6 +95,17 @@ def test_a_video_that_kills_workers_is_quarantined(
     assert runs.records(tmp_path / "card_2x")["poison.mp4"].attempts == 1, "it was not begun again"
 
 
+def test_overwrite_makes_a_result_again_that_no_job_knows(session: Session, tmp_path: Path, nearest: Path) -> None:
+    card = runs.make_card(tmp_path / "card", 1, frames=12)
+    frames = run(card, nearest, session).computed_frames
+    (record,) = (tmp_path / "card_2x").rglob("clip*.vidsr.json")
+    before = record.read_text()
+    shutil.rmtree(tmp_path / "card_2x" / ".vidsr")  # as if single commands had made it
+    again = run(card, nearest, session, overwrite=True)
+    assert (again.done, again.computed_frames) == (1, frames)
+    assert record.read_text() != before
+
+
 def test_a_stopped_job_goes_on(session: Session, tmp_path: Path, nearest: Path) -> None:
     card = runs.make_card(tmp_path / "card", 2, frames=60)
     with pytest.raises(Interrupted):
@@ -115,7 +127,6 @@ def test_room_on_disk_bounds_what_is_begun(
     session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for one video at a time, all are done, one after the other."""
-    import shutil
 
     card = runs.make_card(tmp_path / "card", 3, frames=12)
     usage = shutil.disk_usage(tmp_path)
