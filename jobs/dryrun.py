@@ -12,12 +12,11 @@ from jobs.travel import Travel
 from vidsr.errors import VidsrError
 from vidsr.estimate import estimate
 from vidsr.graph.prepare import prepare
-from vidsr.graph.session import sees_gpu
 from vidsr.settings import UpscaleSettings
 
 
 def estimate_folder(
-    folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
+    folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions, gpu: bool
 ) -> dict[str, Any]:
     """What a folder would cost, for `--dry-run`: every video is probed, the model is tried on the first.
 
@@ -40,8 +39,7 @@ def estimate_folder(
             travel = Travel(inputs, entry, results, names[entry.name], options.cache)
             try:
                 with travel.source() as path:
-                    gpu, scratch = sees_gpu(settings.device), Path(nowhere)
-                    plan = prepare(path, travel.result_path, settings, True, gpu, scratch=scratch)
+                    plan = prepare(path, travel.result_path, settings, True, gpu, scratch=Path(nowhere))
                     first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
             except VidsrError as error:
                 report["unreadable"][entry.name] = error.message

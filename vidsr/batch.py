@@ -195,7 +195,7 @@ def _upscale_folder(
     if dry_run:
         from jobs.dryrun import estimate_folder
 
-        return estimate_folder(folder, out, settings, options)
+        return estimate_folder(folder, out, settings, options, session.sees_gpu(settings.device))
     signed = _folder_to_sign(places(folder, out, settings)[1]) if credentials else None
     report = run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
     if credentials and signed:

@@ -32,7 +32,7 @@ def options(tmp_path: Path) -> FolderOptions:
 
 def test_frames_and_bytes_are_counted_and_nothing_is_written(card: Path, tmp_path: Path, nearest: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    report = estimate_folder(card, None, UpscaleSettings(model=str(nearest)), options(tmp_path))
+    report = estimate_folder(card, None, UpscaleSettings(model=str(nearest)), options(tmp_path), gpu=False)
     assert (report["videos"], report["frames"], list(report["unreadable"])) == (3, 15, ["broken.mp4"])
     assert report["seconds"] == pytest.approx(15 / 25) and report["output_bytes"] > 0
     assert report["model"]["name"] == nearest.stem and "model_seconds" in report
@@ -51,6 +51,6 @@ def test_the_disk_of_the_results_has_to_hold_them(
         lambda path: SimpleNamespace(free=1000) if Path(path).is_relative_to(full) else real(path),
     )
     settings = UpscaleSettings(model=str(nearest))
-    assert len(estimate_folder(card, tmp_path / "large", settings, options(tmp_path))["unreadable"]) == 1
-    refused = estimate_folder(card, full / "large", settings, options(tmp_path))["unreadable"]
+    assert len(estimate_folder(card, tmp_path / "large", settings, options(tmp_path), gpu=False)["unreadable"]) == 1
+    refused = estimate_folder(card, full / "large", settings, options(tmp_path), gpu=False)["unreadable"]
     assert "MB free" in refused["a.mp4"] and "MB free" in refused["day/b.avi"]
