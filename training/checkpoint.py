@@ -91,10 +91,8 @@ def save_network(path: Path, network: Generator, about: dict[str, Any]) -> None:
     Raises:
         DiskTooSmall: there is no room.
     """
-    try:
+    with _room_for(path):
         save_weights(path, fold(copy.deepcopy(network)), about)
-    except OSError as error:
-        raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
 
 
 def copy_network(source: Path, path: Path) -> None:
@@ -103,8 +101,14 @@ def copy_network(source: Path, path: Path) -> None:
     Raises:
         DiskTooSmall: there is no room.
     """
-    try:
+    with _room_for(path):
         write_whole(path, source.read_bytes())
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DiskTooSmall(f"{path} could not be written ({error}); make room") from error
 

@@ -15,7 +15,7 @@ from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, Unsupported
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
 from vidsr.paths import check_result, check_source, default_result
-from vidsr.settings import SCALES, UpscaleSettings
+from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
 TURNED = 5  # the first of EXIF's orientations that swap width and height
@@ -116,12 +116,9 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
 def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
     if settings.height is None:
         return settings.scale or SCALES[0], None
-    turned = image.getexif().get(Base.Orientation, 1) >= TURNED  # viewers show the width as the height
-    across, down = (image.height, image.width) if turned else image.size
-    scale = next((s for s in SCALES if down * s >= settings.height), 0)
-    if not down < settings.height or not scale:
-        raise UnsupportedSize(
-            f"--height {settings.height} cannot be reached from {down} lines; use {down + 1} to {down * SCALES[-1]}"
-        )
-    size = (round(across * settings.height / down), settings.height)
-    return scale, (size[1], size[0]) if turned else size
+    turned = image.getexif().get(Base.Orientation, 1) >= TURNED
+    try:
+        scale, width, height = reach_height(image.width, image.height, settings.height, turned)
+    except SettingsError as error:
+        raise UnsupportedSize(error.message) from error
+    return scale, (width, height)

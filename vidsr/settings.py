@@ -154,6 +154,28 @@ def stabilising(text: str) -> float | None:
         ) from None
 
 
+def reach_height(width: int, height: int, wanted: int, turned: bool = False, step: int = 1) -> tuple[int, int, int]:
+    """(scale of the model, width, height) of a picture that is shown with `wanted` lines and keeps its shape.
+
+    Args:
+        width, height: as it is coded, in pixels.
+        wanted: lines.
+        turned: whether it is shown turned by a quarter, so that its width is its lines.
+        step: of the other side, which is rounded.
+
+    Raises:
+        SettingsError: the lines are not within 1x to 4x.
+    """
+    across, down = (height, width) if turned else (width, height)
+    if not down < wanted <= down * SCALES[-1]:
+        raise SettingsError(
+            f"--height {wanted} cannot be reached from {down} lines; use {down + 1} to {down * SCALES[-1]}"
+        )
+    scale = next(s for s in SCALES if down * s >= wanted)
+    other = max(round(across * wanted / down / step) * step, step)
+    return (scale, wanted, other) if turned else (scale, other, wanted)
+
+
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise SettingsError(f"{option} {value!r} is not possible; use one of {', '.join(allowed)}")

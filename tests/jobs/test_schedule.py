@@ -127,7 +127,6 @@ def test_room_on_disk_bounds_what_is_begun(
     session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for one video at a time, all are done, one after the other."""
-
     card = runs.make_card(tmp_path / "card", 3, frames=12)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20 << 20))

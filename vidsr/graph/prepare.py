@@ -24,7 +24,7 @@ from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp, wanted_variant
 from vidsr.paths import check_result, check_source, default_result, existing_folder
-from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings
+from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings, reach_height
 
 LARGEST_SIDE = 16384
 # Those that players guess.
@@ -282,16 +282,8 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
         scale = settings.scale or SCALES[0]
         width, height = info.width * scale, info.height * scale
     else:
-        turned = info.rotation % 180 == 90  # players show the coded width as the height
-        across, down = (info.height, info.width) if turned else (info.width, info.height)
-        if not down < settings.height <= down * SCALES[-1]:
-            raise SettingsError(
-                f"--height {settings.height} cannot be reached from {down} lines; use {down + 1} to {down * SCALES[-1]}"
-            )
-        scale = next(s for s in SCALES if down * s >= settings.height)
-        height = settings.height
-        width = max(round(across * height / down / 2) * 2, 2)
-        width, height = (height, width) if turned else (width, height)
+        turned = info.rotation % 180 == 90
+        scale, width, height = reach_height(info.width, info.height, settings.height, turned, step=2)
     if max(width, height) > LARGEST_SIDE:
         raise UnsupportedSize(
             f"{info.path}: the result would have {width}x{height} pixels, more than encoders take "

@@ -32,7 +32,7 @@ from av.audio.stream import AudioStream
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vidsr.media.chapters import CHAPTER_TICK, Chapter
+from vidsr.media.chapters import Chapter, alike
 from vidsr.media.container import codec_tag
 from vidsr.media.waveformat import wave_format
 
@@ -166,10 +166,8 @@ class Record:
         """Whether just these chapters of the source are in the index."""
         entries = self.index.get("chapters", ())
         return len(entries) == len(chapters) and all(
-            abs(entry["start"] - begin) <= CHAPTER_TICK
-            and abs(entry["end"] - end) <= CHAPTER_TICK
-            and entry["title"] == title
-            for entry, (begin, end, title) in zip(entries, chapters, strict=True)
+            alike((entry["start"], entry["end"], entry["title"]), chapter)
+            for entry, chapter in zip(entries, chapters, strict=True)
         )
 
     @cached_property

@@ -118,3 +118,11 @@ def payload_start(packet: NDArray[np.uint8]) -> int:
     if not control & 1:
         return TS_PACKET
     return min(TS_PACKET, 5 + int(packet[4])) if control & 2 else 4
+
+
+def track_number(file: BinaryIO, header: Box) -> int:
+    """The identifier in a track header (`tkhd`, ISO/IEC 14496-12, 8.3.2), which FFmpeg gives the stream."""
+    file.seek(header.body)
+    content = file.read(24)
+    begin = 20 if content[:1] == b"\1" else 12  # version 1 has times of 64 bits before it
+    return int.from_bytes(content[begin : begin + 4], "big")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidsr.errors import OutputExists
 from vidsr.media.beside import Record
-from vidsr.media.chapters import CHAPTER_TICK, Chapter, begins_in_mp4
+from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
 from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
 
@@ -104,7 +104,7 @@ def _chapters_fault(ours: Sequence[Chapter], theirs: Sequence[Chapter]) -> str |
     if len(ours) != len(theirs):
         return f"{len(ours)} instead of {len(theirs)}"
     for (start, end, title), (start0, end0, title0) in zip(ours, theirs, strict=True):
-        if max(abs(start - start0), abs(end - end0)) > CHAPTER_TICK or title != title0:
+        if not alike((start, end, title), (start0, end0, title0)):
             times = [
                 f"from {float(each):.3f} to {float(until):.3f} s" for each, until in ((start, end), (start0, end0))
             ]

@@ -22,6 +22,11 @@ def chapters_of(container: InputContainer) -> tuple[Chapter, ...]:
     return tuple(found)
 
 
+def alike(one: Chapter, other: Chapter) -> bool:
+    """Whether they have one title and, but for rounding, the same times."""
+    return max(abs(one[0] - other[0]), abs(one[1] - other[1])) <= CHAPTER_TICK and one[2] == other[2]
+
+
 def fit_mp4(chapters: Sequence[Chapter]) -> bool:
     """Whether MP4 can say them: the first begins at 0, each takes time, and the next begins where it ends."""
     before = Fraction(0)

@@ -187,7 +187,7 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
 def silence(info: VideoInfo, suffix: str) -> str:
     """Says that a result of that suffix has no sound where the source has some, and why; else ""."""
     sound = [stream.label for stream in info.streams if stream.kind == "audio"]
-    if set(sound) - set(_misfits(info, format_of(suffix))) or not sound:
+    if not sound or set(sound) - set(_misfits(info, format_of(suffix))):
         return ""
     return f"the result has no sound: {suffix} files cannot hold {', '.join(sound)}, so it lies beside"
 

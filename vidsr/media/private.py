@@ -17,7 +17,17 @@ import numpy as np
 from av.stream import DataStream
 
 from vidsr.media.beside import PrivateBlock
-from vidsr.media.boxes import TS_PACKET, Box, children, is_mp4, payload_start, pids_of, ts_layout, ts_packets
+from vidsr.media.boxes import (
+    TS_PACKET,
+    Box,
+    children,
+    is_mp4,
+    payload_start,
+    pids_of,
+    track_number,
+    ts_layout,
+    ts_packets,
+)
 from vidsr.media.container import url_of
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
@@ -118,17 +128,9 @@ def _of_track(file: BinaryIO, track: Box, path: str, unknown: set[int]) -> Itera
         elif _is_private(file, box, _TRAK):
             yield _block(box, f"{path}/{box.kind}")
         elif box.kind == "tkhd":
-            number = _track_number(file, box)
+            number = track_number(file, box)
         elif box.kind == "mdia":
             yield from _of_description(file, box, f"{path}/mdia", number in unknown)
-
-
-def _track_number(file: BinaryIO, header: Box) -> int:
-    """The identifier in a track header, which FFmpeg gives the stream; version 1 has longer times before it."""
-    file.seek(header.body)
-    content = file.read(24)
-    begin = 20 if content[:1] == b"\1" else 12
-    return int.from_bytes(content[begin : begin + 4], "big")
 
 
 def _of_description(file: BinaryIO, media: Box, path: str, unknown: bool) -> Iterator[PrivateBlock]:

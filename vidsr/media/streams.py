@@ -25,21 +25,18 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
         if _has_none(stream, match, timing):
             yield Check(name, True, f"{_named(stream)}: no packets in this part")
             continue
-        if match is None or _packets_fault(stream, match, timing):
+        fault = "missing" if match is None else _packets_fault(stream, match, timing)
+        if fault or match is None:
             if record.holds_stream(stream.index, stream.coding):
                 within = left.pop(match.index).times if match and set(match.digests) & set(stream.digests) else ()
                 found = f"all {len(stream.times)} packets beside the result, {len(within)} in it"
                 yield Check(name, True, f"{_named(stream)}: {found}")
                 continue
             if match is None:
-                yield Check(name, False, f"{_named(stream)}: missing")
+                yield Check(name, False, f"{_named(stream)}: {fault}")
                 continue
         left.pop(match.index)
-        fault = (
-            _packets_fault(stream, match, timing)
-            or _times_fault(stream, match, timing)
-            or _description_fault(stream, match, record)
-        )
+        fault = fault or _times_fault(stream, match, timing) or _description_fault(stream, match, record)
         if stream.tag != TIMECODE:  # which muxers put last
             if not fault and match.index < latest.get(stream.kind, -1):
                 fault = "comes in another order"
