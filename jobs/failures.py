@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ray.exceptions import RayError
 
 from vidsr.errors import DamagedVideo, SegmentFailed, VidsrError, first_line
-from vidsr.graph.session import CRASHES
+from vidsr.graph.pool import CRASHES
 from vidsr.graph.stages import TRIES, root_cause
 
 

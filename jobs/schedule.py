@@ -22,7 +22,8 @@ from jobs.state import JobState
 from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
 from vidsr.graph.plan import Segment
-from vidsr.graph.session import Event, SegmentPool, Session
+from vidsr.graph.pool import Event, SegmentPool
+from vidsr.graph.session import Session
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.settings import UpscaleSettings
 

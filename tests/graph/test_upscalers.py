@@ -11,8 +11,9 @@ import ray
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import DeviceError, SettingsError, UnknownModel
 from vidsr.graph import upscalers
+from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
-from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.session import Session
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.settings import ClusterSettings, UpscaleSettings
 

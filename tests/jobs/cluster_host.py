@@ -16,6 +16,8 @@ os.environ.update({"RAY_worker_niceness": "0"})  # else they wait behind everyth
 from ray.cluster_utils import Cluster
 
 STORE = 100 << 20
+# A lost node is noticed after 3 s instead of 15.
+HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
 
 def say(line: str) -> None:
@@ -25,7 +27,8 @@ def say(line: str) -> None:
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "node_ip_address": "127.0.0.1",
+            "_system_config": HEALTH}  # fmt: skip
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = {"num_cpus": 1, "object_store_memory": STORE, "node_ip_address": "127.0.0.1"}
     nodes = [cluster.add_node(wait=False, **node) for _ in range(int(sys.argv[1]))]

@@ -15,8 +15,9 @@ from pathlib import Path
 import ray
 
 from vidsr.graph.plan import Ledger, Segment
+from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
-from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.session import Session
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 

@@ -29,9 +29,11 @@ def make_card(folder: Path, clips: int, frames: int = 24) -> Path:
     return folder
 
 
-def start(folder: Path | str, output: Path | str, model: Path, *words: object) -> subprocess.Popen[str]:
+def start(
+    folder: Path | str, output: Path | str, model: Path, *words: object, program: str = "vidsr"
+) -> subprocess.Popen[str]:
     """Begin `vidsr upscale FOLDER` with a lossless codec."""
-    command = [sys.executable, "-m", "vidsr", "upscale", folder, "-o", output, "--model", model, "--device", "cpu",
+    command = [sys.executable, "-m", program, "upscale", folder, "-o", output, "--model", model, "--device", "cpu",
                "--codec", "ffv1", "--container", "mkv", "--segment-seconds", SEGMENT_SECONDS,
                "--stabilise-detail", "off", "--json", *words]  # fmt: skip
     quiet = {**os.environ, **LOOPBACK} if "--address" in words else dict(os.environ)

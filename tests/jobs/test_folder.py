@@ -33,17 +33,18 @@ def finished_segments(output: Path) -> int:
     return len(list(output.rglob(".*.vidsr/*.mkv")))
 
 
-def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
+@pytest.mark.parametrize("program", ["vidsr", "tests.jobs.impatient"])
+def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path, nearest: Path, program: str) -> None:
     """Eight clips, one of them broken, on two nodes of which one is lost on the way: seven are done, exactly."""
     card, out = runs.make_card(tmp_path / "card", 7, frames=30), tmp_path / "out"
     (card / "broken.mp4").write_bytes((card / "day0" / "clip00.mp4").read_bytes()[:700])
-    job = runs.start(card, out, nearest, "--address", cluster.address)
+    job = runs.start(card, out, nearest, "--address", cluster.address, program=program)
     wait_for(lambda: finished_segments(out) > 0, job)
     cluster.kill_node()
     report = runs.end(job, SomeFailed.exit_code)
     cluster.add_node()
-    assert (report["videos"], report["done"], report["failed"]) == (8, 7, 1)
     assert list(report["failures"]) == [str(card / "broken.mp4")]
+    assert (report["videos"], report["done"], report["failed"]) == (8, 7, 1)
     found = runs.records(out)
     assert found["broken.mp4"].state == "failed" and found["broken.mp4"].error_class == "NotAVideo"
     for name, record in found.items():

@@ -28,8 +28,9 @@ from vidsr.evidence import (
     write_record,
 )
 from vidsr.graph.plan import Segment, content_sample
+from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
-from vidsr.graph.session import SegmentPool, Session
+from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux

@@ -1,4 +1,4 @@
-"""A Ray to work on, the upscalers in it, and the segments in flight."""
+"""A Ray to work on, and the upscalers in it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,18 @@ import signal
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import ray
 from ray._private import ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, WorkerCrashedError
 
-from vidsr.errors import (
-    NO_GPU,
-    ClusterError,
-    DeviceError,
-    Interrupted,
-    SegmentFailed,
-    SettingsError,
-    VidsrError,
-    first_line,
-)
-from vidsr.graph.stages import TASK_CPUS, TRIES, SegmentJob, encode, root_cause
-from vidsr.graph.upscalers import Upscalers, UpscalerSpec, identity, wants_gpu
-from vidsr.paths import is_full, write_error
+from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
+from vidsr.graph.stages import TASK_CPUS
+from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -43,13 +30,10 @@ KEPT_BYTES = 1 << 30
 # Segments in flight for each upscaler: none shall wait for an encoder's end, nor for batches that lie in another's
 # queue. A GPU is faster than an encoder on a few cores, so it gets several.
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
-UPSCALERS_PER_SEGMENT = 8
 KNOCK_SECONDS = 10.0
 # Ray's sockets lie deep below it, and the system takes 107 bytes for the whole path.
 LONGEST_TEMP = 38
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# A process of ours died, not its node: the video that it had may be the reason.
-CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 
 
 class Session:
@@ -256,133 +240,6 @@ def _init_ray(address: str | None) -> None:
         "enable_metrics_collection": False,
     }
     ray.init(address="local", include_dashboard=False, object_store_memory=store, _system_config=config, **quiet)
-
-
-@dataclass(frozen=True)
-class Event:
-    """News of a segment in flight.
-
-    Attributes:
-        job: which segment.
-        frames: finished since the last event.
-        finished: whether the segment is whole now.
-        error: why it failed for good, after Ray's retries.
-        crashed: whether the error is that a worker process died on every one of them.
-    """
-
-    job: SegmentJob
-    frames: int = 0
-    finished: bool = False
-    error: VidsrError | None = None
-    crashed: bool = False
-
-
-@dataclass
-class _Flight:
-    """A segment's task, the names of the upscalers it was given, and whether it was called back to get others.
-
-    `finished` counts its frames, `told` those that events have told of: one that begins again counts once.
-    """
-
-    job: SegmentJob
-    upscalers: frozenset[str]
-    told: int
-    finished: int = 0
-    called_back: bool = False
-
-
-class SegmentPool:
-    """Segments in flight, of one video or of many. Ray schedules and retries them; this only waits.
-
-    A segment that was given an upscaler whose node is lost is called back and begun again with those that are left.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._running: dict[Any, _Flight] = {}
-        self._submitted = 0
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another segment should be submitted now."""
-        self._session.upscalers.look()
-        return bool(self._session.upscalers.handles) and len(self._running) < self._session.parallel_segments
-
-    def submit(self, job: SegmentJob, told: int = 0) -> None:
-        """Start a segment, of which so many frames were told of already."""
-        upscalers = self._some_upscalers()
-        task = encode.options(
-            num_cpus=self._session.encoder_cpus,
-            num_returns="streaming",
-            retry_exceptions=[OSError, RayError],
-            scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
-        )
-        self._running[task.remote(job, upscalers)] = _Flight(job, frozenset(map(identity, upscalers)), told)
-
-    def _some_upscalers(self) -> Sequence[Any]:
-        """At most UPSCALERS_PER_SEGMENT, as a segment's batches in flight grow with their number.
-
-        Each segment begins with another one: many have fewer batches than there are upscalers.
-        """
-        handles = self._session.upscalers.handles
-        begin = self._submitted % len(handles)
-        self._submitted += 1
-        return [*handles[begin:], *handles[:begin]][:UPSCALERS_PER_SEGMENT]
-
-    def wait(self, seconds: float) -> list[Event]:
-        """The news that arrive within some seconds; at once when there are some."""
-        self._call_back()
-        if not self._running:
-            time.sleep(seconds)  # the upscalers are starting
-            return []
-        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds, fetch_local=False)
-        return [event for event in map(self._advance, ready) if event is not None]
-
-    def _call_back(self) -> None:
-        upscalers = self._session.upscalers
-        upscalers.look()
-        if not upscalers.alive:
-            return  # there are no others to give
-        for generator, flight in self._running.items():
-            if not flight.called_back and not flight.upscalers <= upscalers.usable:
-                flight.called_back = True
-                ray.cancel(generator)
-
-    def _advance(self, generator: Any) -> Event | None:
-        flight = self._running[generator]
-        try:
-            flight.finished += ray.get(next(generator))
-            fresh = max(flight.finished - flight.told, 0)
-            flight.told += fresh
-            return Event(flight.job, frames=fresh)
-        except StopIteration:
-            del self._running[generator]
-            if flight.called_back and flight.finished < flight.job.segment.frames:
-                self.submit(flight.job, flight.told)  # Ray can end what it cancels without an error
-                return None
-            return Event(flight.job, finished=True)
-        except (RayError, VidsrError) as error:
-            del self._running[generator]
-            if flight.called_back:
-                self.submit(flight.job, flight.told)
-                return None
-            cause = root_cause(error)
-            return Event(flight.job, error=_explain(flight.job, cause), crashed=isinstance(cause, CRASHES))
-
-
-def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
-    if isinstance(cause, VidsrError):
-        return cause
-    if isinstance(cause, OSError) and is_full(cause):
-        return write_error(job.folder, cause)
-    segment = job.segment
-    return SegmentFailed(
-        f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times "
-        f"({type(cause).__name__}: {first_line(cause)}); what is finished is kept, run the command again"
-    )
 
 
 def visible_gpu(device: str, visible: str | None) -> str:

@@ -77,6 +77,7 @@ class Upscalers:
     Attributes:
         on_gpus: whether they compute on GPUs.
         usable: names in Ray's tables of those that work or were away for less than LOST_SECONDS, at the last look.
+        machines: names in Ray's tables of the cluster's machines, at the last look.
     """
 
     def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
@@ -98,7 +99,7 @@ class Upscalers:
                     "or --device cpu"
                 )
         self._grow()
-        self.usable = self._usable(time.monotonic())
+        self.usable, self.machines = self._usable(time.monotonic()), _alive()
 
     @property
     def handles(self) -> Sequence[Any]:
@@ -128,7 +129,7 @@ class Upscalers:
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
-        self.usable = self._usable(now)
+        self.usable, self.machines = self._usable(now), _alive()
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
@@ -224,5 +225,14 @@ def on_cpus(machines: Sequence[float], cluster: ClusterSettings) -> tuple[int, f
 
 def _machines() -> list[float]:
     """The CPUs of every machine that has one."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"]["CPU"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    cpus = [float(node["Resources"].get("CPU", 0)) for node in _nodes()]
+    return [each for each in cpus if each >= 1]
+
+
+def _alive() -> frozenset[str]:
+    return frozenset(node["NodeID"] for node in _nodes())
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """What Ray knows of each machine that it takes for alive."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
