@@ -155,6 +155,7 @@ class Schedule:
         """Begin videos while there is room; whether there is anything to wait for."""
         if self._stop.is_set():
             self._segments.clear()
+            self._pool.give_up()
             return bool(self._tasks or self._pool)
         self._ask_again()
         while self._queue and self._has_room():

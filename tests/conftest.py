@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.browser import Browser, find_chromium
@@ -12,6 +14,10 @@ from tests.nearest import nearest_model
 from vidsr.media.encoders import calm_threads
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's processes wait behind everything else on the machine
+hypothesis.settings.register_profile("vidsr", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("vidsr")
 
 
 @pytest.fixture(scope="session")

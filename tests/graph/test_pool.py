@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -16,10 +17,11 @@ import ray
 from ray.exceptions import ActorUnavailableError
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import InputMissing, SegmentFailed
+from vidsr.errors import InputMissing, Interrupted, SegmentFailed
 from vidsr.graph import pool as pools
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
+from vidsr.graph.run import Silent, compute
 from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob, SharedFiles
 from vidsr.graph.upscalers import identity
@@ -36,7 +38,9 @@ def a_pool(**known: Any) -> tuple[SegmentPool, SimpleNamespace]:
     """A pool and what it is told of its upscalers."""
     usual = {"alive": 1, "handles": [UPSCALER], "usable": {""}, "machines": {"head"}}
     upscalers = SimpleNamespace(look=lambda: None, **{**usual, **known})
-    return SegmentPool(cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0))), upscalers
+    return SegmentPool(
+        cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0, parallel_segments=4))
+    ), upscalers
 
 
 @pytest.fixture
@@ -104,6 +108,25 @@ def test_an_upscaler_that_is_away_is_the_videos_fault_unless_a_machine_was_lost(
     errors = [(type(event.error), event.crashed) for event in events if event.error]
     assert errors == ([] if lost else [(SegmentFailed, True)])
     assert sum(event.frames for event in events) == (12 if lost else 4)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_stopped_run_does_not_wait_for_news_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+
+    def frames(job: object, upscalers: object) -> Iterator[int]:
+        yield 4
+        raise ActorUnavailableError("cannot be reached", None)
+
+    class Stops(Silent):
+        def advance(self, frames: int) -> None:
+            stop.set()
+
+    monkeypatch.setattr(pools, "encode", ray.remote(max_retries=0)(frames))
+    pool, _ = a_pool(machines={"head", "node"})
+    with pytest.raises(Interrupted, match="run the same command to go on"):
+        compute(pool, [JOB], Stops(), stop)
+    assert not pool
 
 
 @dataclass(frozen=True)

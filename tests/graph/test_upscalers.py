@@ -17,8 +17,6 @@ from vidsr.graph.session import Session
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine starts Ray's processes slowly
-
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:

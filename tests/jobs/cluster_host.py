@@ -11,11 +11,11 @@ os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-os.environ.update({"RAY_worker_niceness": "0"})  # else they wait behind everything else
 
 from ray.cluster_utils import Cluster
 
 STORE = 100 << 20
+START_SECONDS = 300  # of a busy machine
 # A lost node is noticed after 3 s instead of 15.
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
@@ -32,13 +32,14 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = {"num_cpus": 1, "object_store_memory": STORE, "node_ip_address": "127.0.0.1"}
     nodes = [cluster.add_node(wait=False, **node) for _ in range(int(sys.argv[1]))]
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(START_SECONDS)
     say(cluster.address)
     for line in sys.stdin:
         if line.strip() == "kill":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         if line.strip() == "add":
-            nodes.append(cluster.add_node(**node))
+            nodes.append(cluster.add_node(wait=False, **node))
+            cluster.wait_for_nodes(START_SECONDS)
         say("done")
     cluster.shutdown()
 

@@ -44,7 +44,10 @@ def start(
 
 def end(process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
     """Wait for the end and return the report."""
-    out, err = process.communicate(timeout=600)
+    try:
+        out, err = process.communicate(timeout=600)
+    finally:
+        process.kill()
     assert process.returncode == code, err
     report: dict[str, Any] = json.loads(out)
     return report

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,17 +89,27 @@ def test_a_dead_process_of_this_machine_keeps_nothing(tmp_path: Path) -> None:
     assert Leases(open_place(tmp_path)).acquire("a")
 
 
+def wait_for_renewal(folder: Path, expires: float) -> None:
+    """Wait until the one lease below a folder lasts until some time."""
+    limit = time.monotonic() + 60
+    while not any(expires <= json.loads(path.read_text())["expires"] for path in folder.rglob("*.json")):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
 def test_the_thread_renews_and_the_end_releases(tmp_path: Path) -> None:
-    place = open_place(tmp_path)
-    with Leases(place, seconds=0.4) as leases:
+    place, clock = open_place(tmp_path), Clock()
+    with Leases(place, seconds=0.4, now=clock) as leases:
         assert leases.acquire("a")
-        threading.Event().wait(1.0)
-        assert not Leases(place).acquire("a")
+        clock.now += 0.3
+        wait_for_renewal(tmp_path, clock.now + 0.4)
+        clock.now += 0.3
+        assert not Leases(place, now=clock).acquire("a")
     assert list(place.files(FOLDER)) == []
 
 
 def test_leases_outlive_a_store_that_refuses_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, look, refused = open_place(tmp_path), FolderPlace.files, threading.Event()
+    place, look, refused, clock = open_place(tmp_path), FolderPlace.files, threading.Event(), Clock()
 
     def files(place: FolderPlace, below: str = "") -> Iterator[Entry]:
         if not refused.is_set():
@@ -106,12 +117,14 @@ def test_leases_outlive_a_store_that_refuses_for_a_moment(tmp_path: Path, monkey
             raise InputUnreadable("the token is being renewed")
         return look(place, below)
 
-    with Leases(place, seconds=1.2) as leases:
+    with Leases(place, seconds=1.2, now=clock) as leases:
         assert leases.acquire("a")
         monkeypatch.setattr(FolderPlace, "files", files)
-        assert refused.wait(10)
-        threading.Event().wait(2.0)
-        assert not Leases(place).acquire("a")
+        assert refused.wait(60)
+        clock.now += 1.0
+        wait_for_renewal(tmp_path, clock.now + 1.2)
+        clock.now += 1.0
+        assert not Leases(place, now=clock).acquire("a")
 
 
 @pytest.mark.parametrize("content", ["", '{"owner": {"tok', "{}"])

@@ -34,8 +34,6 @@ from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine starts Ray's processes slowly
-
 CLIP = Clip(frames=30, options={"g": "10", "bf": "2", "x264-params": "repeat-headers=1"})
 
 

@@ -36,16 +36,11 @@ from vidsr.graph.stages import TRIES
 from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
-pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
-
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its processes wait behind everything else
     with Session(ClusterSettings()) as running:
         yield running
-    monkeypatch.undo()
 
 
 class Watch(LineFolderView):

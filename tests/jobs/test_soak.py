@@ -59,8 +59,7 @@ class Scales(LineFolderView):
         self.megabytes.append(psutil.Process().memory_info().rss / 1e6)
 
 
-def test_five_hundred_clips_leave_nothing(tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_worker_niceness", "0")
+def test_five_hundred_clips_leave_nothing(tmp_path: Path, nearest: Path) -> None:
     card, scales = tmp_path / "card", Scales()
     card.mkdir()
     first = make_clip(tmp_path / "clip.mp4", Clip(width=64, height=48, frames=6))

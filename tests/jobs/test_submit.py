@@ -27,8 +27,6 @@ from tests.jobs import runs
 from tests.jobs.conftest import REPOSITORY
 from vidsr.errors import ClusterError, SettingsError, SomeFailed
 
-pytestmark = pytest.mark.timeout(1500)  # a busy machine starts a cluster's processes slowly
-
 
 @dataclass
 class Head:
@@ -51,14 +49,13 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     # Each port is asked for: a head that an earlier test killed leaves agents which hold Ray's default ones a while.
-    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
+    names = ("port", "ray-client-server-port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
     ports = {name: free_port() for name in names}
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

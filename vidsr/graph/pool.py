@@ -19,9 +19,11 @@ from vidsr.paths import is_full, write_error
 UPSCALERS_PER_SEGMENT = 8
 # A process of ours died, and its machine did not: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
-# Ray takes a machine for lost that did not answer for 15 s, or for 50 s if its address is silent. Until then its
-# upscalers are thought to be there, and all tries of a segment fail in the meantime.
-NOTICE_SECONDS = 60.0
+# Ray takes a machine for lost that did not answer five times; if its address is silent, that takes more than a minute.
+# Until then its upscalers are thought to be there, and all tries of a segment may fail in the meantime.
+NOTICE_SECONDS = 90.0
+# A segment that takes its machines down is not begun again for ever.
+LOST_MACHINES = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class _Flight:
     """A segment's task, the names of the upscalers it was given, and whether it was called back to get others.
 
     `finished` counts its frames, `told` those that events have told of: one that begins again counts once.
-    `machines` are those that were there when it began.
+    `machines` are those that were there when it began, and `lost` is how often it failed while one was lost.
     """
 
     job: SegmentJob
     upscalers: frozenset[str]
     machines: frozenset[str]
     told: int
+    lost: int
     finished: int = 0
     called_back: bool = False
 
@@ -89,10 +92,19 @@ class SegmentPool:
     def has_room(self) -> bool:
         """Whether another segment should be submitted now."""
         self._session.upscalers.look()
-        return bool(self._session.upscalers.handles) and len(self._running) < self._session.parallel_segments
+        return bool(self._session.upscalers.handles) and len(self) < self._session.parallel_segments
 
-    def submit(self, job: SegmentJob, told: int = 0) -> None:
-        """Start a segment, of which so many frames were told of already."""
+    def submit(self, job: SegmentJob) -> None:
+        """Start a segment."""
+        self._start(job, told=0, lost=0)
+
+    def give_up(self) -> bool:
+        """Drop the segments that are to begin again, or may be; whether there were some."""
+        dropped = bool(self._doubts or self._again)
+        self._doubts, self._again = [], []
+        return dropped
+
+    def _start(self, job: SegmentJob, told: int, lost: int) -> None:
         upscalers = self._some_upscalers()
         task = encode.options(
             num_cpus=self._session.encoder_cpus,
@@ -100,7 +112,7 @@ class SegmentPool:
             retry_exceptions=[OSError, RayError],
             scheduling_strategy="SPREAD",  # Ray would keep tasks that reserve nothing on the driver's machine
         )
-        flight = _Flight(job, frozenset(map(identity, upscalers)), self._session.upscalers.machines, told)
+        flight = _Flight(job, frozenset(map(identity, upscalers)), self._session.upscalers.machines, told, lost)
         self._running[task.remote(job, upscalers)] = flight
 
     def _some_upscalers(self) -> Sequence[Any]:
@@ -140,7 +152,8 @@ class SegmentPool:
         """The errors that no lost machine explains, once it would be known. The other segments are begun again."""
         certain, doubts = [], []
         for doubt in self._doubts:
-            if not doubt.flight.machines <= self._session.upscalers.machines:
+            if doubt.flight.lost < LOST_MACHINES and not doubt.flight.machines <= self._session.upscalers.machines:
+                doubt.flight.lost += 1
                 self._again.append(doubt.flight)
             elif doubt.until <= time.monotonic():
                 certain.append(doubt.event)
@@ -152,7 +165,7 @@ class SegmentPool:
     def _begin_again(self) -> None:
         if self._again and self._session.upscalers.handles:
             for flight in self._again:
-                self.submit(flight.job, flight.told)
+                self._start(flight.job, flight.told, flight.lost)
             self._again = []
 
     def _advance(self, generator: Any) -> Event | None:

@@ -177,7 +177,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
             session.load(plan.upscaler)
             pool = SegmentPool(session)
             queue = sorted(missing, key=lambda segment: (-segment.frames, segment.number))
-            _drain(pool, [plan.job(segment) for segment in queue], progress, stop)
+            compute(pool, [plan.job(segment) for segment in queue], progress, stop)
             session.computed()
         return finish(plan, frames, started, progress)
 
@@ -214,9 +214,21 @@ def starting_over(name: str, changed: str) -> str:
     return f"{name}: starting over, because {changed} changed since the earlier run"
 
 
-def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: threading.Event) -> None:
+def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: threading.Event) -> None:
+    """Make segments.
+
+    Args:
+        pool: where they are in flight.
+        jobs: in the order in which they are begun.
+        progress, stop: as `run`.
+
+    Raises:
+        Interrupted: some were not made.
+        VidsrError: why one failed.
+    """
     jobs.reverse()
     failed: VidsrError | None = None
+    dropped = False
     while pool or (jobs and not stop.is_set() and not failed):
         while jobs and pool.has_room and not stop.is_set() and not failed:
             pool.submit(jobs.pop())
@@ -225,9 +237,11 @@ def _drain(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop: 
                 progress.stage("upscaling")
                 progress.advance(event.frames)
             failed = failed or event.error
+        if stop.is_set() or failed:
+            dropped = pool.give_up() or dropped
     if failed:
         raise failed
-    if stop.is_set() and jobs:
+    if stop.is_set() and (jobs or dropped):
         raise Interrupted("stopped; finished segments are kept, run the same command to go on")
 
 

@@ -98,8 +98,9 @@ class Upscalers:
                     f"the Ray cluster at {cluster.address} has no GPU now; use --actors N for one that grows, "
                     "or --device cpu"
                 )
+        self.machines = _alive()
         self._grow()
-        self.usable, self.machines = self._usable(time.monotonic()), _alive()
+        self.usable = self._usable(time.monotonic())
 
     @property
     def handles(self) -> Sequence[Any]:
@@ -123,13 +124,14 @@ class Upscalers:
         if now - self._looked < (LOOK_SECONDS if self.alive else START_SECONDS):
             return
         self._looked = now
+        self.machines = _alive()  # first: upscalers that are seen on one are not on one that is known to be lost
         states = {actor: found["State"] for actor, found in state.actors().items()}
         for member in self._members:
             member.take(states.get(identity(member.handle), "PENDING"), now)
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
-        self.usable, self.machines = self._usable(now), _alive()
+        self.usable = self._usable(now)
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
