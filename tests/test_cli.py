@@ -292,7 +292,10 @@ def test_absurd_sizes(tmp_path: Path, nearest: Path) -> None:
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    assert "Traceback" in vidsr("--debug", "upscale", tmp_path / "missing.mp4").stderr
+    done = vidsr("--debug", "upscale", tmp_path / "missing.mp4")
+    assert done.returncode == errors.InputMissing.exit_code
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("vidsr: ")
 
 
 def test_probe_and_models_speak_json(clip: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -42,7 +43,7 @@ class Command(click.Group):
             return super().invoke(ctx)
         except VidsrError as error:
             if ctx.params.get("debug"):
-                raise
+                click.echo(traceback.format_exc(), err=True, nl=False)
             click.echo(f"vidsr: {error.message}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:  # click would exit with 1
