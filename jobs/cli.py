@@ -12,7 +12,7 @@ import click
 from vidsr.errors import SettingsError
 
 ADDRESS = click.option(
-    "--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265", show_default=True,
+    "--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265", show_default=True, show_envvar=True,
     help="The cluster's dashboard. With RAY_AUTH_MODE=token the token of RAY_AUTH_TOKEN is sent.",
 )  # fmt: skip
 JOB = click.argument("job")
@@ -23,7 +23,7 @@ JOB = click.argument("job")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True,
               help="Upscalers, each with a GPU of its own; 0 computes on CPUs.")  # fmt: skip
 @click.option("--cpus", type=click.FloatRange(0), default=1.0, show_default=True,
-              help="CPUs that each segment's encoder reserves.")  # fmt: skip
+              help="CPUs that each segment's encoder reserves where upscalers have GPUs.")  # fmt: skip
 @click.option("--image-has-vidsr", is_flag=True, help="The cluster's image holds vidsr; send nothing along.")
 @click.option("--follow", is_flag=True, help="Show its log and end with its exit code. Ctrl-C detaches.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FOLDER -o OUT [OPTIONS]")
@@ -32,8 +32,9 @@ def submit(
 ) -> None:
     """Make a folder of videos larger on a Ray cluster.
 
-    FOLDER and OUT are paths that every node sees, or URLs (s3://, gs://, az://). The other options are those of
-    `vidsr upscale`. Submit the same again to go on after a failure.
+    FOLDER and OUT are paths that every node sees, or URLs for which every node has the library: s3:// (s3fs), gs://
+    (gcsfs), az:// (adlfs); the image has s3fs alone. The other options are those of `vidsr upscale`. Submit the same
+    again to go on after a failure.
     """
     from jobs.submit import Submission, connect
     from jobs.submit import submit as submit_job
@@ -99,7 +100,7 @@ def list_(address: str, as_json: bool) -> None:
 @ADDRESS
 @JOB
 def status(address: str, job: str) -> None:
-    """Say how a job is; ends with 0 unless it failed."""
+    """Say how a job is. Ends with 0 while it goes on, then with its exit code: 130 if it was stopped."""
     from jobs.submit import connect, details, exit_code
 
     found = details(connect(address), job)
@@ -109,7 +110,7 @@ def status(address: str, job: str) -> None:
 
 @jobs.command()
 @ADDRESS
-@click.option("--follow", is_flag=True, help="Go on until the job ends. Ctrl-C detaches.")
+@click.option("--follow", is_flag=True, help="Go on until the job ends, and end with its exit code. Ctrl-C detaches.")
 @JOB
 def logs(address: str, follow: bool, job: str) -> None:
     """Show what a job said."""

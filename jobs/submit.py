@@ -37,7 +37,7 @@ class Submission:
     Attributes:
         arguments: of `vidsr upscale`: folder, output and options.
         gpus: upscalers, each with a GPU of its own; 0 computes on CPUs.
-        cpus: CPUs that each segment's encoder reserves.
+        cpus: CPUs that each segment's encoder reserves where upscalers have GPUs.
         image_has_vidsr: whether the cluster's image holds vidsr; else this one is sent along.
     """
 

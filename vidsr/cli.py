@@ -31,7 +31,7 @@ from vidsr.settings import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
 
 
 class Command(click.Group):
@@ -53,7 +53,7 @@ class Command(click.Group):
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="vidsr")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
 def main(debug: bool) -> None:
     """Make videos larger and better: the same file, only larger.
 
@@ -93,7 +93,7 @@ PICTURE_OPTIONS = options(
     click.option("--hwaccel", type=click.Choice(HWACCEL), default="off", show_default=True,
                  help="nvdec decodes on GPUs that give the same samples; it does not notice damage."),
     click.option("--fidelity", type=float, default=1.0, show_default=True,
-                 help="1 invents nothing, 0 is sharpest (adversarial weights)."),
+                 help="1 is truest on average, 0 is sharpest (adversarial weights)."),
     click.option("--stabilise-detail", default="auto", show_default=True, metavar="auto|off|STRENGTH",
                  help="Against flicker: weight of the frame before, moved along the motion, 0 to 0.5."),
     click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
@@ -169,15 +169,18 @@ C2PA = partial(
 @main.command(context_settings=main.context_settings)  # `vidsr submit` parses with it outside the group
 @click.argument("inputs", nargs=-1, required=True, type=path_or_url)
 @click.option("-o", "--output", type=path_or_url, default=None,
-              help="File or folder of the result.  [default: NAME_2x beside the source]")  # fmt: skip
+              help="File or folder of the result.  [default: NAME_2x, with --height NAME_1080p, beside the source]"
+              )  # fmt: skip
 @PICTURE_OPTIONS
 @FOLDER_OPTIONS
 @click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
 @click.option("--actor-cpus", type=int, default=None,
               help="CPUs of a cluster for each upscaler on CPUs.  [default: its smallest machine's]")  # fmt: skip
 @click.option("--encoder-cpus", type=float, default=0.0, show_default=True,
-              help="CPUs of a cluster that each encoder reserves.")  # fmt: skip
-@click.option("--address", default=None, help="Address of a Ray cluster to work on.")
+              help="CPUs that each encoder reserves where upscalers have GPUs.")  # fmt: skip
+@click.option(
+    "--address", default=None, help="HOST:PORT of a Ray cluster's head, or auto on one of its machines; not ray://."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a result that is there.")
 @C2PA()
 @click.option("--dry-run", is_flag=True, help="Check and estimate, do nothing.")

@@ -24,12 +24,12 @@
     │   ├── UnknownModel      41    neither a bundled name nor a file
     │   ├── WrongScale        42    the model has another scale
     │   └── BadWeights        43    truncated, a pickle, or of another architecture
-    ├── DeviceError           50    the device asked for is not there, or has too little memory
+    ├── DeviceError           50    the device asked for is not there, or has too little memory; or packages are missing
     ├── RunError              60
     │   ├── SegmentFailed     61    one part of the video failed three times
     │   ├── VerifyFailed      62    the result is not the same file, only larger
     │   ├── ClusterError      63    Ray cannot be started or reached
-    │   └── SomeFailed        64    a folder is finished, but not every video of it has a result
+    │   └── SomeFailed        64    a folder is finished, but a video has no result, or --join failed
     └── Interrupted          130    Ctrl-C; finished segments are kept for the next run
 
 A run that made a result from a damaged source exits with SALVAGED (3).
@@ -200,7 +200,7 @@ NO_GPU = "no CUDA GPU can be used here; use --device cpu, and see `vidsr doctor`
 
 
 class DeviceError(VidsrError):
-    """The device is missing or has too little memory."""
+    """The device is missing or has too little memory, or packages to compute or export with are missing."""
 
     exit_code = 50
 
@@ -230,7 +230,7 @@ class ClusterError(RunError):
 
 
 class SomeFailed(RunError):
-    """A folder is finished, but not every video of it has a result."""
+    """A folder is finished, but a video of it has no result, or `--join` could not join some."""
 
     exit_code = 64
 

@@ -57,7 +57,7 @@ class UpscaleSettings:
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino; only auto takes int8.
         hwaccel: "nvdec" decodes on GPUs where upscalers run on them and the samples are the same, "off" never does.
-        fidelity: 1 invents nothing; towards 0 the adversarially trained weights take over, sharper and less true.
+        fidelity: 1 is truest on average; towards 0 the adversarially trained weights take over, sharper and less true.
         encode: how the result is coded.
         start, end: range of the source to do, in seconds from its first frame; None is the whole.
         segment_seconds: least length of a segment, the unit of distribution, retry and resume.
