@@ -50,9 +50,7 @@ def _fsrcnn(scale: int) -> Enlarge:
     import cv2
 
     if not hasattr(cv2, "dnn_superres"):
-        raise PeerMissing(
-            "OpenCV is installed without its contrib modules (pip install 'opencv-contrib-python-headless<5')"
-        )
+        raise PeerMissing("OpenCV is installed without its contrib modules (docs/performance.md says how to get them)")
     network: Any = cv2.dnn_superres.DnnSuperResImpl_create()  # type: ignore[attr-defined, unused-ignore]
     network.readModel(str(weights))
     network.setModel("fsrcnn", scale)
