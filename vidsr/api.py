@@ -32,14 +32,14 @@ def upscale(
         source: a video file.
         result: its name or folder; None is beside the source.
         scale: 2 or 4.
-        height: exact height of the result in pixels, instead of a scale.
+        height: exact height of the result as it is shown, in pixels, instead of a scale.
         model: a bundled model's name, a weights file, or "auto".
         device: auto, cpu, cuda or cuda:N.
         codec: an FFmpeg encoder's name, or "auto" for one of the source's family.
         crf: constant rate factor.
         start, end: range of the source, in seconds from its first frame.
         overwrite: whether a result that is there may be replaced.
-        address: a Ray cluster's address; None starts a Ray on this machine.
+        address: HOST:PORT of a Ray cluster's head, or "auto" on one of its machines; None starts a Ray on this machine.
         progress: who watches; None is nobody.
 
     Raises:

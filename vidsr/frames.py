@@ -91,7 +91,7 @@ class FrameBatch:
         planes: one array (N, h, w) per plane, Y then U then V, uint8 or uint16.
         layout: depth and subsampling.
         colour: what the samples mean.
-        index: the presentation index of each frame in its segment, ascending.
+        index: the number of each frame in its video's frame table (`VideoInfo.table`), ascending.
         side_data: per frame, its SEI user data messages (uuid and payload), mostly empty.
     """
 

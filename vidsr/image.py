@@ -32,7 +32,7 @@ def upscale_image(
     Args:
         source: a picture that Pillow reads.
         out: the result's name or folder; None is beside the source.
-        settings: scale or height, model, device and backend are used.
+        settings: scale or height, model, device, backend and fidelity are used.
         overwrite: whether a result that is there may be replaced.
         dry_run: check and choose everything, compute and write nothing.
 

@@ -139,7 +139,7 @@ def key_digest(key: dict[str, Any]) -> str:
 
 
 class Ledger:
-    """The folder of a run's finished segments: `0003.mkv` with `0003.json`, and `run.json` with the key.
+    """The folder of a run's finished segments: `000003.mkv` with `000003.json`, and `run.json` with the key.
 
     Everything is written under another name and renamed, so a file that is there is whole. The folder lies beside
     the result and is removed when the result has its name.
