@@ -144,6 +144,9 @@ def _sample_packets(stream: Any, samples: Sequence[bytes], start: Fraction) -> I
 
 
 def _subtitle_samples(codec: str) -> list[bytes]:
+    if codec == "hdmv_pgs_subtitle":  # each takes what is shown off the screen
+        screen = (struct.pack(">HHBHBBBB", 96, 64, 0x10, number, 0x80, 0, 0, 0) for number in range(4))
+        return [b"\x16" + struct.pack(">H", len(shown)) + shown + b"\x80\0\0" for shown in screen]
     lines = [f"line {i}: km/h {i * 7}".encode() for i in range(4)]
     return [struct.pack(">H", len(line)) + line for line in lines] if codec == "mov_text" else lines
 
@@ -294,6 +297,7 @@ CASES: dict[str, tuple[str, Clip]] = {
     "ffv1-mkv-grey": ("mkv", replace(_BASE, codec="ffv1", pix_fmt="gray")),
     "h264-ts": ("ts", replace(_AUDIO, options={"bf": "2", "preset": "veryfast"})),
     "hevc-ts": ("ts", replace(_AUDIO, codec="libx265")),
+    "h264-m2ts": ("m2ts", replace(_BASE, sound=("pcm_bluray", "ac3"), subtitles=("hdmv_pgs_subtitle",))),
     "mpeg2-ts-data": ("ts", replace(_BASE, codec="mpeg2video", sound=("mp2",), data="bin_data")),
     "mpeg4-avi": ("avi", replace(_BASE, codec="mpeg4", sound=("libmp3lame",))),
     "mjpeg-avi": ("avi", replace(_BASE, codec="mjpeg", pix_fmt="yuvj420p", sound=("pcm_s16le",), colour=(6, 2, 2, 2))),

@@ -35,7 +35,7 @@ QUICK = {
 ELSEWHERE = [
     (case, suffix)
     for case in ("h264-mp4-text", "h264-mkv", "h264-ts", "mpeg2-ts-data", "h264-mp4-data", "h264-mp4-rotated-90",
-                 "h264-mp4-late-start", "hevc-mp4", "h264-mkv-short-sound")
+                 "h264-mp4-late-start", "hevc-mp4", "h264-mkv-short-sound", "h264-m2ts")
     for suffix in ("mp4", "mov", "mkv", "ts")
     if suffix != CASES[case][0]
 ]  # fmt: skip

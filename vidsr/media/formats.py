@@ -9,6 +9,7 @@ from math import lcm
 
 import av
 from av.codec import Codec
+from av.container import Container
 from av.stream import Stream
 
 from vidsr.errors import SettingsError
@@ -32,6 +33,8 @@ TS_CODECS = {
     "h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
     "truehd", "opus", "dvb_subtitle", "dvb_teletext",
 }  # fmt: skip
+# Of camcorders: only where the programme says that it is of a Blu-ray disc.
+BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
 LARGEST_TIMESCALE = 10_000_000
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
@@ -108,11 +111,14 @@ def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]
 def _programme_map(suffix: str, info: VideoInfo) -> dict[str, str]:
     """Options that keep MPEG-TS's programme map off the identifiers that the source's streams have."""
     with open_input(info.path) as source:
-        taken = {stream.id for stream in source.streams}
-    # packets of 192 bytes, as camcorders write them
-    blu_ray = suffix.lower() in (".m2ts", ".mts") and BLU_RAY_MAP not in taken
+        taken, blu_ray = {stream.id for stream in source.streams}, _is_blu_ray(suffix, source)
     free = next(pid for pid in itertools.count(FIRST_MAP) if pid not in taken)
     return {"mpegts_m2ts_mode": str(int(blu_ray)), "mpegts_pmt_start_pid": str(free)}
+
+
+def _is_blu_ray(suffix: str, source: Container) -> bool:
+    """Whether MPEG-TS made of a source is such as camcorders write: of Blu-ray, with packets of 192 bytes."""
+    return suffix.lower() in (".m2ts", ".mts") and all(stream.id != BLU_RAY_MAP for stream in source.streams)
 
 
 def _movie_timescale(info: VideoInfo) -> int:
@@ -125,16 +131,19 @@ def _movie_timescale(info: VideoInfo) -> int:
     return scale
 
 
-def fits(stream: Stream, info: VideoInfo, name: str) -> bool:
-    """Whether a container takes such a stream: a file of it alone, in memory, is begun to see."""
+def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
+    """Whether a suffix's container takes such a stream: a file of it alone, in memory, is begun to see."""
+    name = format_of(suffix)
     if stream.type == "attachment":
         return name == "matroska"
     if info.streams[stream.index].cover:  # which Apple's key list has no place for
         return name == "matroska" or (name == "mp4" and not needs_key_list(container_tags(info.tags)))
     if stream.type not in ("audio", "video", "subtitle", "data"):
         return False
-    if name == "mpegts" and stream.type != "data" and info.streams[stream.index].codec not in TS_CODECS:
-        return False
+    if name == "mpegts" and stream.type != "data":
+        blu_ray = _is_blu_ray(suffix, stream.container)
+        if info.streams[stream.index].codec not in (TS_CODECS | BLU_RAY_CODECS if blu_ray else TS_CODECS):
+            return False
     # MOV's muxer takes any packets: of other containers it drops some, and of a codec that FFmpeg does not know it
     # leaves out the sample description, without which nobody can read them.
     odd = "mov" not in info.container or info.streams[stream.index].codec is None
@@ -169,17 +178,17 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
         format_of(suffix)
         return suffix, ""
     name = FORMATS.get(suffix.lower().lstrip("."))
-    left = _misfits(info, "matroska")
+    left = _misfits(info, ".mkv")
     if name is None:
         why = f"{suffix} files cannot keep every frame's time"
     elif not _holds(name, codec):
         why = f"{suffix} files cannot hold {codec} video"
     else:
-        misfits = _misfits(info, name)
+        misfits = _misfits(info, suffix)
         if len(left) >= len(misfits):
             return suffix, ""
         why = f"{suffix} files cannot hold {', '.join(misfits)}"
-    if left and _holds("mov", codec) and len(_misfits(info, "mov")) < len(left):
+    if left and _holds("mov", codec) and len(_misfits(info, ".mov")) < len(left):
         return ".mov", f"{why} and Matroska cannot hold {', '.join(left)}, so the result is MOV"
     return ".mkv", f"{why}, so the result is Matroska"
 
@@ -187,13 +196,13 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
 def silence(info: VideoInfo, suffix: str) -> str:
     """Says that a result of that suffix has no sound where the source has some, and why; else ""."""
     sound = [stream.label for stream in info.streams if stream.kind == "audio"]
-    if not sound or set(sound) - set(_misfits(info, format_of(suffix))):
+    if not sound or set(sound) - set(_misfits(info, suffix)):
         return ""
     return f"the result has no sound: {suffix} files cannot hold {', '.join(sound)}, so it lies beside"
 
 
-def _misfits(info: VideoInfo, name: str) -> list[str]:
-    """The source's streams that a container cannot hold."""
+def _misfits(info: VideoInfo, suffix: str) -> list[str]:
+    """The source's streams that a suffix's container cannot hold."""
     with open_input(info.path) as source:
         streams = [stream for stream in source.streams if stream.index != info.stream_index]
-        return [info.streams[s.index].label for s in streams if not fits(s, info, name)]
+        return [info.streams[s.index].label for s in streams if not fits(s, info, suffix)]

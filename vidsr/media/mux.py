@@ -130,7 +130,7 @@ def _write(
         out = stack.enter_context(
             av.open(url_of(part), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
         )
-        outlets = Outlets(out, name, info, source)
+        outlets = Outlets(out, suffix, info, source)
         _add_note(out, info, note)
         for stream in source.streams:
             if stream.index == info.stream_index:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from vidsr.media.chapters import Chapter, fit_mp4
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
@@ -88,9 +88,9 @@ def _misfit(stream: Stream, name: str) -> str:
 class Outlets:
     """The result's counterparts of the source's other streams."""
 
-    def __init__(self, out: OutputContainer, name: str, info: VideoInfo, source: InputContainer) -> None:
+    def __init__(self, out: OutputContainer, suffix: str, info: VideoInfo, source: InputContainer) -> None:
         self._out = out
-        self._name = name
+        self._suffix, self._name = suffix, format_of(suffix)
         self._info = info
         self._source = source
         self._streams: dict[int, Stream] = {}
@@ -101,8 +101,8 @@ class Outlets:
         self._left: list[StreamInfo] = []
         self._damaged: dict[int, int] = {}
         out.metadata.update(container_tags(info.tags))
-        if info.display_matrix is not None and name == "mpegts":
-            self._not_carried.append(f"rotation by {info.rotation} degrees: {name} has no place for it")
+        if info.display_matrix is not None and self._name == "mpegts":
+            self._not_carried.append(f"rotation by {info.rotation} degrees: {self._name} has no place for it")
 
     def add(self, stream: Stream) -> None:
         """Give a source stream a counterpart, or note that it cannot have one."""
@@ -111,7 +111,7 @@ class Outlets:
             return
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
-        elif not fits(stream, self._info, self._name):
+        elif not fits(stream, self._info, self._suffix):
             self._leave(info, _misfit(stream, self._name))
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
