@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from os.path import isabs, isfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -54,6 +55,11 @@ def submit(
 
 def _refuse_own_files(params: dict[str, Any]) -> None:
     """Nothing travels but the code; a whole path may be one that every node sees."""
+    for place in (*params["inputs"], params["output"]):
+        if isinstance(place, Path) and not isabs(place):
+            raise SettingsError(
+                f"{place} is taken from this machine's folder; give the whole path that every node sees"
+            )
     for option, name in (("--model", params["model"]), ("--list", params["list_file"])):
         if name is not None and not isabs(name) and isfile(name):
             raise SettingsError(

@@ -21,10 +21,12 @@ from typing import Any
 import pytest
 import ray
 from aiohttp import web
+from click.testing import CliRunner
 
 from jobs.submit import Submission, connect, follow
 from tests.jobs import runs
 from tests.jobs.conftest import REPOSITORY
+from vidsr.cli import main
 from vidsr.errors import ClusterError, SettingsError, SomeFailed
 
 
@@ -112,7 +114,7 @@ def test_without_the_token_nobody_gets_in(head: Head) -> None:
 
 
 def test_wrong_options_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vidsr", "submit", "--address", "http://127.0.0.1:9", "card"]
+    command = [sys.executable, "-m", "vidsr", "submit", "--address", "http://127.0.0.1:9", "/card"]
     for wrong in (["--scale", "3"], ["--no-such-option"], ["--crf", "99"]):
         assert subprocess.run([*command, *wrong], capture_output=True).returncode == 2
     assert subprocess.run(command, capture_output=True).returncode == ClusterError.exit_code
@@ -213,3 +215,10 @@ def test_a_list_beside_the_command_is_not_on_the_cluster(tmp_path: Path) -> None
         assert refused.returncode == SettingsError.exit_code
         assert f"{option} own is a file of this machine" in refused.stderr
         assert far.returncode == ClusterError.exit_code, "every node may see a whole path"
+
+
+@pytest.mark.parametrize("words", [["card", "-o", "/out"], ["/card", "-o", "out"], [".", "-o", "s3://bucket/out"]])
+def test_a_folder_of_this_machine_is_not_on_the_cluster(words: list[str]) -> None:
+    done = CliRunner().invoke(main, ["submit", "--address", "http://127.0.0.1:9", *words])
+    assert done.exit_code == SettingsError.exit_code
+    assert "give the whole path that every node sees" in done.stderr
