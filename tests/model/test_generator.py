@@ -60,6 +60,17 @@ def test_folding_changes_nothing(config: GeneratorConfig) -> None:
 
 
 @pytest.mark.parametrize("config", SHAPES)
+def test_folding_stays_on_the_device_and_in_the_precision_of_the_weights(config: GeneratorConfig) -> None:
+    folded = fold(scrambled(config).to("meta"))  # as with a GPU, nothing on the CPU mixes with it
+    assert {parameter.device.type for parameter in folded.parameters()} == {"meta"}
+    exact = scrambled(config).double()
+    x = torch.rand(1, config.planes, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        expected = exact(x)
+        torch.testing.assert_close(fold(exact)(x), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("config", SHAPES)
 def test_no_pixel_looks_further_than_the_halo(config: GeneratorConfig) -> None:
     generator, halo, size = scrambled(config), config.halo, 2 * config.halo + 9
     x = torch.rand(1, config.planes, size, size, requires_grad=True)

@@ -32,9 +32,10 @@ class BranchedConv(nn.Module):
         return y
 
     def merged(self) -> nn.Conv2d:
-        """One 3x3 convolution that computes the same."""
-        conv = nn.Conv2d(self.conv3.in_channels, self.conv3.out_channels, 3, padding=1)
-        identity = torch.eye(self.conv3.in_channels)[:, :, None, None]
+        """One 3x3 convolution that computes the same, where the weights are and in their precision."""
+        like, channels = self.conv3.weight, self.conv3.in_channels
+        conv = nn.Conv2d(channels, channels, 3, padding=1, device=like.device, dtype=like.dtype)
+        identity = torch.eye(channels, device=like.device, dtype=like.dtype)[:, :, None, None]
         with torch.no_grad():
             conv.weight.copy_(self.conv3.weight + F.pad(self.conv1.weight + identity, (1, 1, 1, 1)))
             conv.bias.copy_(self.conv3.bias + self.conv1.bias)  # type: ignore[union-attr, operator]
