@@ -1,6 +1,7 @@
 """Backends: the same residual within what their precision gives, and a cache that changes nothing."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vidsr.model.registry import bundled_models
 from vidsr.model.resample import bicubic_downscale
 from vidsr.model.weights import load_weights
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CONFIGS = [GeneratorConfig(2, 2, 8, "luma", kernel=5), GeneratorConfig(4, 1, 8, "rgb", tail="srgan", norm="batch")]
 
 
@@ -94,7 +95,43 @@ def test_the_choice() -> None:
     with pytest.raises(SettingsError, match="tensorrt"):
         make_backend(generator, CPU, "tensorrt")
     with pytest.raises(SettingsError, match="--device cpu"):
-        make_backend(generator, torch.device("cuda"), "openvino")
+        make_backend(generator, GPU, "openvino")
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """TF32 is allowed, and afterwards as it was."""
+    flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = True
+    yield
+    for flag, was in zip(flags, before, strict=True):
+        flag.allow_tf32 = was
+
+
+@pytest.mark.usefixtures("tf32")
+def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Generator, "to", lambda generator, *_, **__: generator)
+    monkeypatch.setattr("vidsr.model.backends._precision", lambda *_: torch.float32)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 34, 1 << 35))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    make_backend(busy(CONFIGS[0]), CPU, "torch")
+    assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32  # a CPU has no say in it
+    make_backend(busy(CONFIGS[0]), GPU, "torch")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.usefixtures("tf32")
+def test_a_gpu_computes_float32_as_a_cpu_does() -> None:
+    paper = GeneratorConfig(2, 2, 32, "rgb", kernel=3, skip="none")
+    x = torch.rand(1, 3, 40, 50)
+    expected = busy(paper).residual(x)
+    backend = make_backend(busy(paper), GPU, "torch")
+    assert backend.name == "torch float32"
+    error = (backend.residual(x.to(GPU)).cpu() - expected).abs().max()
+    assert error / expected.abs().max() < 1e-4  # in TF32 it is 1e-3
 
 
 def test_half_precision_on_a_cpu_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,10 @@ def make_backend(generator: Generator, device: torch.device, backend: str, range
 
 
 class TorchBackend:
-    """torch in channels_last, in half precision where the device computes in it, compiled on GPUs."""
+    """torch in channels_last, in half precision where the device computes in it, compiled on GPUs.
+
+    On a GPU, one turns TF32 off for the whole process: networks in float32 and the colour conversion need all its bits.
+    """
 
     streams = 1
 
@@ -90,6 +93,9 @@ class TorchBackend:
             device: where it computes.
             compile_after: compile for windows of a size that came so often; None never compiles.
         """
+        if device.type == "cuda":
+            # torch would let convolutions in float32 round their inputs to TF32's 10 bits, by default.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._dtype = _precision(device, generator.config)
         self._generator = generator.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cuda":
