@@ -50,3 +50,12 @@ def test_lanczos_is_pillows(size: tuple[int, int]) -> None:
     ours = lanczos_resize(torch.from_numpy(source)[None, None], *size)[0, 0].numpy()
     theirs = np.asarray(Image.fromarray(source).resize(size[::-1], Image.Resampling.LANCZOS))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_shift_and_a_ratio_move_the_lanczos_grid() -> None:
+    ramp = torch.arange(40.0).reshape(1, 1, 1, 40).expand(1, 1, 40, 40)
+    across = lanczos_resize(ramp, 40, 30, (1.0, 1.25), (0.0, 0.5))
+    down = lanczos_resize(ramp.mT, 30, 40, (1.25, 1.0), (0.5, 0.0))
+    expected = (torch.arange(30) + 0.5) * 1.25  # - 0.5 + the shift
+    torch.testing.assert_close(across[0, 0, 20, 5:-5], expected[5:-5], rtol=0, atol=0.02)
+    torch.testing.assert_close(down, across.mT)

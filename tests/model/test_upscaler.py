@@ -133,6 +133,46 @@ def test_left_sited_chroma_stays_left() -> None:
     assert difference.mean() == pytest.approx(8 * 0.125, abs=0.3)
 
 
+# (vertical, horizontal) place of a chroma sample among its luma samples, by code point (H.273 figure 8).
+SITES = {0: (0.5, 0), 1: (0.5, 0), 2: (0.5, 0.5), 3: (0, 0), 4: (0, 0.5), 5: (1, 0), 6: (1, 0.5)}
+
+
+@pytest.mark.parametrize("colour", ["luma", "rgb"])
+@pytest.mark.parametrize("location", SITES)
+@pytest.mark.parametrize("layout", [PixelLayout(16, x, y) for x, y in ((1, 1), (1, 0), (0, 0))])
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (95, 63)])
+def test_chroma_stays_where_it_is_on_the_luma(
+    width: int, height: int, layout: PixelLayout, location: int, colour: str
+) -> None:
+    """Ramps that say where on the luma a chroma sample lies, across in U and down in V, say so at every size too."""
+    upscaler = Upscaler(Generator(GeneratorConfig(2, 0, 1, colour, kernel=3)), "cpu", backend="torch")
+    vertical, horizontal = SITES[location]
+
+    def places(wide: int, tall: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the chroma samples of a frame, in luma pixels: (h, 1) and (1, w)."""
+        h, w = layout.plane_shapes(wide, tall)[1]
+        rows, columns = 1 << layout.chroma_y, 1 << layout.chroma_x
+        down = np.arange(h)[:, None] * rows + 0.5 + vertical * (rows - 1)
+        return down, np.arange(w)[None] * columns + 0.5 + horizontal * (columns - 1)
+
+    down, across = places(width, height)
+    u, v = (np.rint(20000 + 256 * place) for place in np.broadcast_arrays(across, down))
+    luma = np.full((1, height, width), 30000, np.uint16)
+    source = FrameBatch(
+        (luma, u[None].astype(np.uint16), v[None].astype(np.uint16)), layout, Colour(1, chroma_location=location), (0,)
+    )
+    for size in (None, (144, 96), (103, 71), (250, 170)):
+        large = upscaler.upscale(source, size)
+        down, across = places(large.width, large.height)
+        for plane, place, ratio in (
+            (large.planes[1], across, large.width / width),
+            (large.planes[2], down, large.height / height),
+        ):
+            off = (plane[0] - 20000.0) / 256 * ratio - place
+            inner = off[off.shape[0] // 5 : -(off.shape[0] // 5), off.shape[1] // 5 : -(off.shape[1] // 5)]
+            assert abs(inner.mean()) < 0.01 and np.abs(inner).max() < 0.06, size  # luma pixels; the rest is ripple
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "LA", "CMYK", "1"])
 def test_pictures_of_every_mode_of_8_bits(mode: str) -> None:
     picture = Image.new("RGB", (20, 12), (200, 30, 60)).convert(mode)

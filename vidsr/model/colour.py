@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
-from vidsr.model.resample import bicubic_upscale
+from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.transfer import download, upload
 
 # Luma weights of red and blue (Kr, Kb) by matrix code point.
@@ -72,13 +72,33 @@ def _site(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
     return vertical, horizontal
 
 
+def _off_middle(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
+    """(vertical, horizontal) distance of a chroma sample from the middle of its cell, in chroma samples.
+
+    It is the same at every size, so it has to be left out of what is resized.
+    """
+    vertical, horizontal = _site(colour, layout)
+    return (vertical - 0.5) * (1 - 1 / (1 << layout.chroma_y)), (horizontal - 0.5) * (1 - 1 / (1 << layout.chroma_x))
+
+
 def enlarge_chroma(chroma: Tensor, scale: int, colour: Colour, layout: PixelLayout) -> Tensor:
     """Enlarge a chroma plane (N, 1, h, w) by `scale`, so that its siting to the enlarged luma is as before."""
-    shift = []
-    for site, log2 in zip(_site(colour, layout), (layout.chroma_y, layout.chroma_x), strict=True):
-        # A sample lies (site - 0.5) * (1 - 1 / factor) samples off its cell's middle, at both sizes.
-        shift.append((0.5 - site) * (1 - 1 / (1 << log2)) * (scale - 1))
-    return bicubic_upscale(chroma, scale, (shift[0], shift[1]))
+    vertical, horizontal = _off_middle(colour, layout)
+    return bicubic_upscale(chroma, scale, (vertical * (1 - scale), horizontal * (1 - scale)))
+
+
+def resize_chroma(
+    chroma: Tensor, source: tuple[int, int], target: tuple[int, int], colour: Colour, layout: PixelLayout
+) -> Tensor:
+    """Resize a chroma plane (N, 1, h, w) as its luma is, from `source` to `target` (height, width), siting as before.
+
+    The luma's sizes count: where one is odd, the last chroma sample is of a cell that is not full.
+    """
+    height, width = layout.plane_shapes(target[1], target[0])[1]
+    vertical, horizontal = source[0] / target[0], source[1] / target[1]
+    off = _off_middle(colour, layout)
+    shift = off[0] * (vertical - 1), off[1] * (horizontal - 1)
+    return lanczos_resize(chroma, height, width, (vertical, horizontal), shift)
 
 
 def _chroma_to_luma_size(chroma: Tensor, height: int, width: int, colour: Colour, layout: PixelLayout) -> Tensor:

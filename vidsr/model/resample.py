@@ -86,19 +86,36 @@ def bicubic_downscale(x: Tensor, scale: int) -> Tensor:
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def lanczos_resize(x: Tensor, height: int, width: int) -> Tensor:
-    """Resize (N, C, H, W) to any size with the antialiased Lanczos window of 3 lobes (Pillow's LANCZOS)."""
-    rows = _lanczos_matrix(x.shape[-2], height).to(x)
-    columns = _lanczos_matrix(x.shape[-1], width).to(x)
+def lanczos_resize(
+    x: Tensor,
+    height: int,
+    width: int,
+    ratio: tuple[float, float] | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
+    """Resize planes to any size with the antialiased Lanczos window of 3 lobes (Pillow's LANCZOS).
+
+    Args:
+        x: (N, C, H, W), floating point.
+        height: rows of the result.
+        width: columns of the result.
+        ratio: (vertical, horizontal) distance of output samples, in input samples; by default both grids end together.
+        shift: (vertical, horizontal) displacement of the output grid, in input samples.
+
+    Returns:
+        (N, C, height, width). Beyond a border there is nothing; the weights of what is inside sum to 1.
+    """
+    tall, wide = ratio or (x.shape[-2] / height, x.shape[-1] / width)
+    rows = _lanczos_matrix(x.shape[-2], height, tall, shift[0]).to(x)
+    columns = _lanczos_matrix(x.shape[-1], width, wide, shift[1]).to(x)
     return rows @ x @ columns.T
 
 
 @lru_cache(maxsize=16)
-def _lanczos_matrix(source: int, target: int) -> Tensor:
+def _lanczos_matrix(source: int, target: int, ratio: float, shift: float) -> Tensor:
     """(target, source) weights; each row sums to 1."""
-    ratio = source / target
     support = max(ratio, 1.0)
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * ratio - 0.5
+    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * ratio - 0.5 + shift
     distance = (torch.arange(source, dtype=torch.float64)[None, :] - centres[:, None]) / support
     weights = torch.sinc(distance) * torch.sinc(distance / 3) * (distance.abs() < 3)
     return (weights / weights.sum(dim=1, keepdim=True)).float()

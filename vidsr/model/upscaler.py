@@ -21,6 +21,7 @@ from vidsr.model.colour import (
     batch_to_rgb,
     enlarge_chroma,
     luma_range,
+    resize_chroma,
     rgb_to_planes,
     to_plane,
     to_tensor,
@@ -161,11 +162,14 @@ class Upscaler:
             return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
         black, white = luma_range(colour, layout.depth)
         luma = self._enlarge_luma(to_tensor(batch.planes[0], self.device), (black, white), source)
-        width, height = size or (batch.width * self.scale, batch.height * self.scale)
         planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth)]
+        height, width = batch.height * self.scale, batch.width * self.scale
         for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
             chroma = enlarge_chroma(to_tensor(plane, self.device), self.scale, colour, layout)
-            chroma = lanczos_resize(chroma, h, w) if size else chroma[..., :h, :w]
+            if size:
+                chroma = resize_chroma(chroma, (height, width), (size[1], size[0]), colour, layout)
+            else:
+                chroma = chroma[..., :h, :w]
             planes.append(to_plane(chroma, layout.depth))
         return batch.with_planes(tuple(planes))
 
