@@ -71,6 +71,19 @@ def test_what_did_not_change_is_not_computed_and_comes_out_the_same(backend: str
     assert reusing.work.reused == 4 * 120 * 90 - reusing.work.computed
 
 
+def test_a_callers_generator_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be trained on, and the upscaler does not follow."""
+    monkeypatch.setattr("vidsr.model.backends.has_native_bf16", lambda: True)
+    generator = busy(GeneratorConfig(2, 1, 32, "luma", norm="batch", kernel=3)).train()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    upscaler = Upscaler(generator, "cpu", backend="torch")
+    assert upscaler.backend == "torch bfloat16" and generator.training
+    assert all(parameter.requires_grad for parameter in generator.parameters())
+    torch.testing.assert_close(generator.state_dict(), before, rtol=0, atol=0)
+    theirs = {parameter.data_ptr() for parameter in generator.parameters()}
+    assert not theirs & {parameter.data_ptr() for parameter in upscaler._generator.parameters()}
+
+
 def test_batches_of_two_sources_may_take_turns() -> None:
     """The first frame of a batch is compared with the last one of its own source."""
     a, b = batch(PixelLayout(), 60, 40, frames=1), batch(PixelLayout(), 60, 40, frames=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Upscaler:
         """Load a model.
 
         Args:
-            model: a bundled name, a weights file or a generator.
+            model: a bundled name, a weights file or a generator, which stays as it is.
             device: auto, cpu, cuda or cuda:N.
             scale: which of a bundled name's scales; a generator brings its own.
             backend: auto, torch or openvino; only auto takes int8.
@@ -85,7 +86,7 @@ class Upscaler:
         self.device = find_device(device)
         ranges = None
         if isinstance(model, Generator):
-            generator = model
+            generator = copy.deepcopy(model)  # folding and half precision would change the caller's
         else:
             found = find_model(str(model), scale)
             generator = load_interpolated(found.path, fidelity)
