@@ -1,14 +1,18 @@
 """The upscaler: exact tiles, reuse that changes nothing, colour that comes back, every kind of picture."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+import vidsr.model.upscaler
 from vidsr.errors import DeviceError, SettingsError, UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.transfer import upload
 from vidsr.model.upscaler import Upscaler, find_device
 
 NEAREST = GeneratorConfig(2, 0, 1, "luma", skip="nearest", kernel=3)
@@ -264,3 +268,91 @@ def test_running_out_of_memory_where_little_changed(monkeypatch: pytest.MonkeyPa
     room[0] = 10
     with pytest.raises(DeviceError, match="too little free memory"):
         upscaler.upscale(still)
+
+
+@pytest.mark.parametrize(
+    ("colour", "step"),
+    [
+        *(("luma", step) for step in ("to_tensor", "Kept", "lanczos_resize", "enlarge_chroma", "to_plane")),
+        *(("rgb", step) for step in ("batch_to_rgb", "Kept", "lanczos_resize", "rgb_to_planes")),
+    ],
+)
+def test_whatever_runs_out_of_memory_is_done_for_fewer_frames(
+    colour: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to one; where that does not fit, the error is ours. Tiles stay, as they would not help."""
+    generator, frames = busy(GeneratorConfig(2, 2, 8, colour, kernel=5)), batch(PixelLayout(), 50, 38, frames=5)
+    expected = Upscaler(generator, "cpu", backend="torch").upscale(frames, (76, 60))
+    upscaler = Upscaler(generator, "cpu", backend="torch")
+    tile, room, run = upscaler._tile_pixels, [2], getattr(vidsr.model.upscaler, step)
+
+    def scarce(what: torch.Tensor | np.ndarray | FrameBatch, *more: Any) -> Any:
+        # One frame is kept of each batch, so that there the room is for none of several.
+        if (len(what) if step != "Kept" else upscaler._most_frames) > room[0]:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return run(what, *more)
+
+    monkeypatch.setattr(vidsr.model.upscaler, step, scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    large = upscaler.upscale(frames, (76, 60))
+    assert upscaler._most_frames == 2 and upscaler.work.computed == 5 * 50 * 38
+    assert large.index == frames.index
+    for a, b in zip(expected.planes, large.planes, strict=True):
+        assert a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 1
+    room[0] = 0
+    with pytest.raises(DeviceError, match="one enlarged frame"):
+        upscaler.upscale(frames, (76, 60))
+    assert upscaler._tile_pixels == tile
+
+
+def test_arrays_too_are_done_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, frames = (
+        busy(GeneratorConfig(2, 2, 8, "rgb", kernel=5)),
+        np.random.default_rng(2).integers(0, 256, (5, 20, 30, 3), np.uint8),
+    )
+    expected = Upscaler(generator, "cpu", backend="torch").upscale(frames)
+    upscaler, room = Upscaler(generator, "cpu", backend="torch"), [1]
+
+    def scarce(samples: np.ndarray, device: torch.device) -> torch.Tensor:
+        if len(samples) > room[0]:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return upload(samples, device)
+
+    monkeypatch.setattr(vidsr.model.upscaler, "upload", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert np.abs(upscaler.upscale(frames).astype(int) - expected).max() <= 1
+    room[0] = 0
+    with pytest.raises(DeviceError, match="one enlarged frame"):
+        upscaler.upscale(frames[0])
+
+
+def test_a_result_without_room_is_not_blamed_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
+    tile = upscaler._tile_pixels
+
+    def scarce(*_: Any) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with pytest.raises(DeviceError, match="one enlarged frame"):
+        upscaler.upscale(batch(PixelLayout()))
+    assert upscaler._tile_pixels == tile
+
+
+def test_what_is_remembered_of_other_sources_makes_room_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
+    a, b = batch(PixelLayout(), frames=1), batch(PixelLayout(10), frames=1)
+    expected = upscaler.upscale(a, source="a")
+    upscaler.upscale(b, source="b")
+    compute, tile = upscaler._backend.residual, upscaler._tile_pixels
+
+    def scarce(x: torch.Tensor) -> torch.Tensor:
+        if upscaler._last:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return compute(x)
+
+    monkeypatch.setattr(upscaler._backend, "residual", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    np.testing.assert_array_equal(upscaler.upscale(a, source="c").planes[0], expected.planes[0])
+    assert upscaler._tile_pixels == tile

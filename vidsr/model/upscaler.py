@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ SOURCES = 4
 # Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
 _LUMA_BLACK, _LUMA_SPAN = 16 / 255, 219 / 255
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
+_MORE_MEMORY = "close other programs or use --device cpu"
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Upscaler:
         self._batch_pixels = self._backend.batch_pixels
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
+        self._most_frames = sys.maxsize
         self._last: OrderedDict[Hashable, Kept] = OrderedDict()
         self._lanes = Lanes(self.device)
         self.work = Work()
@@ -142,25 +145,71 @@ class Upscaler:
 
         Raises:
             SettingsError: the picture is of another type or has more than 8 bits.
+            DeviceError: the GPU's memory does not hold one frame.
         """
         if isinstance(picture, Image.Image):
             return self._upscale_image(picture, size, source)
-        with torch.inference_mode(), self._lanes.turn():
-            if isinstance(picture, FrameBatch):
-                return self._upscale_batch(picture, size, source)
-            if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
-                raise SettingsError(
-                    f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
-                )
-            frames = picture if picture.ndim == 4 else picture[None]
-            result = self._upscale_rgb(frames, size, source)
-            return result if picture.ndim == 4 else result[0]
+        if isinstance(picture, FrameBatch):
+            batch = picture
+            return batch.with_planes(self._in_parts(len(batch), lambda part: self._planes(batch, part, size, source)))
+        if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
+            raise SettingsError(
+                f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
+            )
+        frames = picture if picture.ndim == 4 else picture[None]
+        (result,) = self._in_parts(len(frames), lambda part: (self._rgb(frames[part], size, source),))
+        return result if picture.ndim == 4 else result[0]
 
-    def _upscale_batch(self, batch: FrameBatch, size: tuple[int, int] | None, source: Hashable) -> FrameBatch:
+    def _in_parts(self, frames: int, upscale: Callable[[slice], tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:
+        """What `upscale` gives for so many frames, computed together as far as memory reaches.
+
+        Where it runs out, half as many frames go together, which is remembered for the batches to come.
+
+        Raises:
+            DeviceError: there is too little for one.
+        """
+        parts: list[tuple[NDArray[Any], ...]] = []
+        at = 0
+        with torch.inference_mode(), self._lanes.turn():
+            while at < frames:
+                stop = min(at + self._most_frames, frames)
+                reducible = stop - at > 1 or len(self._last) > 0  # what is remembered takes room, too
+                done = self._tried(upscale, slice(at, stop))
+                if done is not None:
+                    parts.append(done)
+                    at = stop
+                elif reducible:
+                    self._most_frames = max((stop - at) // 2, 1)
+                else:
+                    raise DeviceError(f"the GPU has too little free memory for one enlarged frame; {_MORE_MEMORY}")
+        # Only now everything has arrived from the device.
+        return parts[0] if len(parts) == 1 else tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    def _tried(
+        self, upscale: Callable[[slice], tuple[NDArray[Any], ...]], part: slice
+    ) -> tuple[NDArray[Any], ...] | None:
+        """What `upscale` gives for some frames; None where memory ran out, and then no frame before is remembered.
+
+        The error is left behind here: while it is handled, it holds the memory of what failed.
+        """
+        work = replace(self.work)
+        try:
+            return upscale(part)
+        except torch.cuda.OutOfMemoryError:
+            self.work = work
+            self._last.clear()
+        torch.cuda.empty_cache()
+        return None
+
+    def _planes(
+        self, batch: FrameBatch, part: slice, size: tuple[int, int] | None, source: Hashable
+    ) -> tuple[Plane, ...]:
+        """Planes of some of a batch's frames, enlarged."""
         layout, colour = batch.layout, batch.colour
+        batch = batch.with_planes(tuple(plane[part] for plane in batch.planes))
         if self.config.colour == "rgb":
             rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
-            return batch.with_planes(rgb_to_planes(rgb, colour, layout, batch.height))
+            return rgb_to_planes(rgb, colour, layout, batch.height)
         black, white = luma_range(colour, layout.depth)
         luma = self._enlarge_luma(to_tensor(batch.planes[0], self.device), (black, white), source)
         planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth)]
@@ -172,11 +221,10 @@ class Upscaler:
             else:
                 chroma = chroma[..., :h, :w]
             planes.append(to_plane(chroma, layout.depth))
-        return batch.with_planes(tuple(planes))
+        return tuple(planes)
 
-    def _upscale_rgb(
-        self, frames: NDArray[np.uint8], size: tuple[int, int] | None, source: Hashable
-    ) -> NDArray[np.uint8]:
+    def _rgb(self, frames: NDArray[np.uint8], size: tuple[int, int] | None, source: Hashable) -> NDArray[np.uint8]:
+        """RGB frames (N, H, W, 3), enlarged."""
         rgb = upload(frames, self.device).permute(0, 3, 1, 2).float() / 255
         if self.config.colour == "rgb":
             large = self._enlarge(rgb, source)
@@ -223,8 +271,9 @@ class Upscaler:
         if last is not None and last[0].shape != x[0].shape:
             last = None
         changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
-        while (out := self._computed(x, changes, last)) is None:
-            self._back_off()
+        out = x.new_empty((n, x.shape[1], h * self.scale, w * self.scale))
+        while not self._computed(x, out, changes, last):
+            self._shrink_tiles()
             changes = [None] * n
         self._last[source] = Kept(x[-1].clone(), out[-1].clone())
         if len(self._last) > SOURCES:
@@ -233,24 +282,24 @@ class Upscaler:
         return out
 
     def _computed(
-        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
-    ) -> Tensor | None:
-        """The enlarged frames, given what changed in each and the frame before; None where memory ran out.
+        self, x: Tensor, out: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
+    ) -> bool:
+        """Write the enlarged frames, given what changed in each and the frame before.
 
-        The error is left behind here: while it is handled, it holds the memory of what failed.
+        False is for too little memory for the tiles of one frame; fewer frames, and those remembered, come before it.
         """
-        n, planes, h, w = x.shape
         try:
-            out = x.new_empty((n, planes, h * self.scale, w * self.scale))
-            self._enlarge_whole(x, out, [k for k in range(n) if changes[k] is None])
+            self._enlarge_whole(x, out, [k for k, windows in enumerate(changes) if windows is None])
             for k, windows in enumerate(changes):
                 if windows is not None:
                     out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
                     for window in windows:
                         self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
         except torch.cuda.OutOfMemoryError:
-            return None
-        return out
+            if len(x) > 1 or self._last:
+                raise
+            return False
+        return True
 
     def _changes(self, now: Tensor, before: Tensor | None) -> list[Grid] | None:
         """What to compute of a frame (planes, H, W) that follows another; None is the whole frame."""
@@ -296,8 +345,8 @@ class Upscaler:
         skip = self._generator.skip(windows)
         return residual if skip is None else residual.add_(skip)
 
-    def _back_off(self) -> None:
-        """After running out of memory: smaller batches, then smaller tiles; remembered for the frames to come."""
+    def _shrink_tiles(self) -> None:
+        """After running out of memory: fewer tiles together, then smaller ones; remembered for the frames to come."""
         torch.cuda.empty_cache()
         window = self._largest_window
         if self._batch_pixels > window:
@@ -305,8 +354,7 @@ class Upscaler:
         elif window > 64 * 64:
             self._tile_pixels = self._batch_pixels = window // 2
         else:
-            raise DeviceError("the GPU has too little free memory even for 64x64 tiles; close other programs "
-                              "or use --device cpu")  # fmt: skip
+            raise DeviceError(f"the GPU has too little free memory even for 64x64 tiles; {_MORE_MEMORY}")
 
 
 def _resized(x: Tensor, size: tuple[int, int] | None) -> Tensor:
