@@ -1,5 +1,6 @@
 """ONNX files compute what torch computes, at any size."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vidsr.model import export
 from vidsr.model.export import export_onnx
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.registry import describe
+from vidsr.model.upscaler import Upscaler
 from vidsr.model.weights import load_weights, save_weights
 
 CONFIGS = {
@@ -46,6 +48,24 @@ def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
         (result,) = session.run(["enlarged"], {"picture": x.numpy()})
         np.testing.assert_allclose(result, expected, atol=1e-4, rtol=1e-4)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_file_says_what_is_black_and_white(name: str, tmp_path: Path) -> None:
+    """Fed so, it enlarges a frame as Upscaler does; read as full range, luma would be another picture."""
+    weights = model(tmp_path, CONFIGS[name])
+    export_onnx(describe(weights), tmp_path / "model.onnx")
+    said = json.loads({e.key: e.value for e in onnx.load(tmp_path / "model.onnx").metadata_props}["range"])
+    assert "clamp" in said["note"]
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    share = np.random.default_rng(3).integers(0, 256, (1, 20, 31, 1), np.uint8).repeat(3, axis=3)  # 0 black, 255 white
+    span = said["white"] - said["black"]
+    planes = load_weights(weights).config.planes
+    picture = (share[..., :planes] / 255 * span + said["black"]).transpose(0, 3, 1, 2).astype(np.float32)
+    (result,) = session.run(["enlarged"], {"picture": picture})
+    codes = ((result - said["black"]) / span * 255).round().clip(0, 255).transpose(0, 2, 3, 1)
+    expected = Upscaler(weights, "cpu", CONFIGS[name].scale, "torch").upscale(share)
+    assert np.abs(codes - expected).max() <= 1
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from vidsr.errors import DeviceError
-from vidsr.model.generator import Generator, fold
+from vidsr.frames import Colour
+from vidsr.model.colour import luma_range
+from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.registry import ModelFile
 from vidsr.model.weights import load_weights
 
@@ -23,8 +25,9 @@ def export_onnx(model: ModelFile, path: Path) -> None:
     """Write a model as one ONNX file, by rename.
 
     The network has one input, `picture` (N, planes, H, W), and one output, `enlarged`
-    (N, planes, H * scale, W * scale), both float32, nominally in [0, 1], the output not clamped; N, H and W are
-    free. One plane is luma, three are RGB. The metadata holds the configuration and what the weights were.
+    (N, planes, H * scale, W * scale), both float32 in [0, 1]; the output is not clamped, so it may leave that by a
+    little. N, H and W are free. One plane is luma in limited range, black at 16/255 and white at 235/255; three are
+    RGB. The metadata holds this range, the configuration and what the weights were.
 
     Raises:
         DeviceError: the packages for ONNX are not installed.
@@ -35,11 +38,23 @@ def export_onnx(model: ModelFile, path: Path) -> None:
     generator = fold(load_weights(model.path)).requires_grad_(False)
     network = _convert(generator)
     network.metadata_props.update(
-        {"model": model.name, "sha256": model.sha256, "config": json.dumps(asdict(model.config))}
+        {
+            "model": model.name,
+            "sha256": model.sha256,
+            "config": json.dumps(asdict(model.config)),
+            "range": _range(model.config),
+        }
     )
     part = path.with_name(f"{path.name}.part")
     _save(network, part)
     part.replace(path)
+
+
+def _range(config: GeneratorConfig) -> str:
+    """What the values of both pictures mean, as JSON, for the programs that feed the network."""
+    black, span = luma_range(Colour(), 8) if config.colour == "luma" else (0, 255)
+    said = "clamp the output to 0 to 1, which it may leave by a little"
+    return json.dumps({"black": black / 255, "white": (black + span) / 255, "note": said})
 
 
 def _convert(generator: Generator) -> Any:
