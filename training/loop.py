@@ -69,6 +69,12 @@ class Progress:
     gain: float | None
 
 
+def forbid_tf32() -> None:
+    """Keep float32 whole on GPUs: by default convolutions, those of SSIM among them, round it to 11 bits there."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 class Trainer:
     """Fits one preset.
 
@@ -90,6 +96,7 @@ class Trainer:
         group: Group | None = None,
         backbones: dict[str, Path | None] | None = None,
     ) -> None:
+        forbid_tf32()
         self.preset, self.source, self.folder, self.device = preset, source, folder, device
         self.group, self.backbones = group or Group(), backbones or {}
         self.generator = self._placed(starting_generator(preset))

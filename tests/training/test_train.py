@@ -26,6 +26,7 @@ from training.degrade import Degradation
 from training.distributed import run_on_workers
 from training.grow import starting_generator
 from training.loop import Progress, Trainer
+from training.losses import ssim_loss
 from training.presets import Preset, Stage, override, preset
 from training.source import open_source
 from training.train import fit
@@ -333,3 +334,40 @@ def test_the_command(photos: Path, tmp_path: Path) -> None:
     assert isinstance(unknown.exception, SettingsError) and "smoke" in unknown.exception.message
     again = CliRunner().invoke(train.main, ["smoke", *run])
     assert isinstance(again.exception, OutputExists) and "--resume" in again.exception.message
+
+
+@pytest.fixture
+def tf32_allowed() -> Iterator[None]:
+    parts = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [part.allow_tf32 for part in parts]
+    for part in parts:
+        part.allow_tf32 = True
+    yield
+    for part, allowed in zip(parts, before, strict=True):
+        part.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("tf32_allowed")
+def test_a_trainer_keeps_float32_whole_on_gpus(photos: Path, tmp_path: Path) -> None:
+    Trainer(small(), open_source(small(), photos, None, tmp_path, CPU), tmp_path, CPU)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.usefixtures("tf32_allowed")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_ssim_on_a_gpu_has_the_value_and_gradient_of_float64() -> None:
+    loop.forbid_tf32()
+    target = torch.rand(4, 1, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    target = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
+    noise = 0.01 * torch.randn(target.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = []
+    for kind, device in ((torch.float64, "cpu"), (torch.float32, "cuda")):
+        output = (target + noise).to(device, kind).requires_grad_()
+        loss = ssim_loss(output, target.to(device, kind))
+        loss.backward()
+        assert output.grad is not None
+        found.append((float(loss.detach()), output.grad.double().cpu()))
+    (value, gradient), (single, others) = found
+    assert single == pytest.approx(value, rel=1e-3)
+    assert float((others - gradient).norm() / gradient.norm()) < 1e-2
