@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +90,8 @@ def _graph(backend: TorchBackend, x: torch.Tensor) -> Callable[[], Any]:
 def main(device: str, width: int, height: int, frames: int, blocks: int, channels: int, side: int) -> None:
     """Measure the generator, by default the quality tier at 1080p to 4K."""
     place = torch.device(device)
+    # The upscaler would ask platformdirs, which a bare machine lacks.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/vidsr-benchmarks-gpu")
     generator = fold(Generator(GeneratorConfig(2, blocks, channels, "luma"))).requires_grad_(False)
     work = 2e-12 * generator.config.macs_per_pixel * width * height * frames  # TFLOP of a batch
     result: dict[str, Any] = {

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -113,7 +112,10 @@ class TorchBackend:
         self._seen: Counter[torch.Size] = Counter()
         self._compiled: Callable[[Tensor], Tensor] = self._eager
         if compile_after is not None:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(platformdirs.user_cache_path("vidsr") / "torch"))
+            if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+                import platformdirs  # here, as benchmarks.gpu does without it
+
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(platformdirs.user_cache_path("vidsr") / "torch")
             self._compiled = torch.compile(self._eager, dynamic=False)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before any thread's stream reads them
