@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from training import footage
 from training.data import Pixels
-from training.footage import Planes, code
 from training.metrics import crop, psnr
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler
+
+# `training.footage` is imported where it is called: what measures pictures alone needs no PyAV.
+if TYPE_CHECKING:
+    from training.footage import Planes
 
 _BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=1)
 
@@ -54,6 +57,8 @@ def read_planes(clip: Path, count: int, scale: int) -> list[Planes]:
         NotAVideo: nothing in it can be decoded, or it is not 8-bit 4:2:0.
         UnsupportedSize: nothing is left of the frames, or there are none.
     """
+    from training import footage
+
     frames = [
         footage.crop(planes, 4 * scale) for planes in footage.read_planes(clip, footage.middle(clip, count), count)
     ]
@@ -82,11 +87,13 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
         upscaler: enlarges the decoded frames.
         frames: how many, in its middle: clips begin with titles and standing cars.
     """
+    from training import footage
+
     scale = upscaler.scale
     truth = read_planes(clip, frames, scale)
     height, width = truth[0][0].shape
     small = [footage.resize(planes, width // scale, height // scale) for planes in truth]
-    coded = code(small, "libx264", {"crf": str(crf), "preset": "medium"})
+    coded = footage.code(small, "libx264", {"crf": str(crf), "preset": "medium"})
     ours = enlarge_luma(upscaler, coded)
     values = []
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):

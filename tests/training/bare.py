@@ -8,6 +8,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+# What docs/training.md says that a run needs.
+TRAINING_NEEDS = ["torch", "numpy", "click", "pillow", "safetensors", "rich", "tensorboard", "pytorch-msssim"]
+
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = """
 import sys

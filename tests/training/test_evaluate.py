@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.training.bare import TRAINING_NEEDS, run_with_only
 from training.backbones import Backbone, torchvision_models
 from training.coded import coded_gain, read_planes
 from training.data import find_photos, luma, read_picture, reduce
@@ -120,6 +121,25 @@ def test_the_command_prints_and_writes_every_figure(folder: Path, tmp_path: Path
         assert image.width > 3 * 128
         assert image.height > 3 * 2 * 96
     assert not list(tmp_path.glob("*.part"))
+
+
+ON_PICTURES = """
+import training.compare_losses
+import training.metrics
+import training.reproduce
+from training.backbones import Backbone
+from training.evaluate import evaluate
+training.metrics.ALEXNET = Backbone("no-such-alexnet", "https://nowhere.invalid/no-such-alexnet-00000000.pth")
+evaluate(standalone_mode=False)
+"""
+
+
+def test_pictures_are_measured_without_pyav(folder: Path, tmp_path: Path) -> None:
+    model = weights(tmp_path / "plain.safetensors")
+    arguments = ("--model", str(model), "--data", str(folder), "--device", "cpu")
+    done = run_with_only([*TRAINING_NEEDS, "scikit-image"], ON_PICTURES, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "worst picture" in done.stdout
 
 
 def test_lpips_of_another_backbone_says_so(folder: Path, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.bare import TRAINING_NEEDS, run_with_only
 from tests.training.pictures import folder_of
 from tests.training.runs import CPU, small
 from training.bank import write_bank
@@ -96,14 +95,9 @@ def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
         fit(small(), tmp_path / "empty", tmp_path / "c")
 
 
-BLOCKED = """
-import sys
-import time
-sys.modules["av"] = None
+FROM_A_BANK = """
 from pathlib import Path
-from dataclasses import replace
 from training.train import fit
-from tests.training.pictures import folder_of
 from tests.training.runs import small
 fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
 """
@@ -112,10 +106,7 @@ fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
 def test_a_finished_bank_is_trained_on_without_pyav_and_photographs(photos: Path, tmp_path: Path) -> None:
     bank = tmp_path / "bank.safetensors"
     write_bank(bank, sorted(photos.iterdir()), 2, 2, [0], Degradation(frames=3, keep=2))
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED, str(tmp_path / "run"), str(bank)], cwd=root, capture_output=True, text=True
-    )
+    done = run_with_only(TRAINING_NEEDS, FROM_A_BANK, str(tmp_path / "run"), str(bank))
     assert done.returncode == 0, done.stderr
     assert describe(tmp_path / "run/smoke.safetensors").training["steps"] == 4
     four = override(small(4, clean_share=0.0), ["generator.scale=4"])
