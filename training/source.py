@@ -49,11 +49,13 @@ class RenewedBank:
         return self._pairs
 
     def close(self) -> None:
-        """Stop the background process."""
+        """Stop the background process, whatever it is coding."""
         if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((self._pool._processes or {}).values()):
+            for process in list((self._pool._processes or {}).values()):  # shutdown forgets them
                 process.terminate()
+            self._pool.shutdown(cancel_futures=True)
+            for torn in self.folder.glob("bank-*.part"):
+                torn.unlink()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"bank-{number}.safetensors"

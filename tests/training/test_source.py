@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,27 @@ def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").unlink()
     fit(replace(coded, clips=2), photos, tmp_path)
     assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
+
+
+def test_what_ends_does_not_wait_for_the_bank_that_is_being_coded(photos: Path, tmp_path: Path) -> None:
+    coded = small(20, clean_share=0.0, clips=1, renew_every=10, degradation=Degradation(frames=3, keep=2, h265=0))
+    source = open_source(coded, photos, None, tmp_path, CPU)
+    assert isinstance(source.coded, RenewedBank) and source.coded._pool is not None
+    source.coded.pairs(0)
+    source.coded.preset = replace(coded, clips=10**6, renew_every=10)  # days of coding
+    source.coded._next = source.coded._start(2)
+    processes = list(source.coded._pool._processes.values())
+    (tmp_path / "bank-2.safetensors.part").write_bytes(b"what it had written")
+    ended = threading.Thread(target=source.close, daemon=True)
+    ended.start()
+    ended.join(60)
+    try:
+        assert processes
+        assert not any(process.is_alive() for process in processes)
+        assert [file.name for file in tmp_path.iterdir()] == ["bank-0.safetensors"]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def test_minutes_are_of_training_and_not_of_coding_a_bank(
