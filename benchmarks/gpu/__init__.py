@@ -1,1 +1,1 @@
-"""For a machine with a GPU: `python -m benchmarks.gpu.run`. Needs torch and this checkout, not PyAV."""
+"""For a machine with a GPU: `python -m benchmarks.gpu.run`. docs/performance.md names the packages it needs."""

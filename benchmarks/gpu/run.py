@@ -1,26 +1,32 @@
 """What share of the GPU's own matrix multiplication the generator reaches: `python -m benchmarks.gpu.run`.
 
-Measures the peak (a large half-precision matmul), then the generator at one frame size: eager, compiled as vidsr does
-it, compiled with torch's search for the fastest kernels, and as a CUDA graph; and the upscaler with its transfers and
-colour, two batches at a time as the pipeline gives them. Prints JSON.
+Measures the peak (a large half-precision matmul), then the generator at one frame size: eager and compiled as vidsr
+does it; the upscaler with its transfers and colour, two batches at a time as the pipeline gives them; and the generator
+as a CUDA graph and, as that takes longest, compiled with torch's search for the fastest kernels. Prints each as a line
+of JSON as soon as it is known; what cannot be measured says why, and the others go on.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
 
+from vidsr.errors import first_line
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.backends import COMPILE_AFTER, TorchBackend
 from vidsr.model.generator import Generator, GeneratorConfig, fold
@@ -28,6 +34,39 @@ from vidsr.model.upscaler import Upscaler
 from vidsr.settings import BATCHES_ON_A_GPU
 
 REPEATS = 20
+# That of the preset quality-2x, which training.presets would need more packages to tell.
+QUALITY = GeneratorConfig(scale=2, blocks=20, channels=64, colour="luma", kernel=5)
+AS_VIDSR = ("eager", "compiled")
+
+Run = Callable[[], Any]
+Figures = dict[str, Any]
+
+
+class Report:
+    """Figures by name, printed, and written to a file where one is given, as they come."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.figures: dict[str, Any] = {}
+
+    def add(self, name: str, figures: Figures | str) -> None:
+        """Take what is known."""
+        self.figures[name] = figures
+        click.echo(json.dumps({name: figures}))
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.figures, indent=1))
+
+    def measure(self, name: str, work: Callable[[], Figures]) -> None:
+        """Take what `work` finds, or why it found nothing."""
+        try:
+            figures = work()
+        except Exception as error:  # no compiler, no room, a kernel that this card lacks: the others are still wanted
+            figures = {"failed": f"{type(error).__name__}: {first_line(error)}"}
+        self.add(name, figures)
+
+    def fps(self, *names: str) -> float:
+        """Frames a second of the first of these that was measured; 0 where none was."""
+        return next((self.figures[n]["fps"] for n in names if "fps" in self.figures.get(n, {})), 0.0)
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
@@ -36,7 +75,7 @@ def measured_peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
     return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
 
 
-def median_seconds(work: Callable[[], Any], device: torch.device) -> float:
+def median_seconds(work: Run, device: torch.device) -> float:
     """The median time of some runs, after three to warm up."""
     times = []
     for number in range(REPEATS + 3):
@@ -54,19 +93,23 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def variants(generator: Generator, x: torch.Tensor, device: torch.device) -> dict[str, Callable[[], Any]]:
-    """The ways to run the network on one batch."""
+def variants(generator: Generator, x: torch.Tensor, device: torch.device) -> dict[str, Callable[[], Run]]:
+    """The ways to run the network on one batch, each prepared when it is called."""
     backend = TorchBackend(generator, device)
-    ways: dict[str, Callable[[], Any]] = {"eager": lambda: backend.residual(x)}
+
+    def compiled(mode: str) -> Run:
+        fresh = TorchBackend(generator, device)
+        return functools.partial(torch.compile(fresh.residual, mode=mode, dynamic=False), x)
+
+    ways: dict[str, Callable[[], Run]] = {"eager": lambda: functools.partial(backend.residual, x)}
     if device.type == "cuda":
-        for name, mode in (("compiled", "default"), ("compiled, max-autotune", "max-autotune-no-cudagraphs")):
-            compiled = torch.compile(TorchBackend(generator, device).residual, mode=mode, dynamic=False)
-            ways[name] = functools.partial(compiled, x)
-        ways["CUDA graph"] = _graph(backend, x)
+        ways["compiled"] = lambda: compiled("default")
+        ways["CUDA graph"] = lambda: _graph(backend, x)
+        ways["compiled, max-autotune"] = lambda: compiled("max-autotune-no-cudagraphs")
     return ways
 
 
-def _graph(backend: TorchBackend, x: torch.Tensor) -> Callable[[], Any]:
+def _graph(backend: TorchBackend, x: torch.Tensor) -> Run:
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -84,40 +127,50 @@ def _graph(backend: TorchBackend, x: torch.Tensor) -> Callable[[], Any]:
 @click.option("--width", default=1920, show_default=True)
 @click.option("--height", default=1080, show_default=True)
 @click.option("--frames", default=2, show_default=True, help="In a batch.")
-@click.option("--blocks", default=20, show_default=True)
-@click.option("--channels", default=64, show_default=True)
+@click.option("--blocks", default=QUALITY.blocks, show_default=True)
+@click.option("--channels", default=QUALITY.channels, show_default=True)
 @click.option("--side", default=8192, show_default=True, help="Of the matrices that tell the peak.")
-def main(device: str, width: int, height: int, frames: int, blocks: int, channels: int, side: int) -> None:
-    """Measure the generator, by default the quality tier at 1080p to 4K."""
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also keep all figures here, as they come.")
+def main(
+    device: str, width: int, height: int, frames: int, blocks: int, channels: int, side: int, json_file: Path | None
+) -> None:
+    """Measure the generator, by default the quality tier at 1080p to 4K; exit with 1 if something failed."""
     place = torch.device(device)
     # The upscaler would ask platformdirs, which a bare machine lacks.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/vidsr-benchmarks-gpu")
-    generator = fold(Generator(GeneratorConfig(2, blocks, channels, "luma"))).requires_grad_(False)
+    generator = fold(Generator(replace(QUALITY, blocks=blocks, channels=channels))).requires_grad_(False)
     work = 2e-12 * generator.config.macs_per_pixel * width * height * frames  # TFLOP of a batch
-    result: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "generator": f"{blocks}x{channels}, {work / frames:.2f} TFLOP a frame of {width}x{height}",
-    }
-    with torch.inference_mode():
-        backend = TorchBackend(generator, place)
-        dtype = getattr(torch, backend.name.split()[1])
-        result["matmul"] = {"dtype": backend.name, "TFLOP/s": measured_peak(place, dtype, side)}
-        x = torch.rand(frames, 1, height, width, device=place)
-        for name, run in variants(generator, x, place).items():
-            seconds = median_seconds(run, place)
-            rate = work / seconds
-            share = rate / result["matmul"]["TFLOP/s"]
-            result[name] = {"fps": frames / seconds, "TFLOP/s": rate, "share of matmul": share}
-    fps = _upscaler_fps(generator, device, width, height, frames)
-    alone = result["compiled" if place.type == "cuda" else "eager"]["fps"]
-    result["upscaler with transfers"] = {"fps": fps, "of the model alone": fps / alone}
-    click.echo(json.dumps(result, indent=1))
+    report = Report(json_file)
+    report.add("device", torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu")
+    report.add("torch", torch.__version__)
+    report.add("generator", f"{blocks}x{channels}, {work / frames:.2f} TFLOP a frame of {width}x{height}")
+    precision = TorchBackend(generator, place).name
+    peak = measured_peak(place, getattr(torch, precision.split()[1]), side)
+    report.add("matmul", {"dtype": precision, "TFLOP/s": peak})
+
+    @torch.inference_mode()
+    def alone(prepare: Callable[[], Run]) -> Figures:
+        seconds = median_seconds(prepare(), place)
+        return {"fps": frames / seconds, "TFLOP/s": work / seconds, "share of matmul": work / seconds / peak}
+
+    def whole() -> Figures:
+        fps, model = _upscaler_fps(generator, device, width, height, frames), report.fps(*reversed(AS_VIDSR))
+        return {"fps": fps, "of the model alone": fps / model if model else None}
+
+    ways = variants(generator, torch.rand(frames, 1, height, width, device=place), place)
+    works: dict[str, Callable[[], Figures]]
+    works = {name: functools.partial(alone, prepare) for name, prepare in ways.items()}
+    others = {name: works.pop(name) for name in ways if name not in AS_VIDSR}
+    for name, measure in {**works, "upscaler with transfers": whole, **others}.items():
+        report.measure(name, measure)
+    if any("failed" in figures for figures in report.figures.values()):
+        sys.exit(1)
 
 
 def _upscaler_fps(generator: Generator, device: str, width: int, height: int, frames: int) -> float:
     """Planes in, planes out, every frame another one, so that nothing is reused."""
-    upscaler, layout, rng = Upscaler(generator.float(), device), PixelLayout(), np.random.default_rng(1)
+    upscaler = Upscaler(copy.deepcopy(generator).float(), device)
+    layout, rng = PixelLayout(), np.random.default_rng(1)
     shapes = layout.plane_shapes(width, height)
     planes = [tuple(rng.integers(16, 235, (frames, *s), np.uint8) for s in shapes) for _ in range(2)]
     batches = [FrameBatch(p, layout, Colour(1), tuple(range(frames))) for p in planes]
