@@ -7,7 +7,7 @@ import json
 import math
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from vidsr.errors import (
     RunError,
     SettingsError,
 )
+from vidsr.model.generator import Generator
 from vidsr.model.registry import describe, find_sharp
 from vidsr.model.weights import load_weights
 
@@ -371,3 +372,37 @@ def test_ssim_on_a_gpu_has_the_value_and_gradient_of_float64() -> None:
     (value, gradient), (single, others) = found
     assert single == pytest.approx(value, rel=1e-3)
     assert float((others - gradient).norm() / gradient.norm()) < 1e-2
+
+
+def test_training_goes_on_where_nothing_can_be_compiled(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(network: Generator) -> Callable[[Tensor], Tensor]:
+        def fail(_: Tensor) -> Tensor:
+            raise RuntimeError("no C compiler\nfound in a long list")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    source = open_source(small(), photos, None, tmp_path, CPU)
+    eager, compiled = (Trainer(small(), source, tmp_path, CPU) for _ in range(2))
+    compiled.forward = loop.CompiledOrNot(compiled.generator)
+    for _ in range(2):
+        eager.update(0.0)
+        compiled.update(0.0)
+    one, other = eager.generator.state_dict(), compiled.generator.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [record.message for record in caplog.records] == [
+        "torch.compile failed (no C compiler); training goes on without"
+    ]
+
+
+def test_a_full_gpu_is_no_reason_to_stop_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Tensor) -> Tensor:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda _: full)
+    network = loop.CompiledOrNot(starting_generator(small()))
+    for _ in range(2):
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            network(torch.zeros(1, 1, 8, 8))
