@@ -24,7 +24,8 @@ from vidsr.model.upscaler import Upscaler
 if TYPE_CHECKING:
     from training.footage import Planes
 
-_BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=1)
+# Planes are reduced about their own middle, so chroma counts as lying in the middle of its luma samples.
+_BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=2)
 
 
 @dataclass(frozen=True)

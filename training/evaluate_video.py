@@ -97,13 +97,18 @@ class Coded:
 
 
 def code_clip(footage: Footage, scale: int, crf: int, path: Path) -> Coded:
-    """Reduce the footage and code it with x264 (preset medium)."""
+    """Reduce the footage and code it with x264 (preset medium).
+
+    Each plane is reduced and enlarged about its own middle, as if chroma lay in the middle of its luma samples. The
+    clip says that it does, or the command would take it for chroma on the left and move it.
+    """
+    options = {"crf": str(crf), "preset": "medium", "chroma_sample_location": "center"}
     rate = frame_rate(footage.path)
     frames = footage.frames(scale)
     first = next(frames)
     height, width = (side // scale for side in first[0].shape)
     count = 0
-    with PlaneWriter(path, (width, height), rate, {"crf": str(crf), "preset": "medium"}) as writer:
+    with PlaneWriter(path, (width, height), rate, options) as writer:
         for planes in chain([first], frames):
             writer.write(resize(planes, width, height))
             count += 1

@@ -64,7 +64,10 @@ def planes_to_rgb(planes: Planes) -> Plane:
 
 
 def resize(planes: Planes, width: int, height: int, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> Planes:
-    """Each plane by Pillow's antialiased kernel (BICUBIC has a = -0.5), to width x height luma samples."""
+    """Each plane by Pillow's antialiased kernel (BICUBIC has a = -0.5), to width x height luma samples.
+
+    Chroma that lies in the middle of its luma samples stays there; on their left, it would move.
+    """
     sizes = ((width, height), (width // 2, height // 2), (width // 2, height // 2))
     y, u, v = (np.asarray(Image.fromarray(p).resize(s, kernel)) for p, s in zip(planes, sizes, strict=True))
     return y, u, v

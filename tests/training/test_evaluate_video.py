@@ -17,6 +17,7 @@ from training.steadiness import SeamScore, StillScore, score_seams, score_still
 from training.synthetic_drive import DriveSpec, overlay_text, read_labels, write_drive
 from training.video_report import ClipResult, as_json, mean_gains, plot, score_table, steadiness_table, text_table
 from vidsr.errors import InputMissing, SettingsError, UnsupportedSize
+from vidsr.media.probe import probe
 
 SPEC = DriveSpec(seconds=0.3, width=320, height=192, rate=10)
 
@@ -75,6 +76,17 @@ def test_bits_per_pixel_are_those_of_the_pictures(drive: Footage, tmp_path: Path
     assert size < 0.8 * coded.path.stat().st_size  # the rest is the container's
 
 
+def test_that_chroma_lies_in_the_middle_is_said_and_changes_no_sample(drive: Footage, tmp_path: Path) -> None:
+    coded = code_clip(drive, 2, 23, tmp_path / "coded.mp4")
+    assert probe(coded.path).colour.chroma_location == 2
+    small = [resize(planes, 160, 96) for planes in drive.frames(2)]
+    with PlaneWriter(tmp_path / "left.mp4", (160, 96), Fraction(10), {"crf": "23", "preset": "medium"}) as writer:
+        for planes in small:
+            writer.write(planes)
+    for one, other in zip(read_planes(coded.path), read_planes(tmp_path / "left.mp4"), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_coarser_coding_is_worse(drive: Footage, no_lpips: Lpips, by_bicubic: ClipResult, tmp_path: Path) -> None:
     coded = code_clip(drive, 2, 45, tmp_path / "coded.mp4")
     with PlaneWriter(tmp_path / "large.mp4", (320, 192), frame_rate(coded.path), {"qp": "0"}) as writer:
@@ -107,6 +119,11 @@ def test_the_real_command_is_measured(drive: Footage, nearest: Path, no_lpips: L
     assert [r.crf for r in found.clips] == [18, 33]
     assert -4 < found.clips[0].gain() < -0.1  # repeated pixels are worse than bicubic
     assert [tile.label.rsplit(": ")[-1] for tile in found.rows[0]] == ["bicubic", "vidsr", "truth"]
+    for name in ("crf18", "crf33", "still"):
+        small = next(read_planes(tmp_path / f"000-truth-{name}.mp4"))
+        large = next(read_planes(tmp_path / "whole" / f"000-truth-{name}_2x.mkv"))
+        for ours, plain in zip(large[1:], resize(small, 320, 192)[1:], strict=True):
+            assert np.abs(ours.astype(int) - plain).max() <= 1  # chroma is bicubic's, and lies where that does
     (still,), (seam,) = found.stills, found.seams
     assert still.crf == seam.crf == 33
     assert still.result_change == pytest.approx(still.source_change)  # each pixel is shown four times
