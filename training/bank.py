@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from training.console import run
-from training.data import Pairs, Pixels, find_photos, read_photo
+from training.data import Pairs, Pixels, find_photos, fingerprint, read_photo
 from training.degrade import Degradation, degrade_clip
 from training.presets import override, preset
 from training.sheet import Tile, write_sheet
@@ -34,20 +34,22 @@ def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int
         NoPicture: none could be read.
     """
     pictures: list[tuple[Pixels, Pixels]] = []
+    drawn: list[int] = []
     said: set[str] = set()
     for number in range(clips):
         random = np.random.default_rng([*seed, number])
         try:
-            photo = Image.fromarray(read_photo(photos[int(random.integers(len(photos)))]))
+            photo = read_photo(photos[int(random.integers(len(photos)))])
         except InputUnreadable as error:
             if error.message not in said:
                 log.warning("skipped: %s", error.message)
             said.add(error.message)
             continue
-        pictures += degrade_clip(photo, scale, degradation, random)
+        pictures += degrade_clip(Image.fromarray(photo), scale, degradation, random)
+        drawn += [fingerprint(photo)] * (len(pictures) - len(drawn))
     if not pictures:
         raise NoPicture("none of the pictures could be read; give other photographs")
-    return Pairs.of(pictures, scale)
+    return Pairs.of(pictures, scale, drawn)
 
 
 def write_bank(

@@ -6,6 +6,7 @@ coded ones (`training.bank`). A luma pair holds 8-bit limited-range Y, as a vide
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import struct
@@ -102,6 +103,11 @@ def read_photo(path: Path) -> Pixels:
     return pixels
 
 
+def fingerprint(pixels: Pixels) -> int:
+    """64 signed bits that tell a photograph from others, whatever its file is called."""
+    return int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little", signed=True)
+
+
 def centre(pixels: Pixels, side: int) -> Pixels:
     """The middle of a picture (H, W, ...), at most side x side."""
     top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
@@ -167,6 +173,7 @@ class Pairs:
         table: (pictures, 3) int64: offset into `low`, height and width of the small picture. A large picture's
             offset is scale * scale times that of the small one.
         depth: planes of each picture, 1 or 3.
+        photos: (pictures,) int64: `fingerprint` of the photograph that each picture is of; None where it is not kept.
     """
 
     scale: int
@@ -174,10 +181,11 @@ class Pairs:
     high: Tensor
     table: Tensor
     depth: int
+    photos: Tensor | None = None
 
     @staticmethod
-    def of(pictures: Sequence[tuple[Pixels, Pixels]], scale: int) -> Pairs:
-        """Gather (small (P, h, w), large (P, h * scale, w * scale)) pairs."""
+    def of(pictures: Sequence[tuple[Pixels, Pixels]], scale: int, photos: Sequence[int] | None = None) -> Pairs:
+        """Gather (small (P, h, w), large (P, h * scale, w * scale)) pairs, and the photographs they are of."""
         rows, offset = [], 0
         for small, large in pictures:
             depth, h, w = small.shape
@@ -187,19 +195,35 @@ class Pairs:
             offset += small.size
         low = torch.from_numpy(np.concatenate([small.reshape(-1) for small, _ in pictures]))
         high = torch.from_numpy(np.concatenate([large.reshape(-1) for _, large in pictures]))
-        return Pairs(scale, low, high, torch.tensor(rows), pictures[0][0].shape[0])
+        kept = None if photos is None else torch.tensor(photos)
+        return Pairs(scale, low, high, torch.tensor(rows), pictures[0][0].shape[0], kept)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def to(self, device: torch.device) -> Pairs:
         """The same on another device."""
-        return Pairs(self.scale, self.low.to(device), self.high.to(device), self.table, self.depth)
+        return replace(self, low=self.low.to(device), high=self.high.to(device))
 
     def split(self, count: int) -> tuple[Pairs, Pairs]:
-        """(all but the last `count` pictures, those), over the same pixels; at least one picture in each."""
-        at = max(len(self) - count, 1)
-        return replace(self, table=self.table[:at]), replace(self, table=self.table[min(at, len(self) - 1) :])
+        """(what is left, `count` pairs or fewer to validate on), over the same pixels; no photograph is in both.
+
+        The photographs of the last pairs are held out, as many as it takes, but for one; a single one is in both.
+
+        Raises:
+            ValueError: the photographs are not kept.
+        """
+        if self.photos is None:
+            raise ValueError("pairs that do not keep their photographs cannot be split by them")
+        held = torch.zeros(len(self), dtype=torch.bool)
+        for photo in list(dict.fromkeys(self.photos.flip(0).tolist()))[:-1]:
+            if int(held.sum()) < count:
+                held |= self.photos == photo
+        mine = held if held.any() else ~held
+        return self._rows((~held).nonzero()[:, 0]), self._rows(mine.nonzero()[-count:, 0])
+
+    def _rows(self, index: Tensor) -> Pairs:
+        return replace(self, table=self.table[index], photos=None if self.photos is None else self.photos[index])
 
     def sample(
         self, count: int, patch: int, random: torch.Generator, part: tuple[int, int] = (0, 1)
@@ -269,7 +293,8 @@ class Pairs:
         part = path.with_name(path.name + ".part")
         about = {"pairs": json.dumps({"scale": self.scale, "depth": self.depth})}
         try:
-            save_file({"low": self.low, "high": self.high, "table": self.table}, part, metadata=about)
+            tensors = {"low": self.low, "high": self.high, "table": self.table}
+            save_file(tensors if self.photos is None else {**tensors, "photos": self.photos}, part, metadata=about)
             part.replace(path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
@@ -286,6 +311,7 @@ class Pairs:
             with safe_open(path, framework="pt") as file:
                 about = json.loads(file.metadata()["pairs"])
                 low, high, table = (file.get_tensor(name) for name in ("low", "high", "table"))
+                photos = file.get_tensor("photos") if "photos" in file.keys() else None  # noqa: SIM118
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise InputUnreadable(f"{path} is no file of pairs; write it with training.bank --bank") from error
-        return Pairs(about["scale"], low, high, table, about["depth"])
+        return Pairs(about["scale"], low, high, table, about["depth"], photos)

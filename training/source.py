@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from training.bank import write_bank
-from training.data import Pairs, clean_pair, find_photos, read_photos, validation_part
+from training.data import Pairs, clean_pair, find_photos, fingerprint, read_photos, validation_part
 from training.presets import Preset
-from vidsr.errors import InputMissing, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
 
 _PATIENCE_SECONDS = 3600.0
 
@@ -182,7 +182,8 @@ def open_source(
 
     Raises:
         SettingsError: the preset, the data and the bank do not fit each other.
-        NoPicture: the folder has no photographs that can be read.
+        InputUnreadable: the bank is none, or of an older version.
+        NoPicture: the folder has no photographs that can be read, or none but those held out.
     """
     shape = preset.generator
     wants_coded = preset.clean_share < 1
@@ -190,25 +191,48 @@ def open_source(
         raise SettingsError("coded pairs hold luma; set generator.colour=luma, or clean_share=1")
     if data is None and (bank is None or not wants_coded):
         raise SettingsError(f"preset {preset.name} trains on photographs; give --data")
+    coded: Pairs | RenewedBank | None = None
     clean = held = None
     photos: list[Path] = []
-    if data is not None:
-        photos = _to_train_on(data)
-        order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(preset.seed)).tolist()
-        photos = [photos[i] for i in order]
-        read = [clean_pair(pixels, shape.scale, shape.colour) for _, pixels in read_photos(photos)]
-        count = min(preset.held_out, max(len(read) - 1, 1))
-        held = Pairs.of(read[:count], shape.scale)
-        clean = Pairs.of(read[count:] or read, shape.scale).to(device)
-        photos = photos[count:] or photos
-    coded: Pairs | RenewedBank | None = None
     if wants_coded and bank is not None:
-        stored = Pairs.load(bank)
-        if stored.scale != shape.scale:
-            raise SettingsError(f"{bank} holds pairs of {stored.scale}x, not {shape.scale}x; give another --bank")
-        coded, held = stored.split(preset.held_out)
+        coded, held = _read_bank(bank, shape.scale).split(preset.held_out)
         coded = coded.to(device)
-    elif wants_coded:
+    if data is not None:
+        clean, held, photos = _read_clean(preset, data, held)
+        clean = clean.to(device)
+    if wants_coded and bank is None:
         coded = RenewedBank(folder, photos, preset, device, maker)
     assert held is not None  # one of data and bank is there
     return Source(clean, coded, held.to(device), preset.clean_share)
+
+
+def _read_clean(preset: Preset, data: Path, held: Pairs | None) -> tuple[Pairs, Pairs, list[Path]]:
+    """(pairs to train on, pairs to validate on, photographs of the former), apart from `held` where that is given."""
+    photos = _to_train_on(data)
+    order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(preset.seed)).tolist()
+    kept_out = set() if held is None or held.photos is None else set(held.photos.tolist())
+    scale = preset.generator.scale
+    read = [
+        (path, clean_pair(pixels, scale, preset.generator.colour))
+        for path, pixels in read_photos(photos[i] for i in order)
+        if not kept_out or fingerprint(pixels) not in kept_out
+    ]
+    if not read:
+        raise NoPicture(f"{data} holds nothing but what the bank's validation uses; give other photographs to --data")
+    if held is None:
+        count = min(preset.held_out, max(len(read) - 1, 1))
+        held = Pairs.of([pair for _, pair in read[:count]], scale)
+        read = read[count:] or read
+    return Pairs.of([pair for _, pair in read], scale), held, [path for path, _ in read]
+
+
+def _read_bank(path: Path, scale: int) -> Pairs:
+    pairs = Pairs.load(path)
+    if pairs.scale != scale:
+        raise SettingsError(f"{path} holds pairs of {pairs.scale}x, not {scale}x; give another --bank")
+    if pairs.photos is None:
+        raise InputUnreadable(
+            f"{path} is of an older version and does not say which photographs its pairs are of, so none can be held "
+            "out; write it again with training.bank --bank"
+        )
+    return pairs

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.training.pictures import folder_of
 from training.bank import main, make_bank
-from training.data import Pairs
+from training.data import Pairs, fingerprint, read_photo
 from training.degrade import Degradation
 from vidsr.errors import InputMissing, NoPicture, OutputUnwritable
 
@@ -25,6 +25,9 @@ def test_a_bank_depends_on_its_seed_alone(tmp_path: Path, scale: int) -> None:
     assert len(one) == 8 and one.scale == scale and one.depth == 1
     assert torch.equal(one.low, same.low) and torch.equal(one.high, same.high)
     assert not torch.equal(one.low[:1000], other.low[:1000])
+    known = {fingerprint(read_photo(photo)) for photo in photos}
+    assert one.photos is not None and len(one.photos) == 8 and set(one.photos.tolist()) <= known
+    assert torch.equal(one.photos[::2], one.photos[1::2])  # two of each clip
     for index in range(len(one)):
         low, high = one.picture(index)
         block = torch.nn.functional.avg_pool2d(high, scale)

@@ -163,7 +163,17 @@ def test_pairs_survive_a_file_and_other_files_are_refused(tmp_path: Path) -> Non
         Pairs.load(tmp_path / "other")
 
 
-def test_held_out_pictures_are_not_drawn() -> None:
-    rest, held = _pairs().split(1)
-    assert len(rest) == len(held) == 1
-    assert torch.equal(held.picture(0)[0], _pairs().picture(1)[0])
+def test_photographs_of_held_out_pairs_are_not_drawn(tmp_path: Path) -> None:
+    """A photograph comes again in a bank, and each clip gives several pairs."""
+    values = [3, 1, 1, 2, 4, 4, 2, 3, 3]
+    flat = [(np.full((1, 8, 8), v, np.uint8), np.full((1, 16, 16), v, np.uint8)) for v in values]
+    Pairs.of(flat, 2, values).save(tmp_path / "bank")
+    pairs = Pairs.load(tmp_path / "bank")
+
+    def shown(part: Pairs) -> list[int]:
+        return [round(float(part.picture(i)[0].mean()) * 255) for i in range(len(part))]
+
+    assert [shown(part) for part in pairs.split(2)] == [[1, 1, 2, 4, 4, 2], [3, 3]]
+    assert [shown(part) for part in pairs.split(4)] == [[1, 1, 4, 4], [2, 2, 3, 3]]
+    assert [shown(part) for part in pairs.split(100)] == [[1, 1], [3, 2, 4, 4, 2, 3, 3]]
+    assert [shown(part) for part in Pairs.of(flat[:2], 2, [7, 7]).split(1)] == [[3, 1], [1]]

@@ -15,13 +15,13 @@ import torch
 from tests.training.bare import TRAINING_NEEDS, run_with_only
 from tests.training.pictures import folder_of
 from tests.training.runs import CPU, small
-from training.bank import write_bank
-from training.data import Pairs
+from training.bank import make_bank, write_bank
+from training.data import Pairs, clean_pair, fingerprint, read_photo
 from training.degrade import Degradation
 from training.presets import override
 from training.source import RenewedBank, Source, open_source
 from training.train import fit
-from vidsr.errors import NoPicture, SettingsError
+from vidsr.errors import InputUnreadable, NoPicture, SettingsError
 from vidsr.model.registry import describe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -107,6 +107,52 @@ def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
     fit(small(10), photos, tmp_path / "run", resume=True)
 
 
+CODED = Degradation(frames=3, keep=2, h265=0)
+
+
+def shows(pairs: Pairs, photo: Path) -> bool:
+    """Whether one of the clean pairs is of a photograph."""
+    large = torch.from_numpy(clean_pair(read_photo(photo), 2, "luma")[1])[None].float() / 255
+    return any(torch.equal(pairs.picture(index)[1], large) for index in range(len(pairs)))
+
+
+def test_a_photograph_of_a_bank_is_trained_on_or_validated_on(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", 5)
+    bank = tmp_path / "bank.safetensors"
+    write_bank(bank, sorted(photos.iterdir()), 2, 12, [0], CODED)
+    wanted = small(held_out=3, clean_share=0.5)
+    source = open_source(wanted, photos, bank, tmp_path, CPU)
+    assert isinstance(source.coded, Pairs) and source.clean is not None
+    assert source.coded.photos is not None and source.held.photos is not None
+    held = set(source.held.photos.tolist())
+    assert len(source.held) == 3
+    assert held and held.isdisjoint(source.coded.photos.tolist())
+    for photo in photos.iterdir():
+        assert shows(source.clean, photo) is (fingerprint(read_photo(photo)) not in held)
+
+
+def test_a_bank_of_an_older_version_is_to_be_made_again(photos: Path, tmp_path: Path) -> None:
+    bank = tmp_path / "bank.safetensors"
+    replace(make_bank(sorted(photos.iterdir()), 2, 2, [0], CODED), photos=None).save(bank)
+    with pytest.raises(InputUnreadable, match=r"older version .* write it again with training\.bank --bank"):
+        open_source(small(clean_share=0.0), None, bank, tmp_path, CPU)
+
+
+def test_broken_photographs_do_not_bring_held_out_ones_into_the_bank(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", 4)
+    for number in range(8):
+        (photos / f"broken-{number}.png").write_bytes(b"no picture")
+    source = open_source(small(held_out=2, clean_share=0.5), photos, None, tmp_path, CPU)
+    assert isinstance(source.coded, RenewedBank) and source.clean is not None
+    coded = set(source.coded.photos)
+    source.close()
+    good = [photo for photo in photos.iterdir() if not photo.name.startswith("broken")]
+    assert len(source.held) == len(coded) == 2
+    for photo in good:
+        assert shows(source.held, photo) is (photo not in coded)
+        assert shows(source.clean, photo) is (photo in coded)
+
+
 def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="hold luma"):
         fit(override(small(), ["generator.colour=rgb", "clean_share=0.5"]), photos, tmp_path / "a")
@@ -115,6 +161,10 @@ def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoPicture):
         fit(small(), tmp_path / "empty", tmp_path / "c")
+    alone, bank = folder_of(tmp_path / "alone", 1), tmp_path / "bank.safetensors"
+    write_bank(bank, sorted(alone.iterdir()), 2, 1, [0], CODED)
+    with pytest.raises(NoPicture, match="validation"):
+        fit(small(clean_share=0.5), alone, tmp_path / "d", bank=bank)
 
 
 FROM_A_BANK = """
