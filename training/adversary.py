@@ -27,13 +27,16 @@ class Adversary:
         labels: its answers.
         planes: colour channels of the pictures.
         device: where it computes.
+        dtype: of autocast; None is float32.
     """
 
-    def __init__(self, stage: Stage, labels: Labels, planes: int, device: torch.device) -> None:
+    def __init__(
+        self, stage: Stage, labels: Labels, planes: int, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
         self.relativistic, self.labels = stage.relativistic, labels
         network = build_discriminator(stage.discriminator, planes).to(device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.updater = Updater(self.network, device)
+        self.updater = Updater(self.network, device, dtype)
 
     def generator_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """What the generator is to minimise; leaves no gradient in the discriminator."""

@@ -120,6 +120,7 @@ class Trainer:
         forbid_tf32()
         self.preset, self.source, self.folder, self.device = preset, source, folder, device
         self.group, self.backbones = group or Group(), backbones or {}
+        self.dtype = autocast_type(device, preset.generator)
         self.generator = self._placed(starting_generator(preset))
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.teacher = (
@@ -143,12 +144,12 @@ class Trainer:
         self.generator.load_state_dict(self.average.state_dict())
         self.stage_number, self.stage_step, self.best = number, 0, -math.inf
         self.loss: WeightedLoss = build_loss(stage.losses, **self.backbones).to(self.device)
-        self.updater = Updater(self.generator, self.device, self.preset.clip)
+        self.updater = Updater(self.generator, self.device, self.dtype, self.preset.clip)
         self.adversary: Adversary | None = None
         if stage.adversarial:
             torch.manual_seed(self.preset.seed + 1 + number)
             planes = self.preset.generator.planes
-            self.adversary = Adversary(stage, self.preset.labels, planes, self.device)
+            self.adversary = Adversary(stage, self.preset.labels, planes, self.device, self.dtype)
 
     @property
     def stage(self) -> Stage:
@@ -260,8 +261,7 @@ class Trainer:
         return low.contiguous(memory_format=torch.channels_last), high.contiguous(memory_format=torch.channels_last)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = autocast_type(self.device, self.preset.generator.channels)
-        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -8,16 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from training.workers import Group
+from vidsr.model.generator import GeneratorConfig
 from vidsr.model.ranges import AMX_CHANNELS, has_amx
 
 
-def autocast_type(device: torch.device, channels: int) -> torch.dtype | None:
-    """bfloat16 or float16 where the device computes networks of so many channels fast in it; None, float32, elsewhere.
+def autocast_type(device: torch.device, config: GeneratorConfig) -> torch.dtype | None:
+    """bfloat16 or float16 where the device computes such a generator fast in it; None, float32, elsewhere.
 
-    On CPUs with AMX wide networks train faster in bfloat16; on those without they train many times slower.
+    A network without a skip computes the picture itself, whose samples half precision would round, so it trains in
+    float32, as it runs. On CPUs with AMX wide networks train faster in bfloat16; on those without many times slower.
     """
+    if config.skip == "none":
+        return None
     if device.type != "cuda":
-        return torch.bfloat16 if channels >= AMX_CHANNELS and has_amx() else None
+        return torch.bfloat16 if config.channels >= AMX_CHANNELS and has_amx() else None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
@@ -27,14 +31,17 @@ class Updater:
     Args:
         network: what is fitted.
         device: where it computes.
+        dtype: of autocast; None is float32.
         clip: largest norm of the gradient; 0 does not clip.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, clip: float = 0.0) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device, dtype: torch.dtype | None = None, clip: float = 0.0
+    ) -> None:
         self.parameters, self.clip = list(network.parameters()), clip
         self.optimiser = torch.optim.Adam(self.parameters, betas=(0.9, 0.99))  # each step brings its rate
         # float16 overflows and underflows; bfloat16 and float32 need no scaling.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_type(device, AMX_CHANNELS) == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     def step(self, loss: Tensor, rate: float, group: Group, weight: float) -> None:
         """Fit the network to a loss.

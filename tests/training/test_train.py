@@ -406,3 +406,24 @@ def test_a_full_gpu_is_no_reason_to_stop_compiling(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         with pytest.raises(torch.cuda.OutOfMemoryError):
             network(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("skip", "dtype"), [("bicubic", torch.bfloat16), ("none", torch.float32)])
+def test_a_network_without_a_skip_trains_in_float32(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip: str, dtype: torch.dtype
+) -> None:
+    """Where the CPU has AMX wide networks train in bfloat16."""
+    monkeypatch.setattr("training.updater.has_amx", lambda: True)
+    wanted = override(small(), [f"generator.skip={skip}", "generator.channels=32", "batch=1"])
+    wanted = replace(wanted, stages=wanted.stages[2:])
+    trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
+    assert trainer.adversary is not None
+    seen: set[torch.dtype] = set()
+
+    def note(module: torch.nn.Module, given: object, made: Tensor) -> None:
+        seen.add(made.dtype)
+
+    for network in (trainer.generator.head, trainer.adversary.network):
+        network.register_forward_hook(note)
+    trainer.update(0.0)
+    assert seen == {dtype}
