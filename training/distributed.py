@@ -1,4 +1,4 @@
-"""Training on several GPUs or machines: one process each through Ray Train's TorchTrainer."""
+"""Training on several GPUs, or processes on CPUs, of one or more machines, through Ray Train's TorchTrainer."""
 
 from __future__ import annotations
 

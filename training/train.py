@@ -146,7 +146,7 @@ def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
 @click.option("--minutes", type=click.FloatRange(min=0.01), help="Train so long, in place of the preset's steps.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, help="GPUs or machines, through Ray Train.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="GPUs, or processes on CPUs, through Ray.")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 @click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights, for the loss lpips.")
 @click.option("--vgg-backbone", type=click.Path(path_type=Path), help="VGG19's weights, for the loss vgg.")

@@ -212,3 +212,18 @@ def test_two_views() -> None:
     a, b = pictures()
     assert two_view_consistency(a, a).item() == 0
     assert two_view_consistency(a, b).item() == pytest.approx((a - b).abs().mean().item())
+
+
+def test_losses_of_parts_of_a_batch_make_that_of_the_batch(backbones: dict[str, Path]) -> None:
+    """So several workers have the gradient of one; docs/training.md says for which losses they have not."""
+    output, target = pictures()
+    for name in LOSS_NAMES:
+        loss = build_loss({name: 1.0}, lpips_backbone=backbones["alexnet"], vgg_backbone=backbones["vgg19"])
+        whole = float(loss(output, target).detach())
+        parts = [float(loss(output[k : k + 1], target[k : k + 1]).detach()) for k in range(2)]
+        same = sum(parts) / 2 == pytest.approx(whole, rel=1e-5)
+        assert same is (name != "vgg"), name
+    real, fake = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [-3.0]])
+    for of, same in ((discriminator_bce, True), (discriminator_relativistic, False), (generator_relativistic, False)):
+        apart = float(sum(of(real[k : k + 1], fake[k : k + 1], PAPER) for k in range(2))) / 2
+        assert (apart == pytest.approx(float(of(real, fake, PAPER)))) is same
