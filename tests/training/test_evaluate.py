@@ -277,7 +277,6 @@ def test_no_picture_of_the_clean_weights_is_below_bicubic(model: str, shared_dat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("model", sorted(B100))
 def test_clean_weights_keep_their_figures(model: str, shared_data: Path) -> None:
     bicubic, ours = luma_psnr(model, find_photos(shared_data / "bench" / "BSD100")).T
@@ -287,7 +286,6 @@ def test_clean_weights_keep_their_figures(model: str, shared_data: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith("-sharp")])
 def test_no_picture_of_set14_is_below_bicubic(model: str, shared_data: Path) -> None:
     bicubic, ours = luma_psnr(model, find_photos(shared_data / "bench" / "Set14")).T
@@ -295,7 +293,6 @@ def test_no_picture_of_set14_is_below_bicubic(model: str, shared_data: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("model", "crf"), sorted(ROAD))
 def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path) -> None:
     file = next(m for m in bundled_models() if m.name == model)
@@ -305,7 +302,6 @@ def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith(("-clean", "-sharp"))])
 def test_default_weights_keep_brightness_and_colour(model: str, shared_data: Path) -> None:
     file = next(m for m in bundled_models() if m.name == model)
