@@ -269,21 +269,30 @@ def _gradient(folder: Path, photos: Path, wanted: Preset, group: Group, device: 
         torch.save([p.grad for p in trainer.generator.parameters()], folder / f"gradient-{group.size}.pt")
 
 
+SHARED = replace(small(2), batch=6, clip=0.0, stages=(Stage("content", 1.0, 1e-3, {"l1": 1.0, "ssim": 0.5}),))
+
+
+@pytest.mark.slow
 def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    wanted = replace(small(2), batch=6, clip=0.0, stages=(Stage("content", 1.0, 1e-3, {"l1": 1.0, "ssim": 0.5}),))
-    _gradient(tmp_path, photos, wanted, Group(), CPU)
-    run_on_workers(2, tmp_path, lambda group, device: _gradient(tmp_path, photos, wanted, group, device), gpus=False)
+    _gradient(tmp_path, photos, SHARED, Group(), CPU)
+    run_on_workers(2, tmp_path, lambda group, device: _gradient(tmp_path, photos, SHARED, group, device), gpus=False)
     one, two = (torch.load(tmp_path / f"gradient-{n}.pt") for n in (1, 2))
     assert max(float(g.abs().max()) for g in one) > 1e-4
     for a, b in zip(one, two, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
-    path = fit(wanted, photos, tmp_path / "run", workers=2)
+
+
+def test_two_workers_train_as_one_with_twice_the_batch(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    path = fit(SHARED, photos, tmp_path / "run", workers=2)
     assert describe(path).training["workers"] == 2
-    fit(wanted, photos, tmp_path / "alone")
-    begun = starting_generator(wanted).state_dict()
+    fit(SHARED, photos, tmp_path / "alone")
+    begun = starting_generator(SHARED).state_dict()
     alone, shared = (load_checkpoint(tmp_path / run)["generator"] for run in ("alone", "run"))
     moved = torch.cat([(alone[name] - begun[name]).flatten() for name in begun])
     apart = torch.cat([(alone[name] - shared[name]).flatten() for name in begun])
