@@ -7,10 +7,9 @@ anyone, so memory is flat for a video of any length.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,7 +75,6 @@ class SegmentJob:
         deinterlace: whether to deinterlace.
         stabilise: weight of the frame before, or 0.
         nvdec: decode on a GPU where the machine that decodes has one.
-        shares_cores: whether the upscalers compute on CPUs, so that encoders have to leave them the cores.
         transfer: how source and segments come and go.
     """
 
@@ -91,7 +89,6 @@ class SegmentJob:
     deinterlace: bool
     stabilise: float
     nvdec: bool = False
-    shares_cores: bool = False
     transfer: Transfer = SharedFiles()
 
     @property
@@ -159,11 +156,8 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     ledger = Ledger(job.folder, job.key)
     ledger.folder.mkdir(parents=True, exist_ok=True)
     path = ledger.path(job.segment)
-    with (
-        _unwrapped(),
-        in_background(job.shares_cores),
-        SegmentEncoder(path, job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS) as encoder,
-    ):
+    encoder = SegmentEncoder(path, job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS)
+    with _unwrapped(), encoder:
         for batch in _finished(job, upscalers):
             encoder.write(batch)
             yield len(batch)
@@ -173,25 +167,6 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
-
-
-@contextmanager
-def in_background(wanted: bool) -> Iterator[None]:
-    """Give this thread, and those that it starts, only what others leave of the cores, if that is wanted.
-
-    An upscaler computes on all cores and on one by turns. An encoder that took its share of the former would be done
-    when the latter leave it a core.
-    """
-    if not wanted or not hasattr(os, "SCHED_IDLE"):
-        yield
-        return
-    before = os.sched_getscheduler(0)
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):  # what this worker does next is not in a hurry either
-            os.sched_setscheduler(0, before, os.sched_param(0))
 
 
 def root_cause(error: BaseException | None) -> BaseException | None:

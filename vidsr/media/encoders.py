@@ -275,10 +275,9 @@ def calm_threads() -> None:
     """
     if not hasattr(os, "sched_setscheduler"):
         return
-    for thread in map(int, os.listdir("/proc/self/task")):
+    for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError):
-            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
-                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+            os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 def quieten() -> None:
