@@ -46,6 +46,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened.close()
 
 
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """TF32 is allowed, and afterwards as it was."""
+    import torch
+
+    flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = True
+    yield
+    for flag, was in zip(flags, before, strict=True):
+        flag.allow_tf32 = was
+
+
 @pytest.fixture(autouse=True)
 def _ordinary_priority() -> Iterator[None]:
     """Processes that tests start must not inherit real-time priority from an AV1 encoder in this one."""

@@ -39,7 +39,8 @@ from training.source import Source
 from training.updater import Updater, autocast_type
 from training.validate import gain_over_bicubic, side_by_side
 from training.workers import Group
-from vidsr.errors import DeviceError, DiskTooSmall, RunError, first_line
+from vidsr.errors import DeviceError, DiskTooSmall, RunError
+from vidsr.model.backends import Compiled, forbid_tf32
 from vidsr.model.generator import Generator
 
 log = logging.getLogger(__name__)
@@ -67,33 +68,6 @@ class Progress:
     stage: str
     loss: float
     gain: float | None
-
-
-def forbid_tf32() -> None:
-    """Keep float32 whole on GPUs: by default convolutions, those of SSIM among them, round it to 11 bits there."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-class CompiledOrNot:
-    """A network, compiled at its first call; eager from then on where that fails, as inference does it."""
-
-    def __init__(self, network: Generator) -> None:
-        self._network = network
-        self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(network)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, planes, h, w) -> (N, planes, h * scale, w * scale)."""
-        if self._compiled is not None:
-            try:
-                return self._compiled(x)
-            except torch.cuda.OutOfMemoryError:
-                raise
-            except Exception as error:  # no compiler, no Triton, a GPU it does not know: many classes, one remedy
-                log.warning("torch.compile failed (%s); training goes on without", first_line(error))
-                self._compiled = None
-        y: Tensor = self._network(x)
-        return y
 
 
 class Trainer:
@@ -128,7 +102,7 @@ class Trainer:
         )
         self.forward: Callable[[Tensor], Tensor] = self.generator
         if device.type == "cuda":
-            self.forward = CompiledOrNot(self.generator)
+            self.forward = Compiled(self.generator)
         self.random = torch.Generator().manual_seed(preset.seed)
         self.step = self.stage_step = 0
         self.seconds = 0.0

@@ -1,7 +1,6 @@
 """Backends: the same residual within what their precision gives, and a cache that changes nothing."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,18 +97,6 @@ def test_the_choice() -> None:
         make_backend(generator, GPU, "openvino")
 
 
-@pytest.fixture
-def tf32() -> Iterator[None]:
-    """TF32 is allowed, and afterwards as it was."""
-    flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [flag.allow_tf32 for flag in flags]
-    for flag in flags:
-        flag.allow_tf32 = True
-    yield
-    for flag, was in zip(flags, before, strict=True):
-        flag.allow_tf32 = was
-
-
 @pytest.mark.usefixtures("tf32")
 def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Generator, "to", lambda generator, *_, **__: generator)
@@ -190,24 +177,24 @@ def test_where_compiling_fails_the_eager_network_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     generator, x = busy(CONFIGS[0]), torch.rand(1, 1, 24, 32)
-    backend, tries = TorchBackend(generator, CPU, compile_after=0), []
+    tries = []
 
     def fail(_: torch.Tensor) -> torch.Tensor:
         tries.append(1)
         raise RuntimeError("no Triton here\nand much more")
 
-    monkeypatch.setattr(backend, "_compiled", fail)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    backend = TorchBackend(generator, CPU, compile_after=0)
     for _ in range(2):
         torch.testing.assert_close(backend.residual(x), TorchBackend(generator, CPU).residual(x), rtol=0, atol=0)
     assert tries == [1] and "no Triton here);" in caplog.text
 
 
 def test_running_out_of_memory_is_left_to_the_upscaler(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = TorchBackend(busy(CONFIGS[0]), CPU, compile_after=0)
-
     def scarce(_: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(backend, "_compiled", scarce)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: scarce)
+    backend = TorchBackend(busy(CONFIGS[0]), CPU, compile_after=0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         backend.residual(torch.rand(1, 1, 24, 32))

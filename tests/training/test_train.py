@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ from vidsr.errors import (
     RunError,
     SettingsError,
 )
+from vidsr.model.backends import Compiled, forbid_tf32
 from vidsr.model.generator import Generator
 from vidsr.model.registry import describe, find_sharp
 from vidsr.model.weights import load_weights
@@ -158,11 +160,15 @@ def test_of_several_workers_the_first_alone_saves_what_was_interrupted(photos: P
         assert (tmp_path / "checkpoint.pt").is_file() is saved
 
 
-def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(photos: Path, tmp_path: Path) -> None:
+def test_a_run_by_minutes_ends_and_resumes_with_what_is_left(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(step=0.1)  # a step takes so long, however busy the machine is
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     wanted = small(minutes=0.04, stages=small().stages[:1])
     path = fit(wanted, photos, tmp_path)
     steps = describe(path).training["steps"]
-    assert steps > 0 and describe(path).training["minutes"] == pytest.approx(0.04, abs=1)
+    assert steps > 0 and describe(path).training["minutes"] == pytest.approx(0.04, abs=0.06)
     fit(wanted, photos, tmp_path, resume=True)
     assert describe(path).training["steps"] == steps  # nothing was left
 
@@ -344,28 +350,17 @@ def test_the_command(photos: Path, tmp_path: Path) -> None:
     assert isinstance(again.exception, OutputExists) and "--resume" in again.exception.message
 
 
-@pytest.fixture
-def tf32_allowed() -> Iterator[None]:
-    parts = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [part.allow_tf32 for part in parts]
-    for part in parts:
-        part.allow_tf32 = True
-    yield
-    for part, allowed in zip(parts, before, strict=True):
-        part.allow_tf32 = allowed
-
-
-@pytest.mark.usefixtures("tf32_allowed")
+@pytest.mark.usefixtures("tf32")
 def test_a_trainer_keeps_float32_whole_on_gpus(photos: Path, tmp_path: Path) -> None:
     Trainer(small(), open_source(small(), photos, None, tmp_path, CPU), tmp_path, CPU)
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-@pytest.mark.usefixtures("tf32_allowed")
+@pytest.mark.usefixtures("tf32")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_ssim_on_a_gpu_has_the_value_and_gradient_of_float64() -> None:
-    loop.forbid_tf32()
+    forbid_tf32()
     target = torch.rand(4, 1, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     target = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
     noise = 0.01 * torch.randn(target.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -384,7 +379,7 @@ def test_ssim_on_a_gpu_has_the_value_and_gradient_of_float64() -> None:
 def test_training_goes_on_where_nothing_can_be_compiled(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def no_compiler(network: Generator) -> Callable[[Tensor], Tensor]:
+    def no_compiler(network: Generator, **_: object) -> Callable[[Tensor], Tensor]:
         def fail(_: Tensor) -> Tensor:
             raise RuntimeError("no C compiler\nfound in a long list")
 
@@ -393,23 +388,21 @@ def test_training_goes_on_where_nothing_can_be_compiled(
     monkeypatch.setattr(torch, "compile", no_compiler)
     source = open_source(small(), photos, None, tmp_path, CPU)
     eager, compiled = (Trainer(small(), source, tmp_path, CPU) for _ in range(2))
-    compiled.forward = loop.CompiledOrNot(compiled.generator)
+    compiled.forward = Compiled(compiled.generator)
     for _ in range(2):
         eager.update(0.0)
         compiled.update(0.0)
     one, other = eager.generator.state_dict(), compiled.generator.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert [record.message for record in caplog.records] == [
-        "torch.compile failed (no C compiler); training goes on without"
-    ]
+    assert [record.message for record in caplog.records] == ["torch.compile failed (no C compiler); going on without"]
 
 
 def test_a_full_gpu_is_no_reason_to_stop_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Tensor) -> Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(torch, "compile", lambda _: full)
-    network = loop.CompiledOrNot(starting_generator(small()))
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
+    network = Compiled(starting_generator(small()))
     for _ in range(2):
         with pytest.raises(torch.cuda.OutOfMemoryError):
             network(torch.zeros(1, 1, 8, 8))

@@ -76,6 +76,37 @@ def make_backend(generator: Generator, device: torch.device, backend: str, range
     return TorchBackend(generator, device, COMPILE_AFTER if device.type == "cuda" else None)
 
 
+def forbid_tf32() -> None:
+    """Keep float32 whole on GPUs, for the whole process: by default convolutions round it to 11 bits there."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+class Compiled:
+    """A function of a tensor that torch compiles at its first call; as it is from then on where that fails."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], dynamic: bool | None = None) -> None:
+        """Nothing is compiled yet.
+
+        Args:
+            function: what to compile.
+            dynamic: of `torch.compile`: whether sizes may change without compiling anew; None finds out.
+        """
+        self._function = function
+        self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(function, dynamic=dynamic)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the function gives."""
+        if self._compiled is not None:
+            try:
+                return self._compiled(x)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:  # no compiler, no Triton, a GPU it does not know: many classes, one remedy
+                logging.getLogger(__name__).warning("torch.compile failed (%s); going on without", first_line(error))
+                self._compiled = None
+        return self._function(x)
+
+
 class TorchBackend:
     """torch in channels_last, in half precision where the device computes in it, compiled on GPUs.
 
@@ -93,8 +124,7 @@ class TorchBackend:
             compile_after: compile for windows of a size that came so often; None never compiles.
         """
         if device.type == "cuda":
-            # torch would let convolutions in float32 round their inputs to TF32's 10 bits, by default.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            forbid_tf32()
         self._dtype = _precision(device, generator.config)
         self._generator = generator.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cuda":
@@ -116,7 +146,7 @@ class TorchBackend:
                 import platformdirs  # here, as benchmarks.gpu does without it
 
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(platformdirs.user_cache_path("vidsr") / "torch")
-            self._compiled = torch.compile(self._eager, dynamic=False)
+            self._compiled = Compiled(self._eager, dynamic=False)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before any thread's stream reads them
 
@@ -124,14 +154,7 @@ class TorchBackend:
         """See Backend."""
         if self._compile_after is None or not self._comes_often(x.shape):
             return self._eager(x)
-        try:
-            return self._compiled(x)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:  # no compiler, no Triton, a GPU it does not know: many classes, one remedy
-            logging.getLogger(__name__).warning("torch.compile failed (%s); going on without", first_line(error))
-            self._compile_after = None
-            return self._eager(x)
+        return self._compiled(x)
 
     def _comes_often(self, shape: torch.Size) -> bool:
         """Whether compiling for windows of this shape pays; those of what changed in a frame have any shape."""

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
-from vidsr.frames import FrameBatch, Plane
+from vidsr.frames import Colour, FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
 from vidsr.model.colour import (
     batch_to_rgb,
@@ -39,7 +39,7 @@ from vidsr.model.weights import load_interpolated
 # Sources whose last frames are remembered: segments of some videos that take turns.
 SOURCES = 4
 # Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
-_LUMA_BLACK, _LUMA_SPAN = 16 / 255, 219 / 255
+_LUMA_BLACK, _LUMA_SPAN = (value / 255 for value in luma_range(Colour(), 8))
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 _MORE_MEMORY = "close other programs or use --device cpu"
 
