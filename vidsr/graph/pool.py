@@ -98,11 +98,11 @@ class SegmentPool:
         """Start a segment."""
         self._start(job, told=0, lost=0)
 
-    def give_up(self) -> bool:
-        """Drop the segments that are to begin again, or may be; whether there were some."""
-        dropped = bool(self._doubts or self._again)
+    def give_up(self) -> list[SegmentJob]:
+        """Drop the segments that are to begin again, or may be; returns them."""
+        dropped = [*(doubt.flight for doubt in self._doubts), *self._again]
         self._doubts, self._again = [], []
-        return dropped
+        return [flight.job for flight in dropped]
 
     def _start(self, job: SegmentJob, told: int, lost: int) -> None:
         upscalers = self._some_upscalers()

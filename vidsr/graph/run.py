@@ -228,7 +228,6 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
     """
     jobs.reverse()
     failed: VidsrError | None = None
-    dropped = False
     while pool or (jobs and not stop.is_set() and not failed):
         while jobs and pool.has_room and not stop.is_set() and not failed:
             pool.submit(jobs.pop())
@@ -238,10 +237,10 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
                 progress.advance(event.frames)
             failed = failed or event.error
         if stop.is_set() or failed:
-            dropped = pool.give_up() or dropped
+            jobs += pool.give_up()
     if failed:
         raise failed
-    if stop.is_set() and (jobs or dropped):
+    if stop.is_set() and jobs:
         raise Interrupted("stopped; finished segments are kept, run the same command to go on")
 
 

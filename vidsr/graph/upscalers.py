@@ -98,7 +98,7 @@ class Upscalers:
                     f"the Ray cluster at {cluster.address} has no GPU now; use --actors N for one that grows, "
                     "or --device cpu"
                 )
-        self.machines = _alive()
+        self._look_at_machines()
         self._grow()
         self.usable = self._usable(time.monotonic())
 
@@ -124,7 +124,7 @@ class Upscalers:
         if now - self._looked < (LOOK_SECONDS if self.alive else START_SECONDS):
             return
         self._looked = now
-        self.machines = _alive()  # first: upscalers that are seen on one are not on one that is known to be lost
+        self._look_at_machines()  # first: upscalers that are seen on one are not on one that is known to be lost
         states = {actor: found["State"] for actor, found in state.actors().items()}
         for member in self._members:
             member.take(states.get(identity(member.handle), "PENDING"), now)
@@ -132,6 +132,12 @@ class Upscalers:
             self._shrink(now)
         self._grow()
         self.usable = self._usable(now)
+
+    def _look_at_machines(self) -> None:
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        self.machines = frozenset(node["NodeID"] for node in nodes)
+        cpus = [float(node["Resources"].get("CPU", 0)) for node in nodes]
+        self._cpus = [each for each in cpus if each >= 1]
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
@@ -157,7 +163,7 @@ class Upscalers:
     def _wanted(self) -> int:
         if self.on_gpus:
             return self._cluster.actors or max(int(cluster_gpus()), 1)
-        return on_cpus(_machines(), self._cluster)[0]
+        return on_cpus(self._cpus, self._cluster)[0]
 
     def _grow(self) -> None:
         missing = self._wanted() - len(self._members)
@@ -169,7 +175,7 @@ class Upscalers:
         if use_gpu:
             options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1, "max_concurrency": BATCHES_ON_A_GPU}
         else:
-            share = on_cpus(_machines(), self._cluster)[1]
+            share = on_cpus(self._cpus, self._cluster)[1]
             threads = max(int(share), 1)
             options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
         device = "cuda" if use_gpu else "cpu"  # Ray shows each actor its own GPU alone
@@ -223,18 +229,3 @@ def on_cpus(machines: Sequence[float], cluster: ClusterSettings) -> tuple[int, f
     machines = machines or [1.0]
     wanted = cluster.actors or len(machines)
     return wanted, min(machines) * min(1.0, len(machines) / wanted)
-
-
-def _machines() -> list[float]:
-    """The CPUs of every machine that has one."""
-    cpus = [float(node["Resources"].get("CPU", 0)) for node in _nodes()]
-    return [each for each in cpus if each >= 1]
-
-
-def _alive() -> frozenset[str]:
-    return frozenset(node["NodeID"] for node in _nodes())
-
-
-def _nodes() -> list[dict[str, Any]]:
-    """What Ray knows of each machine that it takes for alive."""
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
