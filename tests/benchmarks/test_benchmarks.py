@@ -62,7 +62,7 @@ def test_the_whole_tree_is_watched() -> None:
     usage = watch([sys.executable, "-c", parent], Path.cwd(), "begun")
     assert usage.stdout == "said\n"
     assert usage.first_seconds is not None and 0 < usage.first_seconds < usage.seconds
-    assert usage.cpu_seconds > 0.2 and usage.peak_bytes > 1 << 20
+    assert usage.cpu_seconds > 1 and usage.peak_bytes > 1 << 20
     with pytest.raises(CommandFailed, match="exited with 3"):
         watch([sys.executable, "-c", "raise SystemExit(3)"], Path.cwd())
 

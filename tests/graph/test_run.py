@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     process.send_signal(signal.SIGCONT)
     assert process.wait(300) == (-number if number == signal.SIGKILL else Interrupted.exit_code)
     assert not killed.exists()
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 60
     while any(helper.is_running() and not _is_agent(helper) for helper in helpers):
         assert time.monotonic() < deadline, "processes of the killed run live on"
         time.sleep(0.1)
