@@ -120,6 +120,7 @@ class VideoPlan:
             deinterlace=self.info.interlaced and self.settings.deinterlace == "auto",
             stabilise=self.settings.stabilise_detail or 0.0,
             nvdec=self.gpu and self.settings.hwaccel == "nvdec",
+            shares_cores=not self.gpu,
         )
 
 

@@ -30,6 +30,8 @@ KEPT_BYTES = 1 << 30
 # Segments in flight for each upscaler: none shall wait for an encoder's end, nor for batches that lie in another's
 # queue. A GPU is faster than an encoder on a few cores, so it gets several.
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
+# Of a local Ray's processes: what users do goes first, and encoders can still be a good deal nicer.
+WORKER_NICENESS = "5"
 KNOCK_SECONDS = 10.0
 # Ray's sockets lie deep below it, and the system takes 107 bytes for the whole path.
 LONGEST_TEMP = 38
@@ -225,6 +227,7 @@ def _init_ray(address: str | None) -> None:
     if address:
         ray.init(address=address, **quiet)
         return
+    os.environ.setdefault("RAY_worker_niceness", WORKER_NICENESS)
     # Ray's ports run anyone's code. Without this, `127.0.0.1` is replaced by the machine's public address.
     ray_constants.ENABLE_RAY_CLUSTER = False
     # Otherwise Ray keeps a token in the home folder, which service accounts cannot write.

@@ -7,6 +7,7 @@ anyone, so memory is flat for a video of any length.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,8 @@ TRIES = 3
 # x264 and x265 code the same frames differently with another number of threads; fixed, every machine agrees.
 ENCODER_THREADS = 4
 DECODER_THREADS = 2
+# Of encoders beside an upscaler on the same cores. Linux's idle priority would be lower, and stand still at times.
+ENCODER_NICENESS = 19
 # What tasks reserve that share a machine with the upscalers: so little that there is always room, and yet something,
 # so that a head node without CPUs gets none of them.
 TASK_CPUS = 0.01
@@ -75,6 +78,7 @@ class SegmentJob:
         deinterlace: whether to deinterlace.
         stabilise: weight of the frame before, or 0.
         nvdec: decode on a GPU where the machine that decodes has one.
+        shares_cores: whether the upscalers compute on CPUs, so that encoders let them go first.
         transfer: how source and segments come and go.
     """
 
@@ -89,6 +93,7 @@ class SegmentJob:
     deinterlace: bool
     stabilise: float
     nvdec: bool = False
+    shares_cores: bool = False
     transfer: Transfer = SharedFiles()
 
     @property
@@ -156,6 +161,8 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     ledger = Ledger(job.folder, job.key)
     ledger.folder.mkdir(parents=True, exist_ok=True)
     path = ledger.path(job.segment)
+    if job.shares_cores:
+        stand_back()
     encoder = SegmentEncoder(path, job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS)
     with _unwrapped(), encoder:
         for batch in _finished(job, upscalers):
@@ -167,6 +174,17 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
+
+
+def stand_back() -> None:
+    """Let others go first on these cores; of this thread and those that it starts, for as long as they last.
+
+    An upscaler computes on all cores and on one by turns. An encoder that took its share of the former would have
+    nothing left to do when the latter leave it a core. The upscaler is never slowed down by this afterwards: Ray makes
+    no actor of a process that has run tasks.
+    """
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, ENCODER_NICENESS)
 
 
 def root_cause(error: BaseException | None) -> BaseException | None:
