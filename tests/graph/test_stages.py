@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from tests.media.clips import Clip, make_clip
 from vidsr.graph.prepare import prepare
 from vidsr.graph.run import Silent, run
 from vidsr.graph.session import Session
-from vidsr.graph.stages import ENCODER_NICENESS
+from vidsr.graph.stages import ENCODER_NICENESS, decode
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system's processes have no niceness")
@@ -27,10 +29,20 @@ class Watcher(Silent):
         self.seen: dict[str, set[int]] = defaultdict(set)
 
     def advance(self, frames: int) -> None:
-        for process in psutil.Process().children(recursive=True):
-            title = process.cmdline()[0] if process.cmdline() else ""
-            if title.startswith("ray::"):
-                self.seen[title] |= {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()}
+        for title, process in workers():
+            self.seen[title] |= {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()}
+
+
+def workers() -> list[tuple[str, psutil.Process]]:
+    """Ray's processes that run tasks and actors, and what they say of themselves."""
+    titles = [((process.cmdline() or [""])[0], process) for process in psutil.Process().children(recursive=True)]
+    return [(title, process) for title, process in titles if title.startswith("ray::")]
+
+
+@ray.remote(num_cpus=0.01)
+def number_of_a_process() -> int:
+    time.sleep(0.3)
+    return os.getpid()
 
 
 def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nearest: Path) -> None:
@@ -49,3 +61,17 @@ def test_encoders_stand_back_only_for_upscalers_on_their_own_cores(gpu: bool, tm
     source = make_clip(tmp_path / "drive.mp4", Clip(frames=4))
     plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=gpu)
     assert plan.job(plan.segments[0]).shares_cores == (not gpu)
+
+
+def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> None:
+    source = make_clip(tmp_path / "drive.mp4", Clip(frames=60))
+    plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=False)
+    with Session(ClusterSettings()) as session:
+        session.start()
+        others = set(ray.get([number_of_a_process.remote() for _ in range(4)]))
+        frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=1).remote(
+            plan.job(plan.segments[0])
+        )
+        next(frames)  # and then it waits, for no more are taken
+        decoders = {process.pid for title, process in workers() if "decode_segment" in title}
+    assert decoders and not decoders & others

@@ -34,6 +34,9 @@ ENCODER_THREADS = 4
 DECODER_THREADS = 2
 # Of encoders beside an upscaler on the same cores. Linux's idle priority would be lower, and stand still at times.
 ENCODER_NICENESS = 19
+# Ray lets a process work on any task that wants the same environment. Decoders have one of their own: they would take
+# turns with encoders until each process held the memory that either needs, and have the encoders' niceness.
+DECODER_ENVIRONMENT = {"env_vars": {"VIDSR_STAGE": "decode"}}
 # What tasks reserve that share a machine with the upscalers: so little that there is always room, and yet something,
 # so that a head node without CPUs gets none of them.
 TASK_CPUS = 0.01
@@ -147,7 +150,7 @@ def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
         )  # fmt: skip
 
 
-decode: Any = ray.remote(max_retries=TRIES - 1)(decode_segment)
+decode: Any = ray.remote(max_retries=TRIES - 1, runtime_env=DECODER_ENVIRONMENT)(decode_segment)
 
 
 def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
