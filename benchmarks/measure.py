@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import clips
 from benchmarks.peers import PeerMissing, make_peer
-from benchmarks.process import Usage, watch
+from benchmarks.process import MEMORY_EVERY, Usage, watch
 from benchmarks.quality import gain
 from vidsr.model.registry import TIERS, bundled_models
 
@@ -184,14 +184,15 @@ def _work_row(
 
 
 def command_row(
-    plan: Plan, name: str, source: Path, lines: int, scale: int, model: str, frames: int, gain: float | None = None
-) -> Row:
+    plan: Plan, name: str, source: Path, lines: int, scale: int, model: str, frames: int, gain: float | None = None,
+    memory_every: int = MEMORY_EVERY,
+) -> Row:  # fmt: skip
     """`vidsr upscale` as a user starts it."""
     plan.say(f"{name} {lines}p {scale}x, {frames} frames")
     result = plan.folder / "whole.mp4"
     command = [sys.executable, "-m", "vidsr", "upscale", str(source), "-o", str(result), "--overwrite",
                "--scale", str(scale), "--model", model, "--codec", "libx264", "--json"]  # fmt: skip
-    runs = [watch(command, REPOSITORY, FIRST_FRAME) for _ in range(plan.repeats)]
+    runs = [watch(command, REPOSITORY, FIRST_FRAME, memory_every) for _ in range(plan.repeats)]
     fps = [frames / run.seconds for run in runs]
     first = [run.first_seconds for run in runs if run.first_seconds is not None]
     after = [
@@ -223,7 +224,8 @@ def special_rows(plan: Plan, long_seconds: int, short_seconds: int) -> Iterator[
     if plan.wants("memory"):
         for seconds in (short_seconds, long_seconds):
             source = clips.endless(plan.folder, seconds)
-            yield command_row(plan, f"memory {seconds} s", source, 90, 2, "fast", seconds * 25)
+            frames = seconds * 25
+            yield command_row(plan, f"memory {seconds} s", source, 90, 2, "fast", frames, memory_every=1)
 
 
 def start_seconds(plan: Plan) -> dict[str, float]:

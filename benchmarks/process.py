@@ -40,13 +40,14 @@ class Usage:
     stdout: str
 
 
-def watch(command: Sequence[str], folder: Path, mark: str = "\0") -> Usage:
+def watch(command: Sequence[str], folder: Path, mark: str = "\0", memory_every: int = MEMORY_EVERY) -> Usage:
     """Run a command to its end.
 
     Args:
         command: program and arguments.
         folder: to run in.
         mark: what the line on stderr contains that says that the first frame is written.
+        memory_every: samples of CPU time for one of memory; 1 finds the peak of a run of seconds, and slows it down.
 
     Raises:
         CommandFailed: it exits with an error.
@@ -56,7 +57,7 @@ def watch(command: Sequence[str], folder: Path, mark: str = "\0") -> Usage:
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         said, printed = _Reader(process.stderr, mark, started), _Reader(process.stdout, "\0", started)
-        tree = _Tree(process.pid)
+        tree = _Tree(process.pid, memory_every)
         while process.poll() is None:
             tree.sample()
             time.sleep(SAMPLE_SECONDS)
@@ -89,8 +90,9 @@ class _Reader(threading.Thread):
 class _Tree:
     """CPU time and memory of a process and all that it starts, by sampling; what ended keeps its last value."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, memory_every: int) -> None:
         self._root = psutil.Process(pid)
+        self._memory_every = memory_every
         self._samples = 0
         self._names: dict[tuple[int, float], str] = {}
         self.cpu: dict[tuple[int, float], float] = {}
@@ -103,7 +105,8 @@ class _Tree:
         except psutil.NoSuchProcess:
             return
         memory = 0
-        weigh = self._samples < MEMORY_EVERY or self._samples % MEMORY_EVERY == 0  # short commands at every sample
+        # short commands at every sample
+        weigh = self._samples < MEMORY_EVERY or self._samples % self._memory_every == 0
         for process in processes:
             try:
                 times, key = process.cpu_times(), (process.pid, process.create_time())
