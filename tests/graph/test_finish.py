@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 import vidsr
 from jobs.folder import FolderOptions
@@ -19,10 +18,19 @@ from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
 from vidsr.evidence import check_record
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
+from vidsr.graph.session import Session
 from vidsr.media.verify import Check, VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_ray() -> Iterator[None]:
+    """The runs of this file join a Ray that is there."""
+    with Session(ClusterSettings()) as session:
+        session.start()
+        yield
 
 
 @pytest.fixture
@@ -128,22 +136,6 @@ def test_segments_that_cannot_be_kept_are_one_line(drive: Path, nearest: Path, t
     (tmp_path / ".large.mp4.vidsr").write_text("a file in its place")
     with pytest.raises(OutputUnwritable, match=r"\.large\.mp4\.vidsr cannot be read or written"):
         vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
-
-
-def test_ray_ends_beside_the_proof_of_the_last_video(
-    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    verify = run.verify
-
-    def waiting(*arguments: Any, **options: Any) -> VerifyReport:
-        deadline = time.monotonic() + 30
-        while ray.is_initialized() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not ray.is_initialized()
-        return verify(*arguments, **options)
-
-    monkeypatch.setattr(run, "verify", waiting)
-    vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
 
 
 def test_other_side_files_are_not_replaced_without_asking(drive: Path, nearest: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -45,15 +46,34 @@ def number_of_a_process() -> int:
     return os.getpid()
 
 
-def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nearest: Path) -> None:
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session(ClusterSettings()) as running:
+        running.start()
+        yield running
+
+
+def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nearest: Path, session: Session) -> None:
     source = make_clip(tmp_path / "drive.mp4", Clip(frames=120))
     plan = prepare(source, None, UpscaleSettings(model=str(nearest), device="cpu"), overwrite=False, gpu=False)
     watcher = Watcher()
-    with Session(ClusterSettings()) as session:
-        assert run(plan, session, watcher, threading.Event()).verify.ok
+    assert run(plan, session, watcher, threading.Event()).verify.ok
     encoders = set().union(*(found for title, found in watcher.seen.items() if "encode_segment" in title))
     upscalers = set().union(*(found for title, found in watcher.seen.items() if "Upscaler" in title))
     assert max(encoders) == ENCODER_NICENESS and max(upscalers) < ENCODER_NICENESS, watcher.seen
+
+
+@pytest.mark.usefixtures("session")
+def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> None:
+    source = make_clip(tmp_path / "drive.mp4", Clip(frames=60))
+    plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=False)
+    others = set(ray.get([number_of_a_process.remote() for _ in range(4)]))
+    frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=1).remote(
+        plan.job(plan.segments[0])
+    )
+    next(frames)  # and then it waits, for no more are taken
+    decoders = {process.pid for title, process in workers() if "decode_segment" in title}
+    assert decoders and not decoders & others
 
 
 @pytest.mark.parametrize("gpu", [False, True])
@@ -61,17 +81,3 @@ def test_encoders_stand_back_only_for_upscalers_on_their_own_cores(gpu: bool, tm
     source = make_clip(tmp_path / "drive.mp4", Clip(frames=4))
     plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=gpu)
     assert plan.job(plan.segments[0]).shares_cores == (not gpu)
-
-
-def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> None:
-    source = make_clip(tmp_path / "drive.mp4", Clip(frames=60))
-    plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=False)
-    with Session(ClusterSettings()) as session:
-        session.start()
-        others = set(ray.get([number_of_a_process.remote() for _ in range(4)]))
-        frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=1).remote(
-            plan.job(plan.segments[0])
-        )
-        next(frames)  # and then it waits, for no more are taken
-        decoders = {process.pid for title, process in workers() if "decode_segment" in title}
-    assert decoders and not decoders & others
