@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,12 @@ from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
 from vidsr.evidence import check_record
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
-from vidsr.graph.session import Session
 from vidsr.media.verify import Check, VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_ray() -> Iterator[None]:
-    """The runs of this file join a Ray that is there."""
-    with Session(ClusterSettings()) as session:
-        session.start()
-        yield
+pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture

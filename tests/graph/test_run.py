@@ -19,11 +19,10 @@ import ray
 import vidsr
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import Interrupted
-from vidsr.graph import run as run_module
 from vidsr.graph.prepare import prepare
 from vidsr.graph.run import Silent, run
 from vidsr.graph.session import Session
-from vidsr.media.verify import VerifyReport
+from vidsr.media.verify import VerifyReport, verify
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 COMMAND = (sys.executable, "-m", "vidsr", "upscale")
@@ -229,8 +228,6 @@ def test_a_home_that_cannot_be_written_and_a_long_folder_for_temporary_files(
 def test_ray_ends_beside_the_proof_of_the_last_video(
     tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verify = run_module.verify
-
     def waiting(*arguments: Any, **options: Any) -> VerifyReport:
         deadline = time.monotonic() + 30
         while ray.is_initialized() and time.monotonic() < deadline:
@@ -238,5 +235,5 @@ def test_ray_ends_beside_the_proof_of_the_last_video(
         assert not ray.is_initialized()
         return verify(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "verify", waiting)
+    monkeypatch.setattr("vidsr.graph.run.verify", waiting)
     vidsr.upscale(make_clip(tmp_path / "drive.mp4", Clip(frames=6)), tmp_path / "large.mp4", model=str(nearest))

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,11 +13,11 @@ import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
-from vidsr.graph.prepare import prepare
+from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import Silent, run
 from vidsr.graph.session import Session
 from vidsr.graph.stages import ENCODER_NICENESS, decode
-from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.settings import UpscaleSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system's processes have no niceness")
 
@@ -46,16 +45,13 @@ def number_of_a_process() -> int:
     return os.getpid()
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with Session(ClusterSettings()) as running:
-        running.start()
-        yield running
+def planned(folder: Path, model: Path, frames: int, gpu: bool = False) -> VideoPlan:
+    source = make_clip(folder / "drive.mp4", Clip(frames=frames))
+    return prepare(source, None, UpscaleSettings(model=str(model), device="cpu"), overwrite=False, gpu=gpu)
 
 
 def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nearest: Path, session: Session) -> None:
-    source = make_clip(tmp_path / "drive.mp4", Clip(frames=120))
-    plan = prepare(source, None, UpscaleSettings(model=str(nearest), device="cpu"), overwrite=False, gpu=False)
+    plan = planned(tmp_path, nearest, frames=120)
     watcher = Watcher()
     assert run(plan, session, watcher, threading.Event()).verify.ok
     encoders = set().union(*(found for title, found in watcher.seen.items() if "encode_segment" in title))
@@ -65,8 +61,7 @@ def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nea
 
 @pytest.mark.usefixtures("session")
 def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> None:
-    source = make_clip(tmp_path / "drive.mp4", Clip(frames=60))
-    plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=False)
+    plan = planned(tmp_path, nearest, frames=60)
     others = set(ray.get([number_of_a_process.remote() for _ in range(4)]))
     frames = decode.options(num_cpus=0, num_returns="streaming", _generator_backpressure_num_objects=1).remote(
         plan.job(plan.segments[0])
@@ -78,6 +73,5 @@ def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> 
 
 @pytest.mark.parametrize("gpu", [False, True])
 def test_encoders_stand_back_only_for_upscalers_on_their_own_cores(gpu: bool, tmp_path: Path, nearest: Path) -> None:
-    source = make_clip(tmp_path / "drive.mp4", Clip(frames=4))
-    plan = prepare(source, None, UpscaleSettings(model=str(nearest)), overwrite=False, gpu=gpu)
+    plan = planned(tmp_path, nearest, frames=4, gpu=gpu)
     assert plan.job(plan.segments[0]).shares_cores == (not gpu)

@@ -1,12 +1,10 @@
 """A stabilised video has the same frames however it is cut into segments, and from wherever it begins."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.graph.infos import info_of
 from tests.graph.test_run import frames_of
@@ -14,13 +12,7 @@ from tests.media.clips import Clip, make_clip
 from vidsr.graph.prepare import STABILISED, choose_stabilising
 from vidsr.graph.run import Silent, upscale_video
 from vidsr.graph.session import Session
-from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with Session(ClusterSettings(actors=2)) as running:
-        yield running
+from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
 def test_no_seam(session: Session, nearest: Path, tmp_path: Path) -> None:

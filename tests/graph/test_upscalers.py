@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,12 +15,6 @@ from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.settings import ClusterSettings, UpscaleSettings
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with Session(ClusterSettings(actors=2)) as running:
-        yield running
 
 
 def test_what_keeps_upscalers_from_starting_is_said(
