@@ -96,9 +96,10 @@ class Compiled:
 
     def __call__(self, x: Tensor) -> Tensor:
         """What the function gives."""
-        if self._compiled is not None:
+        compiled = self._compiled  # another thread may find in the meantime that it fails
+        if compiled is not None:
             try:
-                return self._compiled(x)
+                return compiled(x)
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # no compiler, no Triton, a GPU it does not know: many classes, one remedy
