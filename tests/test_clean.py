@@ -1,13 +1,15 @@
-"""Which weights `--model auto` takes: by how finely the source is coded."""
+"""Which weights `--model auto` takes: by how finely the source is coded, and by its noise."""
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.media.clips import Clip, make_clip
-from vidsr.clean import CLEAN_FROM, is_clean
+from tests.media.clips import Clip, frame_of, make_clip
+from vidsr.clean import CLEAN_FROM, is_clean, noise_deviation
 from vidsr.graph.prepare import prepare
 from vidsr.image import upscale_image
 from vidsr.model.registry import find_sharp
@@ -47,17 +49,60 @@ def test_auto_of_a_video(tmp_path: Path, codec: str, options: dict[str, str], fi
     assert all(file.sha256 in str(plans[0].recorded_settings) for file in weights[1:])
 
 
+@pytest.mark.parametrize("deviation", [1.0, 2.0, 8.0])
+def test_the_deviation_of_noise_is_found_on_a_picture_with_detail(deviation: float) -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:240, 0:320].astype(np.float32)
+    picture = 90 + 0.2 * x + 0.1 * y
+    picture[60:180, 80:240] += 60 * ((x + y)[60:180, 80:240] % 5 < 2)
+    assert noise_deviation(picture) == pytest.approx(0, abs=0.01)
+    noisy = np.rint(picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
+    assert 0.7 * deviation < noise_deviation(noisy) < 1.1 * deviation
+
+
+def test_noise_that_black_and_white_cut_off_is_not_looked_at() -> None:
+    random = np.random.default_rng(0)
+    noisy = (120 + 6 * random.standard_normal((160, 160))).astype(np.float32)
+    noisy[:81], noisy[81:97] = 16, 255
+    assert noise_deviation(noisy) > 4
+    assert noise_deviation(noisy[:97]) == 0
+    assert noise_deviation(noisy[100:105, :5]) == 0
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+@pytest.mark.parametrize(("deviation", "model"), [(0.5, "balanced-2x-clean"), (4.0, "balanced-2x")])
+def test_auto_of_a_noisy_video(tmp_path: Path, pix_fmt: str, deviation: float, model: str) -> None:
+    """The second of its three key frames is black, as between two scenes."""
+    random = np.random.default_rng(0)
+    scale = 4 if "10" in pix_fmt else 1
+    with av.open(tmp_path / "night.mkv", "w") as out:
+        stream = out.add_stream("ffv1", 25, width=128, height=96, pix_fmt=pix_fmt, options={"g": "2"})
+        for number in range(6):
+            luma = np.full((96, 128), 16) if number in (2, 3) else 100 + deviation * random.standard_normal((96, 128))
+            chroma = np.full((48, 64), 128.0)
+            planes = [np.rint(plane * scale).astype(np.uint16) for plane in (luma, chroma, chroma)]
+            frame = frame_of(planes, pix_fmt, 128, 96)
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    assert prepare(tmp_path / "night.mkv", None, UpscaleSettings(), False, False).model.name == model
+
+
 @pytest.mark.parametrize(
-    ("name", "quality", "model"),
+    ("name", "quality", "noisy", "model"),
     [
-        ("still.png", None, "balanced-2x-clean"),
-        ("still.jpg", 5, "balanced-2x"),
-        ("still.jpg", 100, "balanced-2x-clean"),
+        ("still.png", None, False, "balanced-2x-clean"),
+        ("still.png", None, True, "balanced-2x"),
+        ("still.jpg", 5, False, "balanced-2x"),
+        ("still.jpg", 100, False, "balanced-2x-clean"),
+        ("still.jpg", 100, True, "balanced-2x"),
     ],
 )
-def test_auto_of_a_picture(tmp_path: Path, name: str, quality: int | None, model: str) -> None:
-    noise = Image.effect_noise((256, 192), 20).convert("RGB")
-    noise.save(tmp_path / name, **({} if quality is None else {"quality": quality}))
+def test_auto_of_a_picture(tmp_path: Path, name: str, quality: int | None, noisy: bool, model: str) -> None:
+    picture = Image.effect_noise((256, 192), 20).convert("RGB")
+    if not noisy:
+        picture.paste((120, 120, 120), (0, 0, 64, 192))  # the rest is detail
+    picture.save(tmp_path / name, **({} if quality is None else {"quality": quality}))
     assert upscale_image(tmp_path / name, None, UpscaleSettings(device="cpu"), False)["model"]["name"] == model
 
 

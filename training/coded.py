@@ -1,7 +1,8 @@
 """Gain over bicubic on coded road clips with known truth.
 
 The luma plane of real frames is the truth. The planes are reduced by Pillow's bicubic (a = -0.5), coded with x264 and
-decoded; the enlarged luma is compared with the truth plane to plane, never through RGB.
+decoded; the enlarged luma is compared with the truth plane to plane, never through RGB. Noise may be added in between:
+what a sensor makes at night, when the truth has none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ClipScore:
     Attributes:
         clip: file name.
         crf: x264's constant rate factor.
+        noise: standard deviation of the noise in the reduced luma, of 255.
         frames: frames compared.
         bicubic: PSNR of bicubic.
         lanczos, gain: what Lanczos and the model have over it.
@@ -43,6 +45,7 @@ class ClipScore:
 
     clip: str
     crf: int
+    noise: float
     frames: int
     bicubic: float
     lanczos: float
@@ -79,7 +82,14 @@ def enlarge_luma(upscaler: Upscaler, frames: Sequence[Planes]) -> list[Pixels]:
     return list(upscaler.upscale(batch).planes[0])
 
 
-def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipScore:
+def add_noise(frames: Sequence[Planes], deviation: float) -> list[Planes]:
+    """The frames with white Gaussian noise in luma, of a deviation in code values; the same for the same frames."""
+    random = np.random.default_rng(0)
+    noisy = (y + deviation * random.standard_normal(y.shape) for y, _, _ in frames)
+    return [(np.rint(y).clip(0, 255).astype(np.uint8), u, v) for y, (_, u, v) in zip(noisy, frames, strict=True)]
+
+
+def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int, noise: float = 0.0) -> ClipScore:
     """Code a clip at a CRF (preset medium) and compare the enlargements of the decoded luma.
 
     Args:
@@ -87,6 +97,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
         crf: x264's constant rate factor.
         upscaler: enlarges the decoded frames.
         frames: how many, in its middle: clips begin with titles and standing cars.
+        noise: deviation of the noise that the reduced luma gets before it is coded, of 255; the truth has none.
     """
     from training import footage
 
@@ -94,7 +105,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     truth = read_planes(clip, frames, scale)
     height, width = truth[0][0].shape
     small = [footage.resize(planes, width // scale, height // scale) for planes in truth]
-    coded = footage.code(small, "libx264", {"crf": str(crf), "preset": "medium"})
+    coded = footage.code(add_noise(small, noise), "libx264", {"crf": str(crf), "preset": "medium"})
     ours = enlarge_luma(upscaler, coded)
     values = []
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):
@@ -105,6 +116,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int) -> ClipSco
     return ClipScore(
         clip=clip.name,
         crf=crf,
+        noise=noise,
         frames=len(values),
         bicubic=float(bicubic.mean()),
         lanczos=float((lanczos - bicubic).mean()),

@@ -1,9 +1,10 @@
-"""From which bits per pixel the weights for clean pictures beat those for coded video: what `vidsr.clean` goes by.
+"""From which bits per pixel, and up to which noise, the weights for clean pictures beat those for coded video.
 
     python -m training.crossover drive.mp4 city.mp4 --codec h264 --quality 4,8,12,15,18,23,28
+    python -m training.crossover drive.mp4 city.mp4 --quality 8,12 --noise 1.5
 
-The middle of each clip is reduced and coded; some of its frames are enlarged by both kinds of weights of each tier and
-compared with the clip, luma to luma.
+The middle of each clip is reduced, gets noise if asked for, and is coded; some of its frames are enlarged by both kinds
+of weights of each tier and compared with the clip, luma to luma. `vidsr.clean` goes by what this prints.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from training.coded import enlarge_luma
+from training.coded import add_noise, enlarge_luma
 from training.console import console, run, whole_numbers, write_json
 from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_planes, resize
 from training.metrics import crop as cut
@@ -58,14 +59,20 @@ class CodingScore:
 
 
 def score_clip(
-    clip: Path, codec: str, qualities: Sequence[int], frames: int, upscalers: Mapping[str, Upscaler], folder: Path
+    clip: Path,
+    codec: str,
+    qualities: Sequence[int],
+    frames: int,
+    upscalers: Mapping[str, Upscaler],
+    folder: Path,
+    noise: float = 0.0,
 ) -> list[CodingScore]:
-    """Code the middle of a clip at each quality and measure every model on it."""
+    """Code the middle of a clip at each quality, its luma with noise of a deviation of 255, and measure every model."""
     scale = next(iter(upscalers.values())).scale
     first = middle(clip, frames)
     truth = [crop(planes, 4 * scale) for planes in read_planes(clip, first, frames)]
     height, width = truth[0][0].shape
-    small = [resize(planes, width // scale, height // scale) for planes in truth]
+    small = add_noise([resize(planes, width // scale, height // scale) for planes in truth], noise)
     encoder, options = ENCODERS[codec]
     scores = []
     for quality in qualities:
@@ -119,16 +126,25 @@ def variants(tier: str, scale: int) -> tuple[str, str]:
 @click.option(
     "--frames", type=click.IntRange(MEASURED_EVERY), default=36, show_default=True, help="Coded of each clip."
 )
+@click.option(
+    "--noise", type=click.FloatRange(0, 64), default=0.0, help="Deviation of noise in the clips before they are coded."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
-def main(clips: tuple[Path, ...], codec: str, quality: str, scale: int, frames: int, json_file: Path | None) -> None:
+def main(
+    clips: tuple[Path, ...], codec: str, quality: str, scale: int, frames: int, noise: float, json_file: Path | None
+) -> None:
     """Measure both kinds of weights on CLIPS of 8-bit 4:2:0 footage in one codec."""
     qualities = whole_numbers("--quality", quality, 63)
     upscalers = {name: Upscaler(name, scale=scale) for tier in TIERS for name in variants(tier, scale)}
     with tempfile.TemporaryDirectory(prefix="vidsr-crossover-") as folder:
-        scores = [s for clip in clips for s in score_clip(clip, codec, qualities, frames, upscalers, Path(folder))]
+        scores = [
+            s for clip in clips for s in score_clip(clip, codec, qualities, frames, upscalers, Path(folder), noise)
+        ]
     console.print(crossover_table(scores, codec, scale))
     if json_file:
-        write_json(json_file, {"codec": codec, "scale": scale, "scores": [asdict(score) for score in scores]})
+        write_json(
+            json_file, {"codec": codec, "scale": scale, "noise": noise, "scores": [asdict(score) for score in scores]}
+        )
 
 
 if __name__ == "__main__":

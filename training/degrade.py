@@ -60,14 +60,14 @@ class Degradation:
     largest: tuple[int, int] = (320, 448)
     speed: float = 12.0
     turning: float = 0.3
-    mild: float = 0.9
+    mild: float = 0.75
     recorded: float = 0.7
     motion_blur: float = 0.3
     lens_blur: float = 0.4
     low_light: float = 0.25
-    noise: float = 0.6
+    noise: float = 0.8
     sharpening: float = 0.4
-    crf: tuple[int, int] = (20, 30)
+    crf: tuple[int, int] = (18, 30)
     h265: float = 0.05
 
 

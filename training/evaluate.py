@@ -167,9 +167,11 @@ def _pictures(
     return results
 
 
-def _clips(clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frames: int) -> list[ClipScore]:
+def _clips(
+    clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frames: int, noise: float
+) -> list[ClipScore]:
     with console.status("coding and evaluating"):
-        return [coded_gain(clip, crf, upscaler, frames) for clip in clips for crf in crfs]
+        return [coded_gain(clip, crf, upscaler, frames, noise) for clip in clips for crf in crfs]
 
 
 @click.command()
@@ -180,6 +182,9 @@ def _clips(clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frame
 @click.argument("more_clips", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--crf", default="23,28", show_default=True, help="What the clips are coded at.")
 @click.option("--frames", type=click.IntRange(1), default=10, show_default=True, help="Frames of each clip.")
+@click.option(
+    "--noise", type=click.FloatRange(0, 64), default=0.0, help="Deviation of noise in the clips before they are coded."
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights as torchvision has them.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
@@ -192,6 +197,7 @@ def evaluate(
     more_clips: tuple[Path, ...],
     crf: str,
     frames: int,
+    noise: float,
     device: str,
     lpips_backbone: Path | None,
     json_file: Path | None,
@@ -216,7 +222,7 @@ def evaluate(
         values |= {"pictures": [asdict(p) for p in pictures]}
         values |= {"mean": {method: asdict(s) for method, s in means(pictures).items()}}
     else:
-        scores = _clips(clips, crfs, upscaler, frames)
+        scores = _clips(clips, crfs, upscaler, frames, noise)
         console.print(clip_table(scores))
         values = {"model": model.name, "sha256": model.sha256, "scale": scale, "backend": upscaler.backend}
         values |= {"clips": [asdict(c) for c in scores], "mean": clip_means(scores)}

@@ -1,9 +1,15 @@
-"""Whether a source is coded so finely that weights for clean pictures fit it better than those for coded video.
+"""Whether weights for clean pictures fit a source better than those for coded video.
 
-The rule is its codec and its bits per pixel; docs/training.md has the measurement behind the figures.
+They do where it is coded finely, which its codec and its bits per pixel say, and holds no noise, which they would
+sharpen; docs/training.md has the measurements behind the figures.
 """
 
 from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
 
 LOSSLESS = frozenset({
     "ffv1", "huffyuv", "ffvhuff", "utvideo", "magicyuv", "rawvideo", "v210", "v410", "r210", "png", "apng", "bmp",
@@ -25,3 +31,35 @@ def is_clean(codec: str, bits_per_pixel: float, key_frames_only: bool = False) -
     """
     needed = OTHERS_CLEAN_FROM if key_frames_only else CLEAN_FROM.get(codec, OTHERS_CLEAN_FROM)
     return codec in LOSSLESS or bits_per_pixel >= needed
+
+
+# Deviation of the noise from which a source is not clean, of 255.
+NOISY_FROM = 1.2
+_BLOCK = 8
+_LEAST_NOISY_SHARE = 2  # percent of the blocks, whose noise is taken for the picture's: the others have detail
+_UNSATURATED = 20, 230  # means of the blocks that are looked at: darker and brighter ones have their noise cut off
+
+
+def noise_deviation(luma: NDArray[np.float32]) -> float:
+    """The standard deviation of a picture's noise.
+
+    J. Immerkaer, "Fast Noise Variance Estimation", 1996, of the blocks with least detail instead of the whole picture.
+
+    Args:
+        luma: (H, W) in [0, 255].
+
+    Returns:
+        a deviation in the same unit; 0 where all blocks are nearly black or white, or the picture is smaller than one.
+    """
+    residual = np.abs(np.diff(np.diff(luma, 2, axis=0), 2, axis=1))  # 0 of planes; the noise weighs 6 times as much
+    deviations = _block_means(residual) * math.sqrt(math.pi / 2) / 6
+    brightness = _block_means(luma[1:-1, 1:-1])
+    looked_at = deviations[(brightness > _UNSATURATED[0]) & (brightness < _UNSATURATED[1])]
+    return float(np.percentile(looked_at, _LEAST_NOISY_SHARE)) if looked_at.size else 0.0
+
+
+def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = (side // _BLOCK for side in values.shape)
+    blocks = values[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    means: NDArray[np.float32] = blocks.mean((1, 3))
+    return means

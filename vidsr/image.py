@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from vidsr.clean import is_clean
+from vidsr.clean import NOISY_FROM, is_clean, noise_deviation
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
@@ -53,7 +54,8 @@ def upscale_image(
     gpu = find_device(settings.device).type == "cuda"
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
-    clean = is_clean(codec, 8 * source.stat().st_size / pixels)
+    fine = is_clean(codec, 8 * source.stat().st_size / pixels)
+    clean = fine and noise_deviation(np.asarray(image.convert("L"), dtype=np.float32)) < NOISY_FROM
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {

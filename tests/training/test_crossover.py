@@ -33,6 +33,13 @@ def test_finer_coding_takes_more_bits_and_is_closer(codec: str, film: Path, near
     assert set(table.columns[5].cells) == {"+0.00"}
 
 
+def test_noise_is_coded_with_the_clip(film: Path, nearest: Path, tmp_path: Path) -> None:
+    upscalers = {"fast-2x": Upscaler(nearest, backend="torch")}
+    (plain,), (noisy,) = (score_clip(film, "h264", (8,), 6, upscalers, tmp_path, noise) for noise in (0.0, 6.0))
+    assert noisy.bits_per_pixel > 2 * plain.bits_per_pixel
+    assert noisy.bicubic < plain.bicubic - 2
+
+
 def test_qualities_are_numbers(film: Path) -> None:
     result = CliRunner().invoke(main, [str(film), "--quality", "fine"])
     assert isinstance(result.exception, SettingsError)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.training.bare import TRAINING_NEEDS, run_with_only
 from training.backbones import Backbone, torchvision_models
-from training.coded import coded_gain, read_planes
+from training.coded import add_noise, coded_gain, read_planes
 from training.data import find_photos, luma, read_picture, reduce
 from training.evaluate import enlargers, evaluate, evaluate_picture, gains, means
 from training.metrics import Lpips, crop, low_frequency_drift, psnr
@@ -219,6 +219,23 @@ def test_coded_clips_are_compared_in_luma(tmp_path: Path, colour: str) -> None:
     assert fine.worst <= fine.gain
     assert coarse.bicubic < fine.bicubic - 1
     assert fine.lanczos > 0
+
+
+def test_noise_is_in_what_is_coded_and_not_in_the_truth(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    upscaler = Upscaler(network(), device="cpu", backend="torch")
+    clean, noisy = (coded_gain(clip, 12, upscaler, 2, noise) for noise in (0.0, 8.0))
+    assert noisy.noise == 8.0
+    assert noisy.bicubic < clean.bicubic - 2
+
+
+def test_noise_has_its_deviation_and_spares_chroma() -> None:
+    grey = (np.full((64, 64), 100, np.uint8), np.full((32, 32), 128, np.uint8), np.full((32, 32), 128, np.uint8))
+    first, second = add_noise([grey, grey], 6.0)
+    assert np.std(first[0]) == pytest.approx(6.0, rel=0.1)
+    assert not np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], grey[1])
+    assert np.array_equal(add_noise([grey], 0.0)[0][0], grey[0])
 
 
 def test_the_command_takes_clips(tmp_path: Path) -> None:

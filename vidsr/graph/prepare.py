@@ -8,14 +8,18 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from vidsr.clean import LOSSLESS, is_clean
-from vidsr.errors import DiskTooSmall, SettingsError, UnsupportedSize
+import numpy as np
+
+from vidsr.clean import LOSSLESS, NOISY_FROM, is_clean, noise_deviation
+from vidsr.errors import DamagedVideo, DiskTooSmall, NotAVideo, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
+from vidsr.media.decode import decode_range
 from vidsr.media.encoders import choose_codec, encoder_for, encoder_options, pix_fmt_for
 from vidsr.media.formats import check_container, choose_suffix, holds, silence
 from vidsr.media.probe import VideoInfo
@@ -225,8 +229,24 @@ def _choose_result(
 
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
-    variant = wanted_variant(settings.fidelity, is_clean(info.codec, info.bits_per_pixel, alone))
-    return choose_model(settings.model, scale, gpu, info.width * info.height, variant)
+    chosen = settings.model == "auto" and settings.fidelity == 1  # else nothing depends on what costs time here
+    clean = chosen and is_clean(info.codec, info.bits_per_pixel, alone) and not _is_noisy(info)
+    return choose_model(settings.model, scale, gpu, info.width * info.height, wanted_variant(settings.fidelity, clean))
+
+
+def _is_noisy(info: VideoInfo) -> bool:
+    """Whether most of some key frames hold noise; what cannot be decoded is for the run to find out."""
+    keys = [i for i in range(len(info.table)) if info.table.key[i]]
+    looked_at = {0} if info.sequential or not keys else {keys[len(keys) * part // 4] for part in (1, 2, 3)}
+    found = []
+    for number in sorted(looked_at):
+        try:
+            batch = next(decode_range(info, number, number + 1, 1))
+        except (DamagedVideo, NotAVideo):
+            continue
+        luma = batch.planes[0][0].astype(np.float32) / 2 ** (info.layout.depth - 8)
+        found.append(noise_deviation(luma[::2] if info.interlaced else luma))
+    return bool(found) and median(found) >= NOISY_FROM
 
 
 def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
