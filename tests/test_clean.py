@@ -6,10 +6,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.media.clips import Clip, frame_of, make_clip
-from vidsr.clean import CLEAN_FROM, is_clean, noise_deviation
+from vidsr.clean import CLEAN_FROM, is_clean, is_noisy
 from vidsr.graph.prepare import prepare
 from vidsr.image import upscale_image
 from vidsr.model.registry import find_sharp
@@ -49,24 +50,40 @@ def test_auto_of_a_video(tmp_path: Path, codec: str, options: dict[str, str], fi
     assert all(file.sha256 in str(plans[0].recorded_settings) for file in weights[1:])
 
 
-@pytest.mark.parametrize("deviation", [1.0, 2.0, 8.0])
-def test_the_deviation_of_noise_is_found_on_a_picture_with_detail(deviation: float) -> None:
+def drawing(deviation: float) -> NDArray[np.float32]:
+    """A slope with stripes on its middle, and noise: (240, 320)."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:240, 0:320].astype(np.float32)
     picture = 90 + 0.2 * x + 0.1 * y
     picture[60:180, 80:240] += 60 * ((x + y)[60:180, 80:240] % 5 < 2)
-    assert noise_deviation(picture) == pytest.approx(0, abs=0.01)
-    noisy = np.rint(picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
-    assert 0.7 * deviation < noise_deviation(noisy) < 1.1 * deviation
+    return np.rint(picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
 
 
-def test_noise_that_black_and_white_cut_off_is_not_looked_at() -> None:
+@pytest.mark.parametrize("lossless", [True, False])
+def test_noise_is_found_beside_detail(lossless: bool) -> None:
+    assert [is_noisy(drawing(deviation), lossless) for deviation in (0.0, 0.7, 2.0, 8.0)] == [False, False, True, True]
+
+
+def test_uneven_detail_is_not_taken_for_noise_where_nothing_was_smoothed() -> None:
     random = np.random.default_rng(0)
-    noisy = (120 + 6 * random.standard_normal((160, 160))).astype(np.float32)
+    grass = (120 + np.linspace(1.5, 12, 320) * random.standard_normal((240, 320))).astype(np.float32)
+    assert not is_noisy(grass, lossless=True)
+    assert is_noisy(grass, lossless=False)
+
+
+def test_noise_that_a_codec_has_smoothed_here_and_there_is_found() -> None:
+    picture = drawing(4.0)
+    picture[:24] = 100
+    assert is_noisy(picture, lossless=False)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_noise_that_black_and_white_cut_off_is_not_looked_at(lossless: bool) -> None:
+    noisy = drawing(6.0)[:160]
     noisy[:81], noisy[81:97] = 16, 255
-    assert noise_deviation(noisy) > 4
-    assert noise_deviation(noisy[:97]) == 0
-    assert noise_deviation(noisy[100:105, :5]) == 0
+    assert is_noisy(noisy, lossless)
+    assert not is_noisy(noisy[:97], lossless)
+    assert not is_noisy(noisy[100:105, :5], lossless)
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])

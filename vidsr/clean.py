@@ -35,27 +35,35 @@ def is_clean(codec: str, bits_per_pixel: float, key_frames_only: bool = False) -
 
 # Deviation of the noise from which a source is not clean, of 255.
 NOISY_FROM = 1.2
+# Percentiles of the blocks' deviations. Noise is much the same all over a picture, detail is not: where nothing was
+# lost, the second is at most so many times the first. A lossy codec smooths noise in some blocks, so that its pictures
+# can only be asked whether all but a few blocks hold something like noise.
+_LEAST, _LITTLE, _MANY = 2, 10, 20
+_EVEN = 1.4
 _BLOCK = 8
-_LEAST_NOISY_SHARE = 2  # percent of the blocks, whose noise is taken for the picture's: the others have detail
 _UNSATURATED = 20, 230  # means of the blocks that are looked at: darker and brighter ones have their noise cut off
 
 
-def noise_deviation(luma: NDArray[np.float32]) -> float:
-    """The standard deviation of a picture's noise.
+def is_noisy(luma: NDArray[np.float32], lossless: bool) -> bool:
+    """Whether a picture holds noise that weights for clean pictures would sharpen.
 
-    J. Immerkaer, "Fast Noise Variance Estimation", 1996, of the blocks with least detail instead of the whole picture.
+    J. Immerkaer, "Fast Noise Variance Estimation", 1996, of small blocks instead of the whole picture.
 
     Args:
         luma: (H, W) in [0, 255].
+        lossless: whether it is as the camera gave it; else some of its noise may be gone.
 
     Returns:
-        a deviation in the same unit; 0 where all blocks are nearly black or white, or the picture is smaller than one.
+        False also where all blocks are nearly black or white, or the picture is smaller than one.
     """
     residual = np.abs(np.diff(np.diff(luma, 2, axis=0), 2, axis=1))  # 0 of planes; the noise weighs 6 times as much
     deviations = _block_means(residual) * math.sqrt(math.pi / 2) / 6
     brightness = _block_means(luma[1:-1, 1:-1])
     looked_at = deviations[(brightness > _UNSATURATED[0]) & (brightness < _UNSATURATED[1])]
-    return float(np.percentile(looked_at, _LEAST_NOISY_SHARE)) if looked_at.size else 0.0
+    if not looked_at.size:
+        return False
+    least, little, many = np.percentile(looked_at, (_LEAST, _LITTLE, _MANY))
+    return bool(least >= NOISY_FROM and little < _EVEN * least if lossless else many >= NOISY_FROM)
 
 
 def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:

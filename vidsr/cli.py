@@ -86,7 +86,7 @@ PICTURE_OPTIONS = options(
     click.option("--scale", type=click.IntRange(2, 4), default=None, help="2 or 4.  [default: 2]"),
     click.option("--height", type=int, default=None, help="Exact height as it is shown, instead of --scale."),
     click.option("--model", default="auto", show_default=True,
-                 help="A bundled model (see `vidsr models`) or a file; auto goes by speed and by bits per pixel."),
+                 help="A bundled model (see `vidsr models`) or a file; auto goes by speed, bits per pixel and noise."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--backend", default="auto", show_default=True,
                  help="auto (on CPUs int8 where it pays), torch or openvino."),

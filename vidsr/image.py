@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from vidsr.clean import NOISY_FROM, is_clean, noise_deviation
+from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
@@ -55,7 +55,7 @@ def upscale_image(
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
     fine = is_clean(codec, 8 * source.stat().st_size / pixels)
-    clean = fine and noise_deviation(np.asarray(image.convert("L"), dtype=np.float32)) < NOISY_FROM
+    clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {

@@ -318,6 +318,15 @@ def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path
     assert sum(gained) / len(gained) >= ROAD[model, crf] - 0.05
 
 
+@pytest.mark.parametrize("crf", [14, 23])
+@pytest.mark.parametrize("model", ["fast-2x", "balanced-2x", "fast-4x", "balanced-4x"])
+def test_noise_does_not_bring_weights_below_bicubic(model: str, crf: int, shared_data: Path) -> None:
+    file = next(m for m in bundled_models() if m.name == model)
+    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    for noise in (4.0, 8.0, 12.0):
+        assert coded_gain(shared_data / "video" / "dashcam-360p.mp4", crf, upscaler, 2, noise).worst > 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith(("-clean", "-sharp"))])
 def test_default_weights_keep_brightness_and_colour(model: str, shared_data: Path) -> None:

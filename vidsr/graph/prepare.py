@@ -8,12 +8,11 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from vidsr.clean import LOSSLESS, NOISY_FROM, is_clean, noise_deviation
+from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import DamagedVideo, DiskTooSmall, NotAVideo, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
@@ -230,12 +229,12 @@ def _choose_result(
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
     chosen = settings.model == "auto" and settings.fidelity == 1  # else nothing depends on what costs time here
-    clean = chosen and is_clean(info.codec, info.bits_per_pixel, alone) and not _is_noisy(info)
+    clean = chosen and is_clean(info.codec, info.bits_per_pixel, alone) and not _holds_noise(info)
     return choose_model(settings.model, scale, gpu, info.width * info.height, wanted_variant(settings.fidelity, clean))
 
 
-def _is_noisy(info: VideoInfo) -> bool:
-    """Whether most of some key frames hold noise; what cannot be decoded is for the run to find out."""
+def _holds_noise(info: VideoInfo) -> bool:
+    """Whether most of three key frames hold noise; what cannot be decoded is for the run to find out."""
     keys = [i for i in range(len(info.table)) if info.table.key[i]]
     looked_at = {0} if info.sequential or not keys else {keys[len(keys) * part // 4] for part in (1, 2, 3)}
     found = []
@@ -245,8 +244,8 @@ def _is_noisy(info: VideoInfo) -> bool:
         except (DamagedVideo, NotAVideo):
             continue
         luma = batch.planes[0][0].astype(np.float32) / 2 ** (info.layout.depth - 8)
-        found.append(noise_deviation(luma[::2] if info.interlaced else luma))
-    return bool(found) and median(found) >= NOISY_FROM
+        found.append(is_noisy(luma[::2] if info.interlaced else luma, info.codec in LOSSLESS))
+    return sum(found) > len(found) / 2
 
 
 def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
