@@ -1,6 +1,7 @@
 """`python -m training.quantise`: activation ranges for int8, measured and stored in a weights file.
 
-Half of the pictures give the ranges; the other half says what int8 loses against float32. Luma models see every
+First channels are rescaled so that they share int8's steps more evenly; the network computes the same. Half of the
+pictures give the ranges; the other half says what int8 loses against float32. Luma models see every
 picture twice, coded as in training and clean, others only clean. The backend that users run does the measuring.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -26,25 +29,29 @@ from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
 from vidsr.model.ranges import AMX_CHANNELS, LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
-from vidsr.model.weights import add_ranges, load_weights
+from vidsr.model.registry import describe
+from vidsr.model.weights import add_ranges, load_weights, save_weights
 
 _CODED = Degradation(keep=1)
-# Of each picture's values the outermost do not count: a few of them would widen the steps of all others. With one in
-# 10,000 the fast model loses 0.008 dB in the mean and 0.07 at worst; with none 0.021 and 0.31, with one in 1,000 0.014
-# and 0.24 (96 pictures).
-_OUTERMOST = 10_000
+# Of each picture's values the outermost do not count, one in so many: a few would widen the steps of all others.
+_OUTERMOST = 3_000
+# How much of the unevenness of a channel's values is left to the weights: Xiao et al., "SmoothQuant", 2023, equation 4.
+_SMOOTHING = 0.7
 _LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
 _FRAME = (540, 960)  # whose speed is measured
 _ROUNDS = 7
 _LIMIT = "ONEDNN_MAX_CPU_ISA"  # the most that OpenVINO may use of a CPU
 
 
-def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
-    """Measure a model's ranges, loss and speed in int8; nothing is stored.
+def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
+    """Measure a model's ranges, loss and speed in int8, of its weights as `rescale` makes them; nothing is stored.
 
     Args:
         path: its weights file.
         photos: every other one gives the ranges, the others the loss.
+
+    Returns:
+        the ranges, and the scales for `rescale`.
 
     Raises:
         DeviceError: the CPU has no AVX512-VNNI, or it has AMX and would not run this model in int8, so that the speed
@@ -62,6 +69,8 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
             f"this CPU has AMX and runs {path.name} faster without int8, other CPUs do not; "
             f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"
         )
+    scales = even_scales(generator, (low for low, _ in _pictures(generator, photos[::2])))
+    generator = rescale(generator, scales).half().float()  # as it is stored
     inputs = input_ranges(generator, (low for low, _ in _pictures(generator, photos[::2])))
     best = best_precision(generator.config)
     plain, exact = (OpenVinoBackend(generator, precision) for precision in (best, "f32"))
@@ -73,7 +82,61 @@ def quantise(path: Path, photos: Sequence[Path]) -> Ranges:
     console.print(f"{len(losses)} pictures held out: mean loss {np.mean(losses):.4f} dB, worst {max(losses):.4f} dB")
     slow, fast = _frames_per_second((plain, bytes_), generator.config.planes)
     console.print(f"{plain.name} {slow:.2f} frames/s of {_FRAME[1]}x{_FRAME[0]}, {bytes_.name} {fast:.2f}")
-    return Ranges(inputs, round(float(np.mean(losses)), 4), round(fast / slow, 2))
+    return Ranges(inputs, round(float(np.mean(losses)), 4), round(fast / slow, 2)), scales
+
+
+def _neighbours(generator: Generator) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+    """The convolutions with nothing but a PReLU between them, so that what one divides the next can multiply."""
+    if generator.config.body == "residual":
+        return [(block.conv1, block.conv2) for block in generator.body]  # type: ignore[misc]
+    convolutions = [m for part in (generator.head, generator.body) for m in part if isinstance(m, nn.Conv2d)]
+    return list(pairwise(convolutions))
+
+
+@torch.no_grad()
+def even_scales(generator: Generator, pictures: Iterable[Tensor]) -> list[Tensor]:
+    """For `rescale`: channels with large values are divided by more, those with large weights by less.
+
+    Args:
+        generator: folded.
+        pictures: (1, planes, H, W) in [0, 1] each.
+
+    Returns:
+        a (channels,) factor above 0 and at most 1 for each two neighbouring convolutions.
+    """
+    neighbours = _neighbours(generator)
+    found: dict[nn.Module, Tensor] = {}
+
+    def widen(convolution: nn.Module, given: tuple[Tensor, ...]) -> None:
+        values = given[0][0].flatten(1).abs()
+        largest = values.topk(values.shape[1] // _OUTERMOST + 1, dim=1).values[:, -1]
+        found[convolution] = torch.maximum(largest, found.get(convolution, largest))
+
+    hooks = [after.register_forward_pre_hook(widen) for _, after in neighbours]
+    for picture in pictures:
+        generator.residual(picture)
+    for hook in hooks:
+        hook.remove()
+    scales = []
+    for _, after in neighbours:
+        values, weights = found[after].clamp(min=1e-4), after.weight.abs().amax((0, 2, 3)).clamp(min=1e-4)
+        scale = values**_SMOOTHING / weights ** (1 - _SMOOTHING)
+        scales.append(scale / scale.max())
+    return scales
+
+
+@torch.no_grad()
+def rescale(generator: Generator, scales: Sequence[Tensor]) -> Generator:
+    """The same network with each channel between two neighbouring convolutions divided by its scale, as a copy.
+
+    Adversarial partners need the scales of their content weights, or `--fidelity` would mix channels of two sizes.
+    """
+    scaled = deepcopy(generator)
+    for (before, after), scale in zip(_neighbours(scaled), scales, strict=True):
+        before.weight.div_(scale[:, None, None, None])
+        before.bias.div_(scale)  # type: ignore[union-attr]
+        after.weight.mul_(scale[:, None, None])
+    return scaled
 
 
 @torch.no_grad()
@@ -141,10 +204,16 @@ def _frames_per_second(backends: Sequence[OpenVinoBackend], planes: int) -> list
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of photographs.")
 @click.option("--pictures", type=click.IntRange(2), default=96, show_default=True, help="So many of them, evenly.")
 def main(path: Path, data: Path, pictures: int) -> None:
-    """Measure the activation ranges of WEIGHTS for int8 and store them in the file; the weights stay as they are."""
+    """Rescale the channels of WEIGHTS for int8, measure their ranges, and store both in the file.
+
+    The network computes the same as before. Its adversarial partner (NAME-sharp beside it) gets the same scales.
+    """
     photos = find_photos(data)
     chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, min(pictures, len(photos))).astype(int)]
-    ranges = quantise(path, chosen)
+    ranges, scales = quantise(path, chosen)
+    partner = path.with_name(f"{path.stem}-sharp{path.suffix}")
+    for file in (path, *([partner] if partner.exists() else [])):
+        save_weights(file, rescale(fold(load_weights(file)), scales), describe(file).training)
     add_ranges(path, ranges)
     verdict = "takes" if ranges.pay else f"does not take (it must be faster and lose under {LARGEST_LOSS_DB} dB)"
     console.print(f"{path.name}: stored; --backend auto {verdict} int8")

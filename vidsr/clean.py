@@ -33,8 +33,8 @@ def is_clean(codec: str, bits_per_pixel: float, key_frames_only: bool = False) -
     return codec in LOSSLESS or bits_per_pixel >= needed
 
 
-# Deviation of the noise from which a source is not clean, of 255.
-NOISY_FROM = 1.2
+# Deviation of the noise from which a source is not clean, of 255; of what a lossy codec has left of it.
+NOISY_FROM, NOISY_FROM_CODED = 1.2, 0.8
 # Percentiles of the blocks' deviations. Noise is much the same all over a picture, detail is not: where nothing was
 # lost, the second is at most so many times the first. A lossy codec smooths noise in some blocks, so that its pictures
 # can only be asked whether all but a few blocks hold something like noise.
@@ -63,7 +63,7 @@ def is_noisy(luma: NDArray[np.float32], lossless: bool) -> bool:
     if not looked_at.size:
         return False
     least, little, many = np.percentile(looked_at, (_LEAST, _LITTLE, _MANY))
-    return bool(least >= NOISY_FROM and little < _EVEN * least if lossless else many >= NOISY_FROM)
+    return bool(least >= NOISY_FROM and little < _EVEN * least if lossless else many >= NOISY_FROM_CODED)
 
 
 def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Ranges for int8: what is measured, and that the command stores it."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from vidsr.errors import DeviceError, NoPicture
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import describe
-from vidsr.model.weights import save_weights
+from vidsr.model.weights import load_weights, save_weights
 
 needs_int8 = pytest.mark.skipif(not has_native_int8(), reason="this CPU has no AVX512-VNNI")
 
@@ -37,9 +38,10 @@ def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest
     path, photos = tmp_path / "mine.safetensors", folder_of(tmp_path / "photos", 2)
     generator = Generator(GeneratorConfig(2, 1, 16, "luma", kernel=3))
     nn.init.normal_(generator.tail[0].weight, std=0.01)
-    save_weights(path, generator, {})
+    save_weights(path, generator, {"steps": 5})
     done = CliRunner().invoke(quantise.main, [str(path), "--data", str(photos)], catch_exceptions=False)
     assert done.exit_code == 0
+    assert describe(path).training == {"steps": 5}
     ranges = describe(path).ranges
     assert ranges is not None and len(ranges.inputs) == 3
     assert abs(ranges.loss_db) < 0.1 and ranges.speedup > 0
@@ -60,10 +62,49 @@ def test_the_speed_of_a_cpu_that_would_not_take_int8_is_not_measured(
         quantise.quantise(path, [path, path])
 
 
-def test_one_value_in_ten_thousand_does_not_widen_a_range() -> None:
+@pytest.mark.parametrize("body", ["plain", "residual"])
+def test_rescaled_channels_compute_the_same_and_share_the_steps(body: Literal["plain", "residual"]) -> None:
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(2, 2, 4, "luma", body=body, kernel=3)).eval().requires_grad_(False)
+    nn.init.normal_(generator.tail[0].weight)
+    first = generator.body[0].conv1 if body == "residual" else generator.head[0]
+    first.weight.data[0] *= 100
+    picture = torch.rand(1, 1, 24, 24)
+    scales = quantise.even_scales(generator, [picture])
+    scaled = quantise.rescale(generator, scales)
+    assert len(scales) == 2 and all(0 < float(scale.min()) <= float(scale.max()) == 1 for scale in scales)
+    assert torch.allclose(scaled.residual(picture), generator.residual(picture), rtol=1e-4, atol=1e-4)
+
+    def unevenness(network: Generator) -> float:
+        largest: list[torch.Tensor] = []
+        second = network.body[0].conv2 if body == "residual" else network.body[0]
+        second.register_forward_pre_hook(lambda _, given: largest.append(given[0].abs().amax((0, 2, 3))))
+        network.residual(picture)
+        return float(largest[0].max() / largest[0].min())
+
+    assert unevenness(scaled) < 0.5 * unevenness(generator)
+
+
+@needs_int8
+def test_the_adversarial_partner_gets_the_same_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(quantise, "_FRAME", (64, 96))
+    generator = Generator(GeneratorConfig(2, 1, 16, "luma", body="plain", kernel=3))
+    nn.init.normal_(generator.tail[0].weight, std=0.01)
+    paths = [tmp_path / "mine.safetensors", tmp_path / "mine-sharp.safetensors"]
+    for path in paths:
+        save_weights(path, generator, {})
+    arguments = [str(paths[0]), "--data", str(folder_of(tmp_path / "photos", 2))]
+    assert CliRunner().invoke(quantise.main, arguments, catch_exceptions=False).exit_code == 0
+    content, partner = (load_weights(path).state_dict() for path in paths)
+    assert all(torch.equal(content[name], partner[name]) for name in content)
+    assert not torch.equal(content["head.0.weight"], generator.state_dict()["head.0.weight"].half().float())
+
+
+def test_one_value_in_three_thousand_does_not_widen_a_range() -> None:
     generator = Generator(GeneratorConfig(2, 1, 1, "luma", body="plain", kernel=1)).eval()
     nn.init.constant_(generator.head[0].weight, 1.0)
-    picture = torch.full((1, 1, 100, 200), 0.5)
+    picture = torch.full((1, 1, 60, 100), 0.5)
     picture[..., 0, :2] = 0.9
     assert quantise.input_ranges(generator, [picture]) == ((0.0, 0.5),)
     picture[..., 0, 2] = 0.7
