@@ -16,6 +16,9 @@ from vidsr.paths import write_whole
 # A file or pipe has no width; 80 columns would cut the tables.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _errors = Console(stderr=True, highlight=False)
+noise_option = click.option(
+    "--noise", type=click.FloatRange(0, 64), default=0.0, help="Deviation of noise in the clips before they are coded."
+)
 
 
 def run(command: click.Command) -> NoReturn:

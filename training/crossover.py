@@ -20,7 +20,7 @@ from PIL import Image
 from rich.table import Table
 
 from training.coded import add_noise, enlarge_luma
-from training.console import console, run, whole_numbers, write_json
+from training.console import console, noise_option, run, whole_numbers, write_json
 from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_planes, resize
 from training.metrics import crop as cut
 from training.metrics import psnr
@@ -126,9 +126,7 @@ def variants(tier: str, scale: int) -> tuple[str, str]:
 @click.option(
     "--frames", type=click.IntRange(MEASURED_EVERY), default=36, show_default=True, help="Coded of each clip."
 )
-@click.option(
-    "--noise", type=click.FloatRange(0, 64), default=0.0, help="Deviation of noise in the clips before they are coded."
-)
+@noise_option
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
 def main(
     clips: tuple[Path, ...], codec: str, quality: str, scale: int, frames: int, noise: float, json_file: Path | None

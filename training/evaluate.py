@@ -17,7 +17,7 @@ from PIL import Image
 from rich.table import Table
 
 from training.coded import ClipScore, coded_gain
-from training.console import console, run, whole_numbers, write_json
+from training.console import console, noise_option, run, whole_numbers, write_json
 from training.data import Pixels, find_photos, read_picture, reduce
 from training.metrics import Lpips, Score, mean_score, score
 from training.sheet import Tile, telling_window, write_sheet
@@ -182,9 +182,7 @@ def _clips(
 @click.argument("more_clips", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--crf", default="23,28", show_default=True, help="What the clips are coded at.")
 @click.option("--frames", type=click.IntRange(1), default=10, show_default=True, help="Frames of each clip.")
-@click.option(
-    "--noise", type=click.FloatRange(0, 64), default=0.0, help="Deviation of noise in the clips before they are coded."
-)
+@noise_option
 @click.option("--device", default="auto", show_default=True)
 @click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights as torchvision has them.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
@@ -24,12 +25,12 @@ from training.console import console, run
 from training.data import Pairs, centre, clean_pair, find_photos, read_photos
 from training.degrade import Degradation
 from training.metrics import crop, psnr
-from vidsr.errors import DeviceError, NoPicture
+from vidsr.errors import DeviceError, NoPicture, UnknownModel
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
 from vidsr.model.ranges import AMX_CHANNELS, LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
-from vidsr.model.registry import describe
+from vidsr.model.registry import describe, find_sharp
 from vidsr.model.weights import add_ranges, load_weights, save_weights
 
 _CODED = Degradation(keep=1)
@@ -69,9 +70,10 @@ def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
             f"this CPU has AMX and runs {path.name} faster without int8, other CPUs do not; "
             f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"
         )
-    scales = even_scales(generator, (low for low, _ in _pictures(generator, photos[::2])))
+    pictures = [low for low, _ in _pictures(generator, photos[::2])]
+    scales = even_scales(generator, pictures)
     generator = rescale(generator, scales).half().float()  # as it is stored
-    inputs = input_ranges(generator, (low for low, _ in _pictures(generator, photos[::2])))
+    inputs = input_ranges(generator, pictures)
     best = best_precision(generator.config)
     plain, exact = (OpenVinoBackend(generator, precision) for precision in (best, "f32"))
     bytes_ = OpenVinoBackend(generator, best, inputs)
@@ -107,16 +109,12 @@ def even_scales(generator: Generator, pictures: Iterable[Tensor]) -> list[Tensor
     neighbours = _neighbours(generator)
     found: dict[nn.Module, Tensor] = {}
 
-    def widen(convolution: nn.Module, given: tuple[Tensor, ...]) -> None:
-        values = given[0][0].flatten(1).abs()
+    def widen(convolution: nn.Module, given: Tensor) -> None:
+        values = given[0].flatten(1).abs()
         largest = values.topk(values.shape[1] // _OUTERMOST + 1, dim=1).values[:, -1]
         found[convolution] = torch.maximum(largest, found.get(convolution, largest))
 
-    hooks = [after.register_forward_pre_hook(widen) for _, after in neighbours]
-    for picture in pictures:
-        generator.residual(picture)
-    for hook in hooks:
-        hook.remove()
+    _show_inputs(generator, pictures, [after for _, after in neighbours], widen)
     scales = []
     for _, after in neighbours:
         values, weights = found[after].clamp(min=1e-4), after.weight.abs().amax((0, 2, 3)).clamp(min=1e-4)
@@ -151,19 +149,29 @@ def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tupl
     inner = [module for module in generator.modules() if isinstance(module, nn.Conv2d)][1:-1]
     found = dict.fromkeys(inner, (0.0, 0.0))
 
-    def widen(convolution: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def widen(convolution: nn.Module, given: Tensor) -> None:
         assert isinstance(convolution, nn.Conv2d)
-        values = given[0].flatten()
+        values = given.flatten()
         count = len(values) // _OUTERMOST + 1
         low, high = (float(values.topk(count, largest=largest).values[-1]) for largest in (False, True))
         found[convolution] = (min(low, found[convolution][0]), max(high, found[convolution][1]))
 
-    hooks = [convolution.register_forward_pre_hook(widen) for convolution in inner]
+    _show_inputs(generator, pictures, inner, widen)
+    return tuple((float(f"{low:.5g}"), float(f"{high:.5g}")) for low, high in found.values())
+
+
+def _show_inputs(
+    generator: Generator,
+    pictures: Iterable[Tensor],
+    convolutions: Iterable[nn.Module],
+    look: Callable[[nn.Module, Tensor], None],
+) -> None:
+    """Run pictures through the network and let `look` see what each of these convolutions is given."""
+    hooks = [each.register_forward_pre_hook(lambda module, given: look(module, given[0])) for each in convolutions]
     for picture in pictures:
         generator.residual(picture)
     for hook in hooks:
         hook.remove()
-    return tuple((float(f"{low:.5g}"), float(f"{high:.5g}")) for low, high in found.values())
 
 
 def _pictures(generator: Generator, photos: Sequence[Path]) -> Iterable[tuple[Tensor, Tensor]]:
@@ -210,10 +218,12 @@ def main(path: Path, data: Path, pictures: int) -> None:
     """
     photos = find_photos(data)
     chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, min(pictures, len(photos))).astype(int)]
+    files = [describe(path)]
+    with suppress(UnknownModel):  # it has no partner
+        files.append(find_sharp(files[0]))
     ranges, scales = quantise(path, chosen)
-    partner = path.with_name(f"{path.stem}-sharp{path.suffix}")
-    for file in (path, *([partner] if partner.exists() else [])):
-        save_weights(file, rescale(fold(load_weights(file)), scales), describe(file).training)
+    for file in files:
+        save_weights(file.path, rescale(fold(load_weights(file.path)), scales), file.training)
     add_ranges(path, ranges)
     verdict = "takes" if ranges.pay else f"does not take (it must be faster and lose under {LARGEST_LOSS_DB} dB)"
     console.print(f"{path.name}: stored; --backend auto {verdict} int8")

@@ -54,7 +54,7 @@ def upscale_image(
     gpu = find_device(settings.device).type == "cuda"
     pixels = image.width * image.height
     codec = LOSSY.get(image.format or "", "png")
-    fine = is_clean(codec, 8 * source.stat().st_size / pixels)
+    fine = settings.may_take_clean and is_clean(codec, 8 * source.stat().st_size / pixels)
     clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)

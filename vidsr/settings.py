@@ -53,7 +53,8 @@ class UpscaleSettings:
     Attributes:
         scale: 2 or 4; None only until `height` has chosen it.
         height: exact height of the result as it is shown, in pixels, instead of a scale.
-        model: a bundled model's name, a weights file, or "auto": by speed and by how finely the source is coded.
+        model: a bundled model's name, a weights file, or "auto": by speed, and by how finely the source is
+            coded and by its noise.
         device: auto, cpu, cuda or cuda:N.
         backend: auto, torch or openvino; only auto takes int8.
         hwaccel: "nvdec" decodes on GPUs where upscalers run on them and the samples are the same, "off" never does.
@@ -104,6 +105,11 @@ class UpscaleSettings:
             raise SettingsError(f"--segment-seconds {self.segment_seconds} is out of range; use 0.1 to 3600")
         _one_of("--deinterlace", self.deinterlace, DEINTERLACE)
         _one_of("--hwaccel", self.hwaccel, HWACCEL)
+
+    @property
+    def may_take_clean(self) -> bool:
+        """Whether the weights depend on the source being clean; if not, nobody needs to look for its noise."""
+        return self.model == "auto" and self.fidelity == 1
 
 
 @dataclass(frozen=True)

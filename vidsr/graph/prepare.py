@@ -228,8 +228,8 @@ def _choose_result(
 
 def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
     alone = len(info.table) > 1 and all(info.table.key)
-    chosen = settings.model == "auto" and settings.fidelity == 1  # else nothing depends on what costs time here
-    clean = chosen and is_clean(info.codec, info.bits_per_pixel, alone) and not _holds_noise(info)
+    fine = settings.may_take_clean and is_clean(info.codec, info.bits_per_pixel, alone)
+    clean = fine and not _holds_noise(info)
     return choose_model(settings.model, scale, gpu, info.width * info.height, wanted_variant(settings.fidelity, clean))
 
 
