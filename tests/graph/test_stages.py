@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,8 +14,9 @@ import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
+from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
-from vidsr.graph.run import Silent, run
+from vidsr.graph.run import Silent, compute, run
 from vidsr.graph.session import Session
 from vidsr.graph.stages import ENCODER_NICENESS, decode
 from vidsr.settings import UpscaleSettings
@@ -48,6 +50,27 @@ def number_of_a_process() -> int:
 def planned(folder: Path, model: Path, frames: int, gpu: bool = False) -> VideoPlan:
     source = make_clip(folder / "drive.mp4", Clip(frames=frames))
     return prepare(source, None, UpscaleSettings(model=str(model), device="cpu"), overwrite=False, gpu=gpu)
+
+
+def bytes_stored() -> float:
+    """What lies in the object store, as Ray last reported it."""
+    name = "object_store_memory"
+    return float(ray.cluster_resources()[name] - ray.available_resources().get(name, 0))
+
+
+def test_segments_leave_nothing_in_the_object_store(tmp_path: Path, nearest: Path, session: Session) -> None:
+    """Not even their frame tables, which are hundreds of kilobytes of a long video."""
+    source = make_clip(tmp_path / "drive.mp4", Clip(frames=200, width=320, height=180, options={"g": "50"}))
+    settings = UpscaleSettings(model=str(nearest), device="cpu", segment_seconds=2)
+    plan = prepare(source, None, settings, overwrite=False, gpu=False)
+    plan = replace(plan, info=replace(plan.info, notes=("a long video" * 50_000,)))
+    session.load(plan.upscaler)
+    compute(SegmentPool(session), [plan.job(s) for s in plan.segments], Silent(), threading.Event())
+    assert len(plan.segments) == 4
+    deadline = time.monotonic() + 20
+    while bytes_stored() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert bytes_stored() == 0
 
 
 def test_encoders_let_an_upscaler_on_the_same_cores_go_first(tmp_path: Path, nearest: Path, session: Session) -> None:

@@ -150,7 +150,9 @@ def decode_segment(job: SegmentJob) -> Iterator[FrameBatch]:
         )  # fmt: skip
 
 
-decode: Any = ray.remote(max_retries=TRIES - 1, runtime_env=DECODER_ENVIRONMENT)(decode_segment)
+# An encode task that is tried again begins its decoder anew. Of a streaming task that it may try again and another task
+# began, Ray (2.60) would keep the arguments in the object store for ever: each segment's copy of the frame table.
+decode: Any = ray.remote(max_retries=0, runtime_env=DECODER_ENVIRONMENT)(decode_segment)
 
 
 def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
