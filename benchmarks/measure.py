@@ -116,6 +116,8 @@ def _stage_rows(plan: Plan, lines: int, scale: int, writing: float) -> Iterator[
         yield _work_row(plan, "encode", lines, scale, "-", writing)
     if plan.wants("steady"):
         yield _work_row(plan, "steady", lines, scale, "-", writing)
+    if plan.wants("prove"):
+        yield _work_row(plan, "prove", lines, scale, "-", writing)
     if plan.wants("lanczos"):
         yield _work_row(plan, "lanczos", lines, scale, "-", writing, _gain(plan, "lanczos", scale, ""))
 

@@ -48,6 +48,9 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
             if all(parts):
                 ideal = sum(part.cpu for part in parts if part) / (os.cpu_count() or 1)
                 found.append((f"{tier}, 540p 2x, wall over the stages' CPU time", 1 / whole.after / ideal, "<= 1.10"))
+                if prove := by_key.get("prove 540p 2x"):
+                    ideal += prove.cpu / (os.cpu_count() or 1)
+                    found.append((f"{tier}, 540p 2x, the same with the proof", 1 / whole.after / ideal, "<= 1.10"))
             if plain:
                 found.append((f"{tier}, 540p 2x, against the plain loop", whole.after / plain.fps, ">= 2.5"))
     names = {row.name: row for row in rows}

@@ -73,12 +73,15 @@ def compute(source: Path, result: Path, scale: int, model: str) -> tuple[int, Cl
 
 def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
     """Encode all frames, enlarged by `fast`, as `vidsr upscale` does."""
+    return _encode(probe(source), result.with_suffix(".mkv"), scale)
+
+
+def _encode(info: VideoInfo, segment: Path, scale: int) -> tuple[int, Clock]:
     from vidsr.graph.stages import ENCODER_THREADS
     from vidsr.media.encode import SegmentEncoder
 
-    clock, info = Clock(), probe(source)
-    size = (info.width * scale, info.height * scale)
-    with SegmentEncoder(result.with_suffix(".mkv"), info, *size, EncodeSettings("libx264"), ENCODER_THREADS) as encoder:
+    clock, size = Clock(), (info.width * scale, info.height * scale)
+    with SegmentEncoder(segment, info, *size, EncodeSettings("libx264"), ENCODER_THREADS) as encoder:
         for _, large in _enlarged(info, scale):
             clock.start()
             encoder.write(large)
@@ -86,6 +89,22 @@ def encode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clo
         clock.start()
         frames = encoder.close()
         clock.stop()
+    return frames, clock
+
+
+def prove(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
+    """Join what was encoded with the source's other streams, and hold the result against the source."""
+    from vidsr.media.mux import mux
+    from vidsr.media.verify import verify
+
+    clock, info, segment = Clock(), probe(source), result.with_suffix(".mkv")
+    frames, _ = _encode(info, segment, scale)
+    clock.start()
+    mux(info, [segment], result, 0, frames)
+    report = verify(source, result)
+    clock.stop()
+    if not report.ok:
+        raise RuntimeError(f"{result} is not {source}, only larger: {report}")
     return frames, clock
 
 
@@ -155,7 +174,15 @@ def _loop(source: Path, result: Path, change: Any) -> tuple[int, Clock]:
     return frames, clock
 
 
-WORK = {"decode": decode, "model": compute, "encode": encode, "steady": steady, "lanczos": lanczos, "peer": peer}
+WORK = {
+    "decode": decode,
+    "model": compute,
+    "steady": steady,
+    "encode": encode,
+    "prove": prove,
+    "lanczos": lanczos,
+    "peer": peer,
+}
 
 
 def main(arguments: list[str]) -> None:

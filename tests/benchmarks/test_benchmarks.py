@@ -26,10 +26,10 @@ def row(name: str, fps: float, lines: int = 540, scale: int = 2, **more: float |
 
 def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(
-        main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "steady"]
+        main, ["--quick", "--results", str(tmp_path), "--only", "decode", "--only", "prove"]
     )
     assert result.exit_code == 0, result.output
-    assert "decode 96p 1x" in result.stdout and "steady 96p 2x" in result.stdout
+    assert "decode 96p 1x" in result.stdout and "prove 96p 2x" in result.stdout
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert kept["rows"]["decode 96p 1x"]["fps"] > 0
     assert {"machine", "versions", "commit", "load"} <= kept.keys()
@@ -79,7 +79,7 @@ def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     rows = [
         row("decode", 100.0, scale=1, cpu=0.02), row("model fast", 10.0, cpu=0.1), row("encode", 20.0, cpu=0.05),
-        row("steady", 20.0, cpu=0.03),
+        row("steady", 20.0, cpu=0.03), row("prove", 100.0, cpu=0.02),
         row("vidsr fast", 5.0, after=9.0, first=6.0), row("plain loop fast", 3.0),
         row("parked", 4.0, after=12.0), row("driving", 1.0, after=2.0),
         row("memory 30 s", 1.0, peak_mb=200), row("memory 600 s", 1.0, peak_mb=202),
@@ -89,6 +89,7 @@ def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> No
         {
             "fast, 540p 2x, frames/s": 9.0,
             "fast, 540p 2x, wall over the stages' CPU time": (1 / 9) / 0.1,
+            "fast, 540p 2x, the same with the proof": (1 / 9) / 0.11,
             "fast, 540p 2x, against the plain loop": 3.0,
             "parked against driving": 6.0,
             "memory, long against short": 1.01,
