@@ -319,7 +319,17 @@ def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path
 
 
 @pytest.mark.parametrize("crf", [14, 23])
-@pytest.mark.parametrize("model", ["fast-2x", "balanced-2x", "fast-4x", "balanced-4x"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "fast-2x",
+        "balanced-2x",
+        "fast-4x",
+        "balanced-4x",
+        pytest.param("quality-2x", marks=pytest.mark.slow),
+        pytest.param("quality-4x", marks=pytest.mark.slow),
+    ],
+)
 def test_noise_does_not_bring_weights_below_bicubic(model: str, crf: int, shared_data: Path) -> None:
     file = next(m for m in bundled_models() if m.name == model)
     upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
