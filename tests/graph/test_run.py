@@ -136,24 +136,28 @@ def _is_agent(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_dead_upscaler_is_replaced(drive: Path, nearest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", ["LoadedUpscaler", "decode_segment", "encode_segment"])
+def test_dead_processes_are_replaced(drive: Path, nearest: Path, tmp_path: Path, work: str) -> None:
     result = tmp_path / "large.mp4"
-    command = [*COMMAND, str(drive), "--model", str(nearest), "-o", str(result), "--segment-seconds", "0.4"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND, str(drive), "--model", str(nearest), "-o", str(result), "--segment-seconds", "0.4", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_segment(tmp_path / ".large.mp4.vidsr", process)
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if _holds_a_model(p)]
+    workers: list[psutil.Process] = []
+    while not workers:
+        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if _does(p, work)]
     for worker in workers:
         worker.kill()
-    _, errors = process.communicate(timeout=600)
+    printed, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert workers
+    assert json.loads(printed)["verified"] is True
+    assert max(map(len, errors.splitlines())) < 200, errors
     assert len(frames_of(result)) == 100
 
 
-def _holds_a_model(process: psutil.Process) -> bool:
+def _does(process: psutil.Process, work: str) -> bool:
     try:
-        return "Upscaler" in " ".join(process.cmdline())
-    except psutil.Error:
+        return process.cmdline()[0].startswith(f"ray::{work}")
+    except (psutil.Error, IndexError):
         return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
@@ -213,8 +215,16 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _say_shortly(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """Log what Ray says of processes that died and tasks that it tries again; it would print pages, and to stdout."""
+    for message in data["lines"]:
+        brief = re.split(r" (?:Error|To troubleshoot)\b", first_line(message))[0]
+        logging.getLogger(__name__).warning("Ray: %s", brief)
+
+
 def _init_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
+    ray_worker.print_to_stdstream = _say_shortly
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Upscalers share their cores with encoders; threads that wait spinning would take the cores from them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
