@@ -145,12 +145,13 @@ def test_dead_processes_are_replaced(drive: Path, nearest: Path, tmp_path: Path,
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_segment(tmp_path / ".large.mp4.vidsr", process)
     workers: list[psutil.Process] = []
-    while not workers:
+    while not workers and process.poll() is None:
         workers = [p for p in psutil.Process(process.pid).children(recursive=True) if _does(p, work)]
     for worker in workers:
         worker.kill()
     printed, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
+    assert workers
     assert json.loads(printed)["verified"] is True
     assert max(map(len, errors.splitlines())) < 200, errors
     assert len(frames_of(result)) == 100
