@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 PACKAGES = ("torch", "openvino", "av", "ray", "numpy", "opencv-contrib-python-headless", "ncnn")
 CPUINFO = Path("/proc/cpuinfo")
@@ -19,7 +20,7 @@ CPUINFO = Path("/proc/cpuinfo")
 def describe_machine() -> dict[str, Any]:
     """Processor, memory, system, versions, commit, and how busy the machine is with other things now."""
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB{_gpu()}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
@@ -35,6 +36,10 @@ def slug(machine: str) -> str:
 def _processor() -> str:
     names = re.findall(r"^model name\s*: (.*)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.exists() else []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def _version(package: str) -> str | None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from benchmarks import clips
 from benchmarks.peers import PeerMissing, make_peer
 from benchmarks.process import MEMORY_EVERY, Usage, watch
@@ -21,6 +23,8 @@ FIRST_FRAME = ": upscaling"  # what `vidsr upscale` says when its first frames a
 BATCH = 4
 # A command's run takes so many times as long as a stage's, whose start and end are not counted.
 COMMAND_LENGTH = 4
+# Multiply-accumulates a second of the upscaler and of a plain loop, about: how long runs will take.
+MODEL_MACS, PLAIN_MACS = (5e13, 5e12) if torch.cuda.is_available() else (6e10, 1.5e10)
 # Frames from which on a rate after the first ones says something: some batches are nearly done when those are written.
 LEAST_FRAMES = 12 * BATCH
 
@@ -105,7 +109,7 @@ def table_rows(plan: Plan) -> Iterator[Row]:
             macs = {tier: models[f"{tier}-{scale}x"].config.macs_per_pixel * pixels for tier in tiers}
             yield from _stage_rows(plan, lines, scale, writing)
             for tier in tiers:
-                yield from _tier_rows(plan, lines, scale, tier, macs[tier] / 60e9 + writing)
+                yield from _tier_rows(plan, lines, scale, tier, macs[tier] / MODEL_MACS + writing)
             yield from _peer_rows(plan, lines, scale, tiers, macs, writing)
 
 
@@ -135,7 +139,7 @@ def _tier_rows(plan: Plan, lines: int, scale: int, tier: str, cost: float) -> It
 def _peer_rows(
     plan: Plan, lines: int, scale: int, tiers: Sequence[str], macs: dict[str, int], writing: float
 ) -> Iterator[Row]:
-    kinds = {f"plain:{tier}": macs[tier] / 15e9 for tier in tiers}
+    kinds = {f"plain:{tier}": macs[tier] / PLAIN_MACS for tier in tiers}
     kinds |= {"fsrcnn": lines**2 * 2e-6, "realesr": lines**2 * 5e-5}
     for kind, cost in kinds.items():
         name, _, tier = kind.partition(":")

@@ -81,21 +81,23 @@ def _realesr(scale: int) -> Enlarge:
 
 
 def _plain(scale: int, model: str) -> Enlarge:
-    """The generator as most scripts run one: NCHW float32, one frame at a time, as it was trained, nothing folded."""
-    generator = load_weights(find_model(model, scale).path)
+    """The generator as most scripts run one: NCHW float32, one frame at a time, as it was trained, nothing folded; on
+    the GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = load_weights(find_model(model, scale).path).to(device)
     luma = generator.config.colour == "luma"
-    weights = torch.tensor([0.2126, 0.7152, 0.0722]).reshape(1, 3, 1, 1)
+    weights = torch.tensor([0.2126, 0.7152, 0.0722], device=device).reshape(1, 3, 1, 1)
 
     @torch.no_grad()
     def enlarge(rgb: Picture) -> Picture:
-        x = torch.from_numpy(rgb).permute(2, 0, 1).unsqueeze(0).float() / 255
+        x = torch.from_numpy(rgb).to(device).permute(2, 0, 1).unsqueeze(0).float() / 255
         if luma:
             y = (x * weights).sum(1, keepdim=True)
             colour = F.interpolate(x - y, scale_factor=scale, mode="bicubic", align_corners=False)
             x = (generator(16 / 255 + y * 219 / 255) - 16 / 255) * 255 / 219 + colour
         else:
             x = generator(x)
-        large: Picture = (x.clamp(0, 1) * 255).round().byte().squeeze(0).permute(1, 2, 0).numpy()
+        large: Picture = (x.clamp(0, 1) * 255).round().byte().squeeze(0).permute(1, 2, 0).cpu().numpy()
         return large
 
     return enlarge

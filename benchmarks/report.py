@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from benchmarks.machine import slug
@@ -53,6 +54,7 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
                     found.append((f"{tier}, 540p 2x, the same with the proof", 1 / whole.after / ideal, "<= 1.10"))
             if plain:
                 found.append((f"{tier}, 540p 2x, against the plain loop", whole.after / plain.fps, ">= 2.5"))
+    found += _on_a_gpu(by_key)
     names = {row.name: row for row in rows}
     parked, driving = names.get("parked"), names.get("driving")
     if parked and driving and parked.after and driving.after:
@@ -65,6 +67,24 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
     firsts = [row.first for row in rows if row.name == "vidsr fast" and row.first]
     if "bare" in start and firsts:
         found.append(("first frame over a bare start", min(firsts) / start["bare"], "< 1.5"))
+    return found
+
+
+def _on_a_gpu(by_key: dict[str, Row]) -> list[tuple[str, float, str]]:
+    """Goals of `quality` at 1080p to 2160p, which only a GPU runs at a useful speed."""
+    whole, model = by_key.get("vidsr quality 1080p 2x"), by_key.get("model quality 1080p 2x")
+    if not (torch.cuda.is_available() and whole and whole.after):
+        return []
+    found = []
+    stages = [by_key.get(f"{part} 1080p {scale}x") for part, scale in (("decode", 1), ("steady", 2), ("encode", 2))]
+    if model and all(stages):
+        # These run on all cores at once, each on its own segments.
+        rates = [(os.cpu_count() or 1) / stage.cpu for stage in stages if stage]
+        found.append(
+            ("quality, 1080p 2x, whole over the slowest stage", whole.after / min(model.fps, *rates), ">= 0.95")
+        )
+    if plain := by_key.get("plain loop quality 1080p 2x"):
+        found.append(("quality, 1080p 2x, against the plain loop", whole.after / plain.fps, ">= 5"))
     return found
 
 

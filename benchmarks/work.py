@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vidsr.frames import FrameBatch
 from vidsr.media.decode import decode_range
 from vidsr.media.encoders import rules_of
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.settings import EncodeSettings
+from vidsr.settings import BATCHES_ON_A_GPU, EncodeSettings
 
 BATCH = 4
 
@@ -56,18 +57,19 @@ def decode(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clo
 
 
 def compute(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
-    """Enlarge all frames but those of the first batch, which warms up."""
+    """Enlarge all frames but those of the first batch, which warms up; on a GPU until the network is compiled."""
+    from vidsr.model.backends import COMPILE_AFTER
     from vidsr.model.upscaler import Upscaler
 
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    clock, upscaler, frames = Clock(), Upscaler(model, "auto", scale, threads=threads), 0
-    for number, batch in enumerate(_batches(probe(source))):
-        if number:
-            clock.start()
-        upscaler.upscale(batch)
-        if number:
-            clock.stop()
-            frames += len(batch)
+    clock, upscaler = Clock(), Upscaler(model, "auto", scale, threads=threads)
+    on_gpu = upscaler.device.type == "cuda"
+    first, *others = _batches(probe(source))
+    with ThreadPoolExecutor(BATCHES_ON_A_GPU if on_gpu else 1) as pool:
+        list(pool.map(upscaler.upscale, [first] * (COMPILE_AFTER + 5 if on_gpu else 1)))
+        clock.start()
+        frames = sum(len(large) for large in pool.map(upscaler.upscale, others))
+        clock.stop()
     return frames, clock
 
 

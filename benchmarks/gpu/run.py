@@ -2,7 +2,8 @@
 
 Measures the peak (a large half-precision matmul), then the generator at one frame size: eager and compiled as vidsr
 does it; the upscaler with its transfers and colour, two batches at a time as the pipeline gives them; and the generator
-as a CUDA graph and, as that takes longest, compiled with torch's search for the fastest kernels. Prints each as a line
+as a CUDA graph and, as that takes longest, compiled with torch's search for the fastest kernels. One of the generator's
+convolutions by itself tells what the library's kernels could reach at best. Prints each as a line
 of JSON as soon as it is known; what cannot be measured says why, and the others go on.
 """
 
@@ -73,6 +74,15 @@ def measured_peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """TFLOP/s of a side x side matmul."""
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
+
+
+def convolution_rate(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> float:
+    """TFLOP/s of a 3x3 convolution that keeps the channels, in channels_last; `shape` is (N, C, H, W)."""
+    n, c, h, w = shape
+    conv = torch.nn.Conv2d(c, c, 3, padding=1, bias=False, device=device, dtype=dtype)
+    conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    return 2e-12 * 9 * c * c * n * h * w / median_seconds(lambda: conv(x), device)
 
 
 def median_seconds(work: Run, device: torch.device) -> float:
@@ -149,6 +159,11 @@ def main(
     report.add("matmul", {"dtype": precision, "TFLOP/s": peak})
 
     @torch.inference_mode()
+    def convolution() -> Figures:
+        rate = convolution_rate(place, getattr(torch, precision.split()[1]), (frames, channels, height, width))
+        return {"TFLOP/s": rate, "share of matmul": rate / peak}
+
+    @torch.inference_mode()
     def alone(prepare: Callable[[], Run]) -> Figures:
         seconds = median_seconds(prepare(), place)
         return {"fps": frames / seconds, "TFLOP/s": work / seconds, "share of matmul": work / seconds / peak}
@@ -157,6 +172,7 @@ def main(
         fps, model = _upscaler_fps(generator, device, width, height, frames), report.fps(*reversed(AS_VIDSR))
         return {"fps": fps, "of the model alone": fps / model if model else None}
 
+    report.measure("one convolution", convolution)
     ways = variants(generator, torch.rand(frames, 1, height, width, device=place), place)
     works: dict[str, Callable[[], Figures]]
     works = {name: functools.partial(alone, prepare) for name, prepare in ways.items()}

@@ -100,6 +100,21 @@ def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> No
     assert reached(9.0, ">= 8.0") and not reached(7.9, ">= 8.0") and reached(1.0, "<= 1.05")
 
 
+def test_goals_on_a_gpu_are_those_of_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    rows = [
+        row("decode", 300.0, 1080, 1, cpu=0.02), row("steady", 8.0, 1080, cpu=0.2), row("encode", 20.0, 1080, cpu=0.1),
+        row("model quality", 40.0, 1080), row("vidsr quality", 15.0, 1080, after=18.0),
+        row("plain loop quality", 3.0, 1080),
+    ]  # fmt: skip
+    assert goals(rows, {}) == []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    found = {name: value for name, value, _ in goals(rows, {})}
+    assert found == pytest.approx(
+        {"quality, 1080p 2x, whole over the slowest stage": 18 / 20, "quality, 1080p 2x, against the plain loop": 6.0}
+    )
+
+
 def test_in_a_parked_clip_only_the_clock_changes(tmp_path: Path) -> None:
     frames = list(read_planes(parked(tmp_path, 96, 27)))
     assert (frames[0][0] == frames[24][0]).all()
