@@ -25,9 +25,9 @@ from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_
 from training.metrics import crop as cut
 from training.metrics import psnr
 from vidsr.media.probe import probe
+from vidsr.model.registry import TIERS
 from vidsr.model.upscaler import Upscaler
 
-TIERS = ("balanced", "fast")
 MEASURED_EVERY = 6
 # Encoder and options for a quality: a constant rate factor, for MJPEG a quantiser.
 ENCODERS: Mapping[str, tuple[str, Callable[[str], dict[str, str]]]] = {
@@ -101,12 +101,13 @@ def crossover_table(scores: Sequence[CodingScore], codec: str, scale: int) -> Ta
     """By falling bits per pixel: what each tier gains, and what its clean weights gain more."""
     table = Table(title=f"{codec}, {scale}x: PSNR of luma over bicubic, dB; clean: what the clean weights have more")
     table.add_column("clip", overflow="fold")
-    columns = [column for tier in TIERS for column in (tier, "clean")]
+    tiers = [tier for tier in TIERS if all(f"{tier}-{scale}x" in score.gains for score in scores)]
+    columns = [column for tier in tiers for column in (tier, "clean")]
     for column in ("quality", "bit/px", "bicubic", *columns):
         table.add_column(column, justify="right")
     for score in sorted(scores, key=lambda s: -s.bits_per_pixel):
         cells = []
-        for tier in TIERS:
+        for tier in tiers:
             coded, clean = (score.gains[name] for name in variants(tier, scale))
             cells += [f"{coded:+.2f}", f"{clean - coded:+.2f}"]
         table.add_row(score.clip, str(score.quality), f"{score.bits_per_pixel:.3f}", f"{score.bicubic:.2f}", *cells)
@@ -124,16 +125,20 @@ def variants(tier: str, scale: int) -> tuple[str, str]:
 @click.option("--quality", default="4,8,12,15,18,23,28", show_default=True, help="CRFs; for mjpeg quantisers from 1.")
 @click.option("--scale", type=click.Choice([2, 4]), default=2, show_default=True)
 @click.option(
+    "--tier", "tiers", multiple=True, type=click.Choice(TIERS), default=("balanced", "fast"), show_default=True
+)
+@click.option(
     "--frames", type=click.IntRange(MEASURED_EVERY), default=36, show_default=True, help="Coded of each clip."
 )
 @noise_option
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
 def main(
-    clips: tuple[Path, ...], codec: str, quality: str, scale: int, frames: int, noise: float, json_file: Path | None
-) -> None:
+    clips: tuple[Path, ...], codec: str, quality: str, scale: int, tiers: tuple[str, ...], frames: int, noise: float,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Measure both kinds of weights on CLIPS of 8-bit 4:2:0 footage in one codec."""
     qualities = whole_numbers("--quality", quality, 63)
-    upscalers = {name: Upscaler(name, scale=scale) for tier in TIERS for name in variants(tier, scale)}
+    upscalers = {name: Upscaler(name, scale=scale) for tier in tiers for name in variants(tier, scale)}
     with tempfile.TemporaryDirectory(prefix="vidsr-crossover-") as folder:
         scores = [
             s for clip in clips for s in score_clip(clip, codec, qualities, frames, upscalers, Path(folder), noise)

@@ -1,10 +1,11 @@
 """What share of the GPU's own matrix multiplication the generator reaches: `python -m benchmarks.gpu.run`.
 
-Measures the peak (a large half-precision matmul), then the generator at one frame size: eager and compiled as vidsr
-does it; the upscaler with its transfers and colour, two batches at a time as the pipeline gives them; and the generator
-as a CUDA graph and, as that takes longest, compiled with torch's search for the fastest kernels. One of the generator's
-convolutions by itself tells what the library's kernels could reach at best. Prints each as a line
-of JSON as soon as it is known; what cannot be measured says why, and the others go on.
+Measures the peak (a large half-precision matmul), one of the generator's convolutions by itself, which tells what the
+library's kernels could reach at best, and the generator at one frame size: eager and compiled as vidsr does it, with
+the kernels that take most of the time; the upscaler with its transfers and colour, two batches at a time as the
+pipeline gives them; and the generator as a CUDA graph and, as that takes longest, compiled with torch's search for the
+fastest kernels. Prints each as a line of JSON as soon as it is known; what cannot be measured says why, and the others
+go on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from vidsr.errors import first_line
 from vidsr.frames import Colour, FrameBatch, PixelLayout
@@ -35,6 +37,7 @@ from vidsr.model.upscaler import Upscaler
 from vidsr.settings import BATCHES_ON_A_GPU
 
 REPEATS = 20
+MOST_KERNELS = 8
 # That of the preset quality-2x, which training.presets would need more packages to tell.
 QUALITY = GeneratorConfig(scale=2, blocks=20, channels=64, colour="luma", kernel=5)
 AS_VIDSR = ("eager", "compiled")
@@ -96,6 +99,19 @@ def median_seconds(work: Run, device: torch.device) -> float:
         if number >= 3:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def kernel_shares(work: Run, device: torch.device) -> Figures:
+    """The kernels (on a CPU operators) that take most of some runs' time, with their share of it."""
+    on_gpu = device.type == "cuda"
+    work()
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as recorded:
+        for _ in range(3):
+            work()
+        _wait(device)
+    took = {e.key: e.self_device_time_total if on_gpu else e.self_cpu_time_total for e in recorded.key_averages()}
+    whole = sum(took.values())
+    return {name: took[name] / whole for name in sorted(took, key=took.__getitem__, reverse=True)[:MOST_KERNELS]}
 
 
 def _wait(device: torch.device) -> None:
@@ -168,6 +184,10 @@ def main(
         seconds = median_seconds(prepare(), place)
         return {"fps": frames / seconds, "TFLOP/s": work / seconds, "share of matmul": work / seconds / peak}
 
+    @torch.inference_mode()
+    def kernels() -> Figures:
+        return kernel_shares(ways[next(name for name in reversed(AS_VIDSR) if name in ways)](), place)
+
     def whole() -> Figures:
         fps, model = _upscaler_fps(generator, device, width, height, frames), report.fps(*reversed(AS_VIDSR))
         return {"fps": fps, "of the model alone": fps / model if model else None}
@@ -177,7 +197,7 @@ def main(
     works: dict[str, Callable[[], Figures]]
     works = {name: functools.partial(alone, prepare) for name, prepare in ways.items()}
     others = {name: works.pop(name) for name in ways if name not in AS_VIDSR}
-    for name, measure in {**works, "upscaler with transfers": whole, **others}.items():
+    for name, measure in {**works, "upscaler with transfers": whole, "share of time": kernels, **others}.items():
         report.measure(name, measure)
     if any("failed" in figures for figures in report.figures.values()):
         sys.exit(1)

@@ -34,6 +34,8 @@ def test_the_script_runs_without_a_gpu(tmp_path: Path) -> None:
     assert said == json.loads(file.read_text())
     assert said["eager"]["TFLOP/s"] > 0
     assert said["eager"]["share of matmul"] == pytest.approx(said["eager"]["TFLOP/s"] / said["matmul"]["TFLOP/s"])
+    assert 0.5 < sum(said["share of time"].values()) <= 1
+    assert any("conv" in operator for operator in said["share of time"])
     whole = said["upscaler with transfers"]
     assert whole["of the model alone"] == pytest.approx(whole["fps"] / said["eager"]["fps"])
 
@@ -62,7 +64,7 @@ def test_what_fails_loses_nothing_else(tmp_path: Path, monkeypatch: pytest.Monke
     result = CliRunner().invoke(run.main, [*SMALL, "--json", str(file)])
     assert result.exit_code == 1
     said = figures(result.stdout)
-    assert list(said)[-5:] == ["eager", "compiled", "upscaler with transfers", "CUDA graph", "last"]
+    assert list(said)[-6:] == ["eager", "compiled", "upscaler with transfers", "share of time", "CUDA graph", "last"]
     assert said["CUDA graph"] == {"failed": "RuntimeError: no graphs here"}
     assert said["compiled"] == {"failed": "OutOfMemoryError: no room"}
     assert said["last"]["fps"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -49,3 +50,20 @@ def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:
 def test_an_address_of_rays_client_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"ray://head:10001 .*`vidsr submit`.*HOST:PORT"):
         ClusterSettings(address="ray://head:10001")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "encoder_cpus", "expected"),
+    [(1, 4.0, 0.0, 4), (1, 16.0, 0.0, 10), (8, 16.0, 0.0, 32), (1, 64.0, 4.0, 16), (1, 8.0, 4.0, 4)],
+)
+def test_segments_beside_gpus_fill_the_cores(gpus: int, cpus: float, encoder_cpus: float, expected: int) -> None:
+    """One H200 beside 16 cores waited for four encoders."""
+    session = Session(ClusterSettings(encoder_cpus=encoder_cpus))
+    session._upscalers = SimpleNamespace(on_gpus=True, handles=[None] * gpus, cpus=cpus)  # type: ignore[assignment]
+    assert session.parallel_segments == expected
+
+
+def test_upscalers_on_cpus_work_on_two_segments_each() -> None:
+    session = Session(ClusterSettings())
+    session._upscalers = SimpleNamespace(on_gpus=False, handles=[None] * 3, cpus=48.0)  # type: ignore[assignment]
+    assert session.parallel_segments == 6

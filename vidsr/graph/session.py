@@ -25,13 +25,16 @@ from vidsr.graph.stages import TASK_CPUS
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
 from vidsr.settings import ClusterSettings
 
-OBJECT_STORE_BYTES = 1 << 30
+# Of a local Ray, whose frames in flight grow with the cores; memory that is not used is not taken.
+OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU = 1 << 30, 1 << 27
 IDLE_MILLISECONDS = 30_000
 # Of memory that a worker has freed, the most that it keeps.
 KEPT_BYTES = 1 << 30
 # Segments in flight for each upscaler: none shall wait for an encoder's end, nor for batches that lie in another's
-# queue. A GPU is faster than an encoder on a few cores, so it gets several.
+# queue. A GPU is faster than an encoder on a few cores, so it gets several, as many as the cores beside it can work on:
+# each is steadied by one thread, while its encoder uses half a core more.
 SEGMENTS_PER_CPU_UPSCALER, SEGMENTS_PER_GPU = 2, 4
+CPUS_PER_SEGMENT = 1.5
 # Of a local Ray's processes: what users do goes first, and encoders can still be a good deal nicer.
 WORKER_NICENESS = "5"
 KNOCK_SECONDS = 10.0
@@ -147,8 +150,12 @@ class Session:
     @property
     def parallel_segments(self) -> int:
         """How many segments to keep in flight."""
-        each = SEGMENTS_PER_GPU if self.upscalers.on_gpus else SEGMENTS_PER_CPU_UPSCALER
-        return each * len(self.upscalers.handles)
+        upscalers = self.upscalers
+        if not upscalers.on_gpus:
+            return SEGMENTS_PER_CPU_UPSCALER * len(upscalers.handles)
+        # Never more than the CPUs that are there have room for: a cluster would grow for them without end.
+        fitting = int(upscalers.cpus / max(self._cluster.encoder_cpus, CPUS_PER_SEGMENT))
+        return max(SEGMENTS_PER_GPU * len(upscalers.handles), fitting)
 
     @property
     def encoder_cpus(self) -> float:
@@ -244,7 +251,8 @@ def _init_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     if len(tempfile.gettempdir()) > LONGEST_TEMP:
         os.environ.setdefault("RAY_TMPDIR", "/tmp")
-    store = min(OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4)
+    wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * (os.cpu_count() or 1))
+    store = min(wanted, psutil.virtual_memory().available // 4)
     config = {
         # Ray ends processes that were idle for a second once there are more than cores; starting one takes that long.
         "idle_worker_killing_time_threshold_ms": IDLE_MILLISECONDS,

@@ -78,6 +78,7 @@ class Upscalers:
         on_gpus: whether they compute on GPUs.
         usable: names in Ray's tables of those that work or were away for less than LOST_SECONDS, at the last look.
         machines: names in Ray's tables of the cluster's machines, at the last look.
+        cpus: of those machines together.
     """
 
     def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
@@ -138,6 +139,7 @@ class Upscalers:
         self.machines = frozenset(node["NodeID"] for node in nodes)
         cpus = [float(node["Resources"].get("CPU", 0)) for node in nodes]
         self._cpus = [each for each in cpus if each >= 1]
+        self.cpus = sum(self._cpus)
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
