@@ -10,6 +10,7 @@ import ray
 
 from vidsr.errors import ClusterError, DeviceError, SettingsError
 from vidsr.graph.session import Session, visible_gpu
+from vidsr.model.upscaler import SOURCES_ON_A_GPU
 from vidsr.settings import ClusterSettings
 
 
@@ -61,6 +62,13 @@ def test_segments_beside_gpus_fill_the_cores(gpus: int, cpus: float, encoder_cpu
     session = Session(ClusterSettings(encoder_cpus=encoder_cpus))
     session._upscalers = SimpleNamespace(on_gpus=True, handles=[None] * gpus, cpus=cpus)  # type: ignore[assignment]
     assert session.parallel_segments == expected
+
+
+def test_a_gpu_remembers_the_last_frame_of_every_segment_in_flight() -> None:
+    """Else nothing of parked footage would be reused."""
+    session = Session(ClusterSettings())
+    session._upscalers = SimpleNamespace(on_gpus=True, handles=[None], cpus=48.0)  # type: ignore[assignment]
+    assert session.parallel_segments <= SOURCES_ON_A_GPU
 
 
 def test_upscalers_on_cpus_work_on_two_segments_each() -> None:

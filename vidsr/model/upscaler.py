@@ -36,8 +36,8 @@ from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
 from vidsr.model.transfer import Kept, Lanes, download, upload
 from vidsr.model.weights import load_interpolated
 
-# Sources whose last frames are remembered: segments of some videos that take turns.
-SOURCES = 4
+# Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
+SOURCES, SOURCES_ON_A_GPU = 4, 32
 # Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
 _LUMA_BLACK, _LUMA_SPAN = (value / 255 for value in luma_range(Colour(), 8))
 _BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
@@ -104,6 +104,7 @@ class Upscaler:
         self._largest_window = 0
         self._most_frames = sys.maxsize
         self._last: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._sources = SOURCES_ON_A_GPU if self.device.type == "cuda" else SOURCES
         self._lanes = Lanes(self.device)
         self.work = Work()
 
@@ -276,7 +277,7 @@ class Upscaler:
             self._shrink_tiles()
             changes = [None] * n
         self._last[source] = Kept(x[-1].clone(), out[-1].clone())
-        if len(self._last) > SOURCES:
+        if len(self._last) > self._sources:
             self._last.popitem(last=False)
         self._count(changes, h * w)
         return out
