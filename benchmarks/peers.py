@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clips import SHARED
 from vidsr.model.registry import find_model
+from vidsr.model.upscaler import find_device
 from vidsr.model.weights import load_weights
 
 Picture = NDArray[np.uint8]
@@ -83,7 +84,7 @@ def _realesr(scale: int) -> Enlarge:
 def _plain(scale: int, model: str) -> Enlarge:
     """The generator as most scripts run one: NCHW float32, one frame at a time, as it was trained, nothing folded; on
     the GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = find_device("auto")
     generator = load_weights(find_model(model, scale).path).to(device)
     luma = generator.config.colour == "luma"
     weights = torch.tensor([0.2126, 0.7152, 0.0722], device=device).reshape(1, 3, 1, 1)

@@ -42,12 +42,11 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
     found: list[tuple[str, float, str]] = []
     for tier, least in (("fast", 8.0), ("balanced", 1.5)):
         whole, plain = by_key.get(f"vidsr {tier} 540p 2x"), by_key.get(f"plain loop {tier} 540p 2x")
-        parts = [by_key.get(f"{part} 540p {scale}x") for part, scale in
-                 (("decode", 1), (f"model {tier}", 2), ("steady", 2), ("encode", 2))]  # fmt: skip
+        parts = _stages(by_key, 540, "decode", f"model {tier}", "steady", "encode")
         if whole and whole.after:
             found.append((f"{tier}, 540p 2x, frames/s", whole.after, f">= {least}"))
-            if all(parts):
-                ideal = sum(part.cpu for part in parts if part) / (os.cpu_count() or 1)
+            if parts:
+                ideal = sum(part.cpu for part in parts) / (os.cpu_count() or 1)
                 found.append((f"{tier}, 540p 2x, wall over the stages' CPU time", 1 / whole.after / ideal, "<= 1.10"))
                 if prove := by_key.get("prove 540p 2x"):
                     ideal += prove.cpu / (os.cpu_count() or 1)
@@ -70,16 +69,22 @@ def goals(rows: Sequence[Row], start: dict[str, float]) -> list[tuple[str, float
     return found
 
 
+def _stages(by_key: dict[str, Row], lines: int, *names: str) -> list[Row]:
+    """The rows of stages at 2x; none where one is missing."""
+    rows = [by_key.get(f"{name} {lines}p {1 if name == 'decode' else 2}x") for name in names]
+    return [row for row in rows if row] if all(rows) else []
+
+
 def _on_a_gpu(by_key: dict[str, Row]) -> list[tuple[str, float, str]]:
     """Goals of `quality` at 1080p to 2160p, which only a GPU runs at a useful speed."""
     whole, model = by_key.get("vidsr quality 1080p 2x"), by_key.get("model quality 1080p 2x")
     if not (torch.cuda.is_available() and whole and whole.after):
         return []
     found = []
-    stages = [by_key.get(f"{part} 1080p {scale}x") for part, scale in (("decode", 1), ("steady", 2), ("encode", 2))]
-    if model and all(stages):
+    stages = _stages(by_key, 1080, "decode", "steady", "encode")
+    if model and stages:
         # These run on all cores at once, each on its own segments.
-        rates = [(os.cpu_count() or 1) / stage.cpu for stage in stages if stage]
+        rates = [(os.cpu_count() or 1) / stage.cpu for stage in stages]
         found.append(
             ("quality, 1080p 2x, whole over the slowest stage", whole.after / min(model.fps, *rates), ">= 0.95")
         )

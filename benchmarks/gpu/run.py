@@ -171,12 +171,13 @@ def main(
     report.add("torch", torch.__version__)
     report.add("generator", f"{blocks}x{channels}, {work / frames:.2f} TFLOP a frame of {width}x{height}")
     precision = TorchBackend(generator, place).name
-    peak = measured_peak(place, getattr(torch, precision.split()[1]), side)
+    dtype = getattr(torch, precision.split()[1])
+    peak = measured_peak(place, dtype, side)
     report.add("matmul", {"dtype": precision, "TFLOP/s": peak})
 
     @torch.inference_mode()
     def convolution() -> Figures:
-        rate = convolution_rate(place, getattr(torch, precision.split()[1]), (frames, channels, height, width))
+        rate = convolution_rate(place, dtype, (frames, channels, height, width))
         return {"TFLOP/s": rate, "share of matmul": rate / peak}
 
     @torch.inference_mode()

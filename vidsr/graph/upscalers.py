@@ -78,7 +78,6 @@ class Upscalers:
         on_gpus: whether they compute on GPUs.
         usable: names in Ray's tables of those that work or were away for less than LOST_SECONDS, at the last look.
         machines: names in Ray's tables of the cluster's machines, at the last look.
-        cpus: of those machines together.
     """
 
     def __init__(self, spec: UpscalerSpec, cluster: ClusterSettings) -> None:
@@ -119,6 +118,11 @@ class Upscalers:
         """How many work."""
         return sum(member.state == "ALIVE" for member in self._members)
 
+    @property
+    def cpus(self) -> float:
+        """CPUs of all machines together, at the last look."""
+        return sum(self._cpus)
+
     def look(self) -> None:
         """See what became of each, and follow the cluster; not more often than needed."""
         now = time.monotonic()
@@ -139,7 +143,6 @@ class Upscalers:
         self.machines = frozenset(node["NodeID"] for node in nodes)
         cpus = [float(node["Resources"].get("CPU", 0)) for node in nodes]
         self._cpus = [each for each in cpus if each >= 1]
-        self.cpus = sum(self._cpus)
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
