@@ -54,11 +54,16 @@ def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path,
     assert not list(out.rglob(".*.vidsr")) and not list((out / ".vidsr" / "leases").rglob("*.json"))
 
 
+def noted_frames(output: Path) -> int:
+    """Frames of all segments that are noted as finished; those that are being written are not yet."""
+    return sum(_frames(note) for note in output.rglob(".*.vidsr/0*.json"))
+
+
 def finished_frames(output: Path) -> int:
     """Frames of all noted segments, once no more are noted."""
     frames, since = -1, time.monotonic()
     while time.monotonic() - since < 3:
-        found = sum(_frames(note) for note in output.rglob(".*.vidsr/0*.json"))
+        found = noted_frames(output)
         if found != frames:
             frames, since = found, time.monotonic()
         time.sleep(0.2)
@@ -73,7 +78,7 @@ def _frames(note: Path) -> int:
 def test_a_killed_job_goes_on(cluster: RunningCluster, tmp_path: Path, nearest: Path) -> None:
     card, out = runs.make_card(tmp_path / "card", 2, frames=144), tmp_path / "out"
     job = runs.start(card, out, nearest, "--address", cluster.address)
-    wait_for(lambda: finished_segments(out) >= 3, job)
+    wait_for(lambda: finished_segments(out) >= 3 and noted_frames(out) >= 24, job)
     job.kill()
     job.communicate()
     kept = finished_frames(out)  # the cluster ends what the job had begun
