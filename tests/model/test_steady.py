@@ -125,11 +125,23 @@ def test_frames_depend_on_their_neighbours_alone() -> None:
     assert (cut[0] != whole[2]).any()
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 200), (17, 46)])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (24, 24), (12, 200), (24, 400), (27, 46)])
 def test_small_and_odd_frames(height: int, width: int) -> None:
     source = np.random.default_rng(0).integers(0, 255, (2, height, width), np.uint8)
     large = np.random.default_rng(1).integers(0, 255, (2, height * 3 // 2, width * 3 // 2), np.uint8)
     assert steadied(source, large).shape == large.shape
+
+
+@pytest.mark.parametrize("height", [96, 135, 150])
+def test_bands_leave_no_seams(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where half the source's rows are not a whole number of the enlarged frame's."""
+    source = np.rint(np.stack([texture(1)[:height, k : k + 96] for k in (0, 3)])).astype(np.uint8)
+    large = flickering(np.kron(source, np.ones((2, 2))))
+    banded = steadied(source, large).astype(int)
+    monkeypatch.setattr("vidsr.model.steady.BAND", 10_000)
+    difference = np.abs(steadied(source, large) - banded)
+    assert difference.max() <= 1  # sums of coordinates are rounded elsewhere
+    assert difference.mean() < 1e-3
 
 
 @pytest.mark.parametrize("value", ["0.51", "-0.1", "nan", "strong"])

@@ -15,7 +15,7 @@ cut anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
 
@@ -31,8 +31,8 @@ SOURCE_SPREAD, LARGE_SPREAD = 8.0, 24.0
 CUT = 0.12 * 255
 # A pixel repeats if all pixels of the source so near do.
 NEAR = 4
-# The least side of a frame that is steadied: OpenCV's flow crashes on flat ones, such as 200x12.
-SMALLEST = 16
+# The least side of a frame that is steadied: OpenCV's flow wants 12 pixels at half the size, and crashed on flat ones.
+SMALLEST = 24
 # Rows of the enlarged frame that are computed at a time, about.
 BAND = 64
 
@@ -70,51 +70,61 @@ def _mixed(
 ) -> Plane:
     """An enlarged frame mixed with the one before; both come as (source, enlarged), (h, w) and (H, W)."""
     source, large = now
-    moving = _changed(before[0], source)
-    if after is not None:
-        moving &= _changed(after, source)
-    old, new = (plane.astype(np.float32) * 2 ** (8 - depth) for plane in (before[0], source))
-    if not moving.any() or min(source.shape) < SMALLEST or np.abs(new - old).mean() > CUT:
-        return large
+    unit = 2 ** (depth - 8)
     with _one_thread():
-        flow = optical_flow(old.astype(np.uint8), new.astype(np.uint8))
-        trust = np.exp((new - _warp(old, flow[..., 0], flow[..., 1], 0)) ** 2 / (-2 * SOURCE_SPREAD**2))
-        ratio = large.shape[1] / source.shape[1], large.shape[0] / source.shape[0]
-        fields = flow[..., 0] * ratio[0], flow[..., 1] * ratio[1], strength * trust * moving
-        mixed = np.empty_like(large)
-        step = _step(len(large), len(source))
+        moving = _changed(before[0], source)
+        if after is not None:
+            moving &= _changed(after, source)
+        difference = cv2.norm(before[0], source, cv2.NORM_L1) / source.size
+        if not moving.any() or min(source.shape) < SMALLEST or difference > CUT * unit:
+            return large
+        flow = _flow(*(_halved(plane, depth) for plane in (before[0], source)))
+        _, trust = _agreement(before[0], source, _moves(flow, source.shape), 0, SOURCE_SPREAD * unit)
+        trust *= moving
+        trust *= strength
+        mixed, moves = np.empty_like(large), _moves(flow, large.shape)
+        step = math.lcm(_step(len(large), len(source)), _step(len(large), len(flow)))
         step *= max(BAND // step, 1)
         for top in range(0, len(large), step):  # what a band needs stays in the cache: a third of the time
-            band = large[top : top + step].astype(np.float32)
-            x, y, weight = _rows(fields, large.shape, top, top + len(band))
-            change = _warp(before[1], x, y, top)
-            change -= band
-            gate = change**2
-            gate /= -2 * (LARGE_SPREAD * 2 ** (depth - 8)) ** 2
-            change *= np.exp(gate, out=gate)
+            bottom = min(top + step, len(large))
+            change, weight = _agreement(before[1], large[top:bottom], moves, top, LARGE_SPREAD * unit)
+            weight *= _rows(trust, large.shape, top, bottom)
             change *= weight
-            band += change
-            mixed[top : top + step] = np.rint(band, out=band)
+            change += large[top:bottom]
+            mixed[top:bottom] = np.rint(change, out=change)
     return mixed
 
 
-def _rows(fields: Iterable[Field], shape: tuple[int, int], top: int, bottom: int) -> list[Field]:
-    """Rows of fields (h, w) enlarged to `shape` (H, W) by bilinear interpolation.
+def _agreement(before: Plane, rows: Plane, moves: Sequence[Field], top: int, spread: float) -> tuple[Field, Field]:
+    """W(before) - rows, and how far the two agree: exp(-(W(before) - rows)^2 / (2 spread^2)).
+
+    Args:
+        before: the plane of the frame before, (H, W); outside, its border is repeated.
+        rows: those of this frame's plane from row `top` on.
+        moves: where pixels were, of any size: displacements x and y in the pixels of these planes.
+        top: as `_rows` takes it.
+    """
+    x, y = (_rows(move, before.shape, top, top + len(rows)) for move in moves)
+    y += top
+    moved = cv2.remap(before, x, y, cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    change = np.asarray(cv2.subtract(moved, rows, dtype=cv2.CV_32F), np.float32)
+    gate = cv2.multiply(change, change, scale=-1 / (2 * spread**2))
+    return change, np.exp(gate, out=gate)
+
+
+def _rows(field: Field, shape: tuple[int, int], top: int, bottom: int) -> Field:
+    """Rows of a field (h, w) enlarged to `shape` (H, W) by bilinear interpolation.
 
     Enlarged are the rows that are needed and, as those at a border are repeated there, some more. `top` and `bottom`
     are multiples of `_step`, or H, so that the rows lie where they do in the whole.
     """
     height, width = shape
-
-    def enlarged(field: Field) -> Field:
-        less = _step(len(field), height)  # rows of the field that become `more`
-        more = _step(height, len(field))
-        first, last = max(top // more * less - less, 0), min(bottom // more * less + less, len(field))
-        rows = cv2.resize(field[first:last], (width, (last - first) // less * more), interpolation=cv2.INTER_LINEAR)
-        begin = first // less * more
-        return np.asarray(rows[top - begin : bottom - begin], np.float32)
-
-    return [enlarged(field) for field in fields]
+    less = _step(len(field), height)  # rows of the field that become `more`
+    more = _step(height, len(field))
+    first, last = max(top // more * less - less, 0), min(bottom // more * less + less, len(field))
+    rows = cv2.resize(field[first:last], (width, (last - first) // less * more), interpolation=cv2.INTER_LINEAR)
+    begin = first // less * more
+    return np.asarray(rows[top - begin : bottom - begin], np.float32)
 
 
 def _step(height: int, other: int) -> int:
@@ -128,26 +138,33 @@ def _changed(a: Plane, b: Plane) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate((a != b).astype(np.uint8), np.ones((side, side), np.uint8)), np.uint8)
 
 
-def optical_flow(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Field:
+def _halved(plane: Plane, depth: int) -> NDArray[np.uint8]:
+    """Half the size and 8 bits."""
+    height, width = plane.shape
+    eight = (plane >> (depth - 8)).astype(np.uint8)
+    return np.asarray(cv2.resize(eight, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _flow(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Field:
     """Where each pixel of `now` was in `before`: (h, w, 2), displacements (x, y) in pixels.
 
-    OpenCV's DIS (Kroeger et al. 2016) at half the resolution instead of the presets' quarter: the finer flow makes the
-    difference between a loss and a gain of PSNR, and fewer steps and patches pay for it.
+    OpenCV's DIS (Kroeger et al. 2016) at half the source's size, where the presets end at a quarter: the finer flow
+    makes the difference between a loss and a gain of PSNR, and fewer steps and patches pay for it. To take each patch's
+    mean off first cost time and PSNR.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    dis.setFinestScale(1)
+    dis.setFinestScale(0)
     dis.setGradientDescentIterations(8)
     dis.setPatchStride(5)
     dis.setVariationalRefinementIterations(0)
-    return np.asarray(dis.calc(now, before, np.zeros((*now.shape, 2), np.float32)), np.float32)
+    dis.setUseMeanNormalization(False)
+    nothing = np.empty((1, 1, 2), np.float32)  # of the frame's size it would be a flow to begin from, and take time
+    return np.asarray(dis.calc(now, before, nothing), np.float32)
 
 
-def _warp(plane: Plane | Field, x: Field, y: Field, top: int) -> Field:
-    """The rows from `top` on of a plane (h, w), moved by x and y (rows, w); outside, its border is repeated."""
-    columns = np.arange(x.shape[1], dtype=np.float32)
-    lines = np.arange(top, top + len(x), dtype=np.float32)[:, None]
-    moved = cv2.remap(plane, x + columns, y + lines, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+def _moves(flow: Field, shape: tuple[int, ...]) -> tuple[Field, Field]:
+    """The flow's x and y, of its own size, in pixels of a plane of `shape`."""
+    return flow[..., 0] * np.float32(shape[1] / flow.shape[1]), flow[..., 1] * np.float32(shape[0] / flow.shape[0])
 
 
 @contextmanager
