@@ -129,6 +129,22 @@ def test_a_stopped_run_does_not_wait_for_news_of_a_machine(monkeypatch: pytest.M
     assert not pool
 
 
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize(("codec", "expected"), [("libx264", 4), ("hevc_nvenc", 3)])
+def test_encoders_of_gpus_are_not_more_than_their_drivers_allow(
+    monkeypatch: pytest.MonkeyPatch, codec: str, expected: int
+) -> None:
+    def frames(job: object, upscalers: object) -> Iterator[int]:
+        time.sleep(60)
+        yield 12
+
+    monkeypatch.setattr(pools, "encode", ray.remote(frames))
+    pool, _ = a_pool()
+    while pool.has_room:
+        pool.submit(cast("SegmentJob", SimpleNamespace(encode=EncodeSettings(codec=codec), info=JOB.info)))
+    assert len(pool) == expected
+
+
 @dataclass(frozen=True)
 class Gone(SharedFiles):
     """The files of a source that is gone; counts who asks for it."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,6 +14,7 @@ from vidsr.graph import upscalers
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
+from vidsr.graph.stages import LoadedUpscaler
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
@@ -79,6 +81,31 @@ def test_an_upscaler_reserves_its_cpus_and_leaves_some_to_encoders(
     made = upscalers.Upscalers(UpscalerSpec(str(nearest), 2, "cpu", "torch"), ClusterSettings("127.0.0.1:1", 2, 12))
     made.close()
     assert [call.kwargs["num_cpus"] for call in options.call_args_list] == [9]
+
+
+class Broken:
+    """An Upscaler whose GPU answers no more in the first process that has it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.works = mark.exists()
+        mark.touch()
+
+    def upscale(self, *_: object) -> int:
+        if not self.works:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return os.getpid()
+
+
+def test_a_gpu_that_answers_no_more_gets_another_process(session: Session, tmp_path: Path) -> None:
+    class OnBroken(LoadedUpscaler):
+        def __init__(self, mark: Path) -> None:
+            self._upscaler = Broken(mark)  # type: ignore[assignment]
+
+    session.start()
+    actor = ray.remote(OnBroken).options(max_restarts=-1, max_task_retries=1).remote(tmp_path / "mark")
+    first = ray.get(actor.__ray_ready__.remote())
+    assert first
+    assert ray.get(actor.upscale.remote(None, None, None), timeout=60) != os.getpid()
 
 
 @pytest.mark.parametrize(("cluster", "said"), [({"actor_cpus": 4}, "--address"), ({"actor_cpus": 0}, "1 to 1024")])

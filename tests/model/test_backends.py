@@ -10,7 +10,7 @@ from torch import nn
 
 from vidsr.errors import SettingsError
 from vidsr.model import openvino_backend
-from vidsr.model.backends import TorchBackend, has_native_bf16, make_backend
+from vidsr.model.backends import Compiled, TorchBackend, has_native_bf16, make_backend
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
 from vidsr.model.registry import bundled_models
@@ -171,6 +171,17 @@ def test_compiled_is_eager_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(backend.residual(x), eager, rtol=1e-4, atol=1e-5)
     backend.residual(torch.rand(1, 1, 9, 8))  # what comes once is not compiled
     assert compiled == [x.shape] * 2
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPUs")
+def test_many_shapes_are_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    """torch gives up after eight by default, with no more than a line in its log."""
+    compiled = Compiled(lambda x: x.sin().cos(), dynamic=False)
+    for side in range(2, 14):
+        compiled(torch.rand(side))
+    assert "recompile_limit" not in caplog.text
+    with torch.compiler.set_stance("fail_on_recompile"):
+        compiled(torch.rand(13))
 
 
 def test_where_compiling_fails_the_eager_network_goes_on(

@@ -17,6 +17,8 @@ from vidsr.graph.upscalers import identity
 from vidsr.paths import is_full, write_error
 
 UPSCALERS_PER_SEGMENT = 8
+# What NVIDIA's drivers allowed at one time, for years, on a machine with cards for home users.
+NVENC_SESSIONS = 3
 # A process of ours died, and its machine did not: the video that it had may be the reason.
 CRASHES = (WorkerCrashedError, ActorDiedError, ActorUnavailableError)
 # Ray takes a machine for lost that did not answer five times; if its address is silent, that takes more than a minute.
@@ -92,7 +94,10 @@ class SegmentPool:
     def has_room(self) -> bool:
         """Whether another segment should be submitted now."""
         self._session.upscalers.look()
-        return bool(self._session.upscalers.handles) and len(self) < self._session.parallel_segments
+        most = self._session.parallel_segments
+        if any(flight.job.encode.codec.endswith("_nvenc") for flight in self._running.values()):
+            most = min(most, NVENC_SESSIONS * len(self._session.upscalers.machines))
+        return bool(self._session.upscalers.handles) and len(self) < most
 
     def submit(self, job: SegmentJob) -> None:
         """Start a segment."""

@@ -86,7 +86,7 @@ class VideoPlan:
     def key(self) -> dict[str, Any]:
         """Everything that the finished segments depend on."""
         weights = [file.sha256 for file in (self.model, self.partner) if file]
-        return run_key(self.info, self.settings, weights, self.backend)
+        return run_key(self.info, self.settings, weights, f"{self.backend} on {'GPUs' if self.gpu else 'CPUs'}")
 
     @property
     def recorded_settings(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Session:
             DeviceError: it has none.
         """
         own = self._device.startswith("cuda") and not self._cluster.address and not ray.is_initialized()
-        if own and not NvidiaGPUAcceleratorManager.get_current_node_num_accelerators():
+        if own and not _gpus_here():
             raise DeviceError(NO_GPU)
 
     def start(self) -> None:
@@ -154,7 +154,7 @@ class Session:
         if not upscalers.on_gpus:
             return SEGMENTS_PER_CPU_UPSCALER * len(upscalers.handles)
         # Never more than the CPUs that are there have room for: a cluster would grow for them without end.
-        fitting = int(upscalers.cpus / max(self._cluster.encoder_cpus, CPUS_PER_SEGMENT))
+        fitting = upscalers.room(max(self._cluster.encoder_cpus, CPUS_PER_SEGMENT))
         return max(SEGMENTS_PER_GPU * len(upscalers.handles), fitting)
 
     @property
@@ -163,8 +163,8 @@ class Session:
         return max(self._cluster.encoder_cpus, TASK_CPUS) if self.upscalers.on_gpus else TASK_CPUS
 
     def sees_gpu(self, device: str) -> bool:
-        """Whether `--device` means a GPU here: of a cluster by what it has, for which it is connected to."""
-        return self.wants_gpu(device) if self._cluster.address else sees_gpu(device)
+        """Whether `--device` means a GPU: of a Ray that runs, or of a cluster, which it connects to, by what it has."""
+        return self.wants_gpu(device) if self._cluster.address or ray.is_initialized() else sees_gpu(device)
 
     def wants_gpu(self, device: str) -> bool:
         """Whether upscalers run on GPUs. Starts Ray."""
@@ -282,4 +282,11 @@ def sees_gpu(device: str) -> bool:
     """Whether `--device` means a GPU on this machine, by what the driver's tools say, without loading torch."""
     if device != "auto":
         return device.startswith("cuda")
-    return bool(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+    return _gpus_here() > 0
+
+
+def _gpus_here() -> int:
+    """How many GPUs of this machine a Ray that is started here would have."""
+    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+    found = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    return found if visible is None else min(found, len(visible))

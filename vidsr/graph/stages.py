@@ -128,7 +128,12 @@ class LoadedUpscaler:
 
     def upscale(self, batch: FrameBatch, size: tuple[int, int] | None, source: Hashable) -> FrameBatch:
         """Enlarge a batch; `source` names what its frames follow each other in."""
-        return self._upscaler.upscale(batch, size, source)
+        try:
+            return self._upscaler.upscale(batch, size, source)
+        except RuntimeError:
+            if not self._upscaler.works:
+                os._exit(1)  # Ray starts another process in its place, which has the GPU anew, and the task again
+            raise
 
     def describe(self) -> dict[str, Any]:
         """What computes, and how many input pixels were computed and reused since the start."""

@@ -118,10 +118,10 @@ class Upscalers:
         """How many work."""
         return sum(member.state == "ALIVE" for member in self._members)
 
-    @property
-    def cpus(self) -> float:
-        """CPUs of all machines together, at the last look."""
-        return sum(self._cpus)
+    def room(self, cpus: float) -> int:
+        """How many tasks of so many CPUs each have room beside upscalers on all GPUs, at the last look."""
+        reserved = beside_gpus(self._machines)
+        return sum(int((each - gpus * reserved) / cpus) for each, gpus in self._machines)
 
     def look(self) -> None:
         """See what became of each, and follow the cluster; not more often than needed."""
@@ -141,8 +141,9 @@ class Upscalers:
     def _look_at_machines(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         self.machines = frozenset(node["NodeID"] for node in nodes)
-        cpus = [float(node["Resources"].get("CPU", 0)) for node in nodes]
-        self._cpus = [each for each in cpus if each >= 1]
+        found = [node["Resources"] for node in nodes]
+        self._machines = [(float(each.get("CPU", 0)), float(each.get("GPU", 0))) for each in found]
+        self._cpus = [cpus for cpus, _ in self._machines if cpus >= 1]
 
     def _usable(self, now: float) -> frozenset[str]:
         return frozenset(
@@ -178,7 +179,8 @@ class Upscalers:
         use_gpu = self.on_gpus
         threads = None
         if use_gpu:
-            options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1, "max_concurrency": BATCHES_ON_A_GPU}
+            cpus = beside_gpus(self._machines)
+            options: dict[str, Any] = {"num_gpus": 1, "num_cpus": cpus, "max_concurrency": BATCHES_ON_A_GPU}
         else:
             share = on_cpus(self._cpus, self._cluster)[1]
             threads = max(int(share), 1)
@@ -217,6 +219,15 @@ def cluster_gpus() -> float:
 def wants_gpu(device: str, cluster: ClusterSettings) -> bool:
     """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
     return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
+
+
+def beside_gpus(machines: Sequence[tuple[float, float]]) -> float:
+    """How many CPUs an upscaler on a GPU reserves: one, and never more than half of its share, for encoders need some.
+
+    Args:
+        machines: CPUs and GPUs of every machine.
+    """
+    return min([1.0, *(int(cpus / gpus * 5000) / 10_000 for cpus, gpus in machines if gpus)])  # Ray counts in 1/10000
 
 
 def on_cpus(machines: Sequence[float], cluster: ClusterSettings) -> tuple[int, float]:

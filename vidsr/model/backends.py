@@ -27,6 +27,7 @@ _BF16_CHANNELS = 32
 # for a clip of some seconds.
 COMPILE_AFTER = 50
 MOST_SHAPES = 1000
+MOST_COMPILED = 64
 
 
 class Backend(Protocol):
@@ -91,6 +92,8 @@ class Compiled:
             function: what to compile.
             dynamic: of `torch.compile`: whether sizes may change without compiling anew; None finds out.
         """
+        # Without this torch would go on without compiling, after eight shapes. (torch 2.6 has no name but this.)
+        torch._dynamo.config.cache_size_limit = MOST_COMPILED
         self._function = function
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(function, dynamic=dynamic)
 

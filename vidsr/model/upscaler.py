@@ -109,6 +109,16 @@ class Upscaler:
         self.work = Work()
 
     @property
+    def works(self) -> bool:
+        """Whether the device answers: after some errors of a GPU no call of this process reaches it."""
+        try:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+        except RuntimeError:
+            return False
+        return True
+
+    @property
     def backend(self) -> str:
         """What computes, and in which precision."""
         return self._backend.name
