@@ -328,7 +328,7 @@ def test_arrays_too_are_done_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_result_without_room_is_not_blamed_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
-    tile = upscaler._tile_pixels
+    upscaler._tile_pixels = tile = 20 * 20
 
     def scarce(*_: Any) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("out of memory")

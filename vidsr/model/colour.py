@@ -26,6 +26,8 @@ _WEIGHTS = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
+# A CPU rounds so many values at a time that they stay in its cache.
+_CPU_VALUES = 1 << 17
 _LEFT = {0, 1, 3, 5}
 _TOP = {3, 4}
 _BOTTOM = {5, 6}
@@ -39,11 +41,21 @@ def to_tensor(plane: Plane, device: torch.device) -> Tensor:
     return moved.float()[:, None]
 
 
-def to_plane(codes: Tensor, depth: int) -> Plane:
-    """(N, 1, h, w) float code values -> (N, h, w) samples, rounded and limited to the depth; see `download`."""
-    codes = codes[:, 0].round_().clamp_(0, (1 << depth) - 1)
-    narrow = codes.to(torch.uint8) if depth == 8 else codes.to(torch.int32).to(torch.int16)
-    plane = download(narrow)
+def to_plane(values: Tensor, depth: int, gain: float = 1.0, offset: float = 0.0) -> Plane:
+    """(N, 1, h, w) float -> (N, h, w) samples, rounded and limited to the depth; see `download`.
+
+    Args:
+        values: code values times `gain` plus `offset`; they are overwritten.
+        depth: bits of a sample.
+        gain, offset: what to take back.
+    """
+    flat = values.flatten()
+    samples = torch.empty_like(flat, dtype=torch.uint8 if depth == 8 else torch.int16)
+    together = _CPU_VALUES if flat.device.type == "cpu" else max(len(flat), 1)
+    for part, rounded in zip(torch.split(flat, together), torch.split(samples, together), strict=True):
+        codes = part.sub_(offset).div_(gain).round_().clamp_(0, (1 << depth) - 1)
+        rounded.copy_(codes if depth == 8 else codes.to(torch.int32))
+    plane = download(samples.reshape(len(values), *values.shape[-2:]))
     return plane if plane.dtype == np.uint8 else plane.view(np.uint16)
 
 

@@ -123,13 +123,19 @@ class Generator(nn.Module):
         y = self.tail(y)
         return y
 
-    def skip(self, x: Tensor) -> Tensor | None:
-        """The plain enlargement that the residual is added to, or None; shapes as `residual`."""
+    def skip(self, x: Tensor, onto: Tensor | None = None) -> Tensor | None:
+        """The plain enlargement that the residual is added to, if there is one; shapes as `residual`.
+
+        Args:
+            x: as of `residual`.
+            onto: what the enlargement is added to, in place, and what is returned then.
+        """
         if self.config.skip == "bicubic":
-            return bicubic_upscale(x, self.config.scale)
+            return bicubic_upscale(x, self.config.scale, onto=onto)
         if self.config.skip == "nearest":
-            return F.interpolate(x, scale_factor=self.config.scale, mode="nearest")
-        return None
+            large = F.interpolate(x, scale_factor=self.config.scale, mode="nearest")
+            return large if onto is None else onto.add_(large)
+        return onto
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, planes, H, W) in [0, 1] -> (N, planes, H * scale, W * scale), not clamped."""

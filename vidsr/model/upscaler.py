@@ -221,9 +221,9 @@ class Upscaler:
         if self.config.colour == "rgb":
             rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
             return rgb_to_planes(rgb, colour, layout, batch.height)
-        black, white = luma_range(colour, layout.depth)
-        luma = self._enlarge_luma(to_tensor(batch.planes[0], self.device), (black, white), source)
-        planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth)]
+        gain, offset = _luma_scale(*luma_range(colour, layout.depth))
+        luma = self._enlarge(to_tensor(batch.planes[0], self.device).mul_(gain).add_(offset), source)
+        planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth, gain, offset)]
         height, width = batch.height * self.scale, batch.width * self.scale
         for plane, (h, w) in zip(batch.planes[1:], layout.plane_shapes(width, height)[1:], strict=True):
             chroma = enlarge_chroma(to_tensor(plane, self.device), self.scale, colour, layout)
@@ -242,7 +242,8 @@ class Upscaler:
         else:
             luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             chroma = bicubic_upscale(rgb - luma, self.scale)
-            large = self._enlarge_luma(luma, (0.0, 1.0), source) + chroma
+            gain, offset = _luma_scale(0.0, 1.0)
+            large = self._enlarge(luma.mul_(gain).add_(offset), source).sub_(offset).div_(gain) + chroma
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1))
         return result
@@ -259,19 +260,6 @@ class Upscaler:
             return large.convert("L" if alpha is None else "LA")
         return large
 
-    def _enlarge_luma(self, y: Tensor, levels: tuple[float, float], source: Hashable) -> Tensor:
-        """`_enlarge` for luma, which the network sees as limited-range codes over 255.
-
-        Args:
-            y: luma; it is overwritten.
-            levels: its black, and its range from black to white.
-            source: as `_enlarge`.
-        """
-        black, span = levels
-        gain = _LUMA_SPAN / span
-        offset = _LUMA_BLACK - black * gain
-        return self._enlarge(y.mul_(gain).add_(offset), source).sub_(offset).div_(gain)
-
     def _enlarge(self, x: Tensor, source: Hashable) -> Tensor:
         """(N, planes, H, W) float -> (N, planes, H * scale, W * scale), computing only what changed."""
         n, _, h, w = x.shape
@@ -282,8 +270,7 @@ class Upscaler:
         if last is not None and last[0].shape != x[0].shape:
             last = None
         changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
-        out = x.new_empty((n, x.shape[1], h * self.scale, w * self.scale))
-        while not self._computed(x, out, changes, last):
+        while (out := self._computed(x, changes, last)) is None:
             self._shrink_tiles()
             changes = [None] * n
         self._last[source] = Kept(x[-1].clone(), out[-1].clone())
@@ -293,14 +280,20 @@ class Upscaler:
         return out
 
     def _computed(
-        self, x: Tensor, out: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
-    ) -> bool:
-        """Write the enlarged frames, given what changed in each and the frame before.
+        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
+    ) -> Tensor | None:
+        """The enlarged frames, given what changed in each and the frame before.
 
-        False is for too little memory for the tiles of one frame; fewer frames, and those remembered, come before it.
+        None is for too little memory for the tiles of one frame; fewer frames, and those remembered, come before it.
         """
+        n, planes, h, w = x.shape
+        whole = [k for k, windows in enumerate(changes) if windows is None]
+        untiled = len(whole) == n and self._go_untiled(x)
+        out = None if untiled else x.new_empty((n, planes, h * self.scale, w * self.scale))
         try:
-            self._enlarge_whole(x, out, [k for k, windows in enumerate(changes) if windows is None])
+            if out is None:
+                return self._compute(x)
+            self._enlarge_whole(x, out, whole)
             for k, windows in enumerate(changes):
                 if windows is not None:
                     out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
@@ -309,8 +302,8 @@ class Upscaler:
         except torch.cuda.OutOfMemoryError:
             if len(x) > 1 or self._last:
                 raise
-            return False
-        return True
+            return None
+        return out
 
     def _changes(self, now: Tensor, before: Tensor | None) -> list[Grid] | None:
         """What to compute of a frame (planes, H, W) that follows another; None is the whole frame."""
@@ -324,13 +317,23 @@ class Upscaler:
         areas = [window.window for window in windows]
         return windows if sum(areas) <= pixels // 2 and max(areas, default=0) <= self._tile_pixels else None
 
+    def _grid(self, x: Tensor, frames: int) -> Grid:
+        """Tiles for so many whole frames, small enough that no stream of the backend is idle."""
+        height, width = x.shape[-2:]
+        share = height * width * frames * 5 // (4 * self._backend.streams)  # a quarter more, for halos
+        return make_grid(height, width, self.config.halo, min(self._tile_pixels, share))
+
+    def _go_untiled(self, x: Tensor) -> bool:
+        """Whether all frames go into one call of the backend as they are: then nothing has to be put together."""
+        grid = self._grid(x, len(x))
+        self._largest_window = grid.window
+        return len(grid.tiles) == 1 and grid.window * len(x) <= self._batch_pixels
+
     def _enlarge_whole(self, x: Tensor, out: Tensor, frames: list[int]) -> None:
-        """Compute some frames in tiles, small enough that no stream of the backend is idle."""
+        """Compute some frames in tiles."""
         if not frames:
             return
-        height, width = x.shape[-2:]
-        share = height * width * len(frames) * 5 // (4 * self._backend.streams)  # a quarter more, for halos
-        grid = make_grid(height, width, self.config.halo, min(self._tile_pixels, share))
+        grid = self._grid(x, len(frames))
         jobs = [(k, tile) for k in frames for tile in grid.tiles]
         size = max(self._batch_pixels // grid.window, 1)
         self._largest_window = grid.window
@@ -352,9 +355,9 @@ class Upscaler:
             self.work.reused += pixels - fresh
 
     def _compute(self, windows: Tensor) -> Tensor:
-        residual = self._backend.residual(windows)
-        skip = self._generator.skip(windows)
-        return residual if skip is None else residual.add_(skip)
+        large = self._generator.skip(windows, onto=self._backend.residual(windows))
+        assert large is not None
+        return large
 
     def _shrink_tiles(self) -> None:
         """After running out of memory: fewer tiles together, then smaller ones; remembered for the frames to come."""
@@ -366,6 +369,17 @@ class Upscaler:
             self._tile_pixels = self._batch_pixels = window // 2
         else:
             raise DeviceError(f"the GPU has too little free memory even for 64x64 tiles; {_MORE_MEMORY}")
+
+
+def _luma_scale(black: float, span: float) -> tuple[float, float]:
+    """Gain and offset from luma to what the network sees, limited-range codes over 255.
+
+    Args:
+        black: the luma's code of black.
+        span: its range from black to white.
+    """
+    gain = _LUMA_SPAN / span
+    return gain, _LUMA_BLACK - black * gain
 
 
 def _resized(x: Tensor, size: tuple[int, int] | None) -> Tensor:
