@@ -15,6 +15,7 @@ from tests.graph.infos import info_of
 from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
 from vidsr.errors import OutputUnwritable, SettingsError
+from vidsr.frames import PixelLayout
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
 from vidsr.graph.prepare import choose_size, prepare
 from vidsr.model.ranges import Ranges
@@ -208,7 +209,9 @@ def test_the_key_tells_int8_from_other_precisions(tmp_path: Path, monkeypatch: p
     here, asked, gpu = key(), key(backend="openvino"), key(gpu=True)
     monkeypatch.setattr("vidsr.model.ranges.has_native_int8", lambda: False)
     elsewhere = key()
-    assert [k["backend"] for k in (here, asked, gpu, elsewhere)] == ["openvino int8", "openvino", "auto", "auto"]
+    assert [k["backend"] for k in (here, asked, gpu, elsewhere)] == [
+        "openvino int8 on CPUs", "openvino on CPUs", "auto on GPUs", "auto on CPUs"
+    ]  # fmt: skip
     assert changed_parts(here, elsewhere) == "backend"
 
 
@@ -229,6 +232,15 @@ def test_tasks_are_told_whole_paths(tmp_path: Path, nearest: Path, monkeypatch: 
 def test_the_height_is_that_which_players_show(rotation: int, size: tuple[int, int, int]) -> None:
     info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=72, height=48)
     assert choose_size(info, UpscaleSettings(scale=None, height=96)) == size
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (72, 48)), (90, (48, 72))])
+def test_an_odd_height_is_refused_where_rows_share_their_colour(rotation: int, size: tuple[int, int]) -> None:
+    info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=size[0], height=size[1])
+    odd = UpscaleSettings(scale=None, height=97)
+    with pytest.raises(SettingsError, match=r"--height 97 is odd.*use an even one"):
+        choose_size(info, odd)
+    assert choose_size(replace(info, layout=PixelLayout(8, 0, 0)), odd)[1:] in [(146, 97), (97, 146)]
 
 
 def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:

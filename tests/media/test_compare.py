@@ -15,7 +15,7 @@ from PIL import Image
 from tests.media.clips import MILLISECOND, Clip, frame_of, make_clip, picture
 from tests.media.numbered import TIMES, write_numbered
 from tests.media.pipeline import upscale
-from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputUnwritable, SettingsError
+from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
 from vidsr.media import compare
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
@@ -201,6 +201,18 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
     with pytest.raises(OutputUnwritable, match=r"page\.html"):
         write_page(source, result, tmp_path / "no folder" / "page.html")
     assert not page.exists()
+
+
+def test_neither_video_is_overwritten(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    link = tmp_path / "link.html"
+    link.symlink_to(pair[0])
+    before = [video.read_bytes() for video in pair]
+    for target in (*pair, link):
+        with pytest.raises(OutputIsInput, match=target.name):
+            write_page(*pair, target)
+        with pytest.raises(OutputIsInput, match=target.name):
+            write_still(*pair, target, 0)
+    assert [video.read_bytes() for video in pair] == before
 
 
 def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

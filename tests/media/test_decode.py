@@ -6,12 +6,15 @@ import gc
 import itertools
 import random
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
@@ -128,6 +131,25 @@ def test_rgb_becomes_full_range_444(tmp_path: Path) -> None:
     luma, blue, red = (plane[0] for plane in batch.planes)
     assert abs(int(luma[8, 8]) - 255) <= 1 and abs(int(blue[8, 8]) - 128) <= 1
     assert abs(int(luma[8, 40]) - 76) <= 2 and abs(int(red[8, 40]) - 255) <= 2  # BT.601: 0.299 of 255
+
+
+def test_a_frame_with_exif_is_read(tmp_path: Path) -> None:
+    """Motion JPEG of time-lapse cameras; its EXIF is side data that PyAV has no name for."""
+    exif = Image.Exif()
+    exif[Tag.Orientation] = 6
+    jpeg = BytesIO()
+    Image.new("RGB", (48, 32), "red").save(jpeg, "JPEG", exif=exif)
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10, width=48, height=32, pix_fmt="yuvj420p")
+        for number in range(3):
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
+            packet.is_keyframe = True
+            container.mux(packet)
+    info = probe(path)
+    assert info.frames == 3 and info.rotation == -90
+    assert next(decode_range(info, 0, 3, 3)).side_data == ((), (), ())
 
 
 def test_deinterlacing_gives_one_frame_per_frame_and_any_range(tmp_path: Path) -> None:

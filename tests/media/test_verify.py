@@ -10,6 +10,7 @@ from time import process_time
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -63,6 +64,26 @@ def test_right_result_passes(tmp_path: Path, suffix: str, clip: Clip, scale: int
     report = verify(original, result, (info.width * scale, info.height * scale))
     assert report.ok, faults(report)
     assert {"frames", "times", "picture", "size", "tags", "chapters"} <= {check.name for check in report.checks}
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("ffv1", "bgr0"), ("qtrle", "rgb24"), ("rawvideo", "bgr24"), ("gif", "rgb8")]
+)
+@pytest.mark.parametrize("value", [0, 255])
+def test_dark_and_bright_rgb_passes(tmp_path: Path, codec: str, pix_fmt: str, value: int) -> None:
+    """RGB that does not say its range: the result has the full one."""
+    original = tmp_path / f"source.{'gif' if codec == 'gif' else 'mov' if codec == 'qtrle' else 'avi'}"
+    with av.open(str(original), "w") as container:
+        stream = container.add_stream(codec, rate=10, width=64, height=48, pix_fmt=pix_fmt)
+        for number in range(4):
+            rgb = np.full((48, 64, 3), value, np.uint8)
+            rgb[8:24, 8 + number : 24 + number] = 0, 0, 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+    result = tmp_path / "result.mkv"
+    upscale(original, result)
+    report = verify(original, result, (128, 96))
+    assert report.ok, faults(report)
 
 
 def test_coarse_quality_still_passes(source: Path, tmp_path: Path) -> None:

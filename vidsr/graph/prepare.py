@@ -293,7 +293,7 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
     """(scale of the model, width, height of the result).
 
     Raises:
-        SettingsError: `--height` is not within 1x to 4x.
+        SettingsError: `--height` is not within 1x to 4x, or odd where two rows share their colour.
         UnsupportedSize: the source is too small, or the result too large for any encoder.
     """
     if min(info.width, info.height) < 2:
@@ -304,6 +304,8 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
     else:
         turned = info.rotation % 180 == 90
         scale, width, height = reach_height(info.width, info.height, settings.height, turned, step=2)
+        if width % (1 << info.layout.chroma_x) or height % (1 << info.layout.chroma_y):
+            raise SettingsError(f"--height {settings.height} is odd, which {info.pix_fmt} cannot have; use an even one")
     if max(width, height) > LARGEST_SIDE:
         raise UnsupportedSize(
             f"{info.path}: the result would have {width}x{height} pixels, more than encoders take "

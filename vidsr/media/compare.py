@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from vidsr.errors import NotAVideo, SettingsError
+from vidsr.errors import NotAVideo, OutputIsInput, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
@@ -55,8 +55,10 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame in the stretch.
         SettingsError: the result is not an enlargement of the source, or the stretch is empty.
+        OutputIsInput: the page would replace one of them.
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
+    _refuse_inputs(page, source, result)
     if seconds <= 0 or start < 0:
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
@@ -81,8 +83,10 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame at that time.
         SettingsError: the result is not an enlargement of the source.
+        OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
+    _refuse_inputs(png, source, result)
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)
@@ -111,6 +115,12 @@ def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
     for picture in (before, after):
         picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     return _encode(before, "JPEG"), _encode(after, "JPEG")
+
+
+def _refuse_inputs(target: Path, *videos: Path) -> None:
+    for video in videos:
+        if target.exists() and video.exists() and target.samefile(video):
+            raise OutputIsInput(f"{target} is one of the videos; give another name")
 
 
 def _pair_at(left: Clip, right: Clip, time: float) -> Pair:

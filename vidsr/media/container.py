@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -40,6 +40,16 @@ SILENT_CODECS = {
     "mpeg1video", "mpeg2video", "mpeg4", "mjpeg", "h261", "h263", "h263p", "flv1", "msmpeg4v1", "msmpeg4v2",
     "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20",
 }  # fmt: skip
+
+
+def _unnamed(cls: type[Type], value: int) -> Type:
+    """A kind of side data that FFmpeg has and PyAV no name for, such as EXIF: it would refuse all of the frame's."""
+    kind: Any = object.__new__(cls)
+    kind._name_, kind._value_ = f"UNNAMED_{value}", value
+    return cast("Type", kind)
+
+
+Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
 
 
 def side_data(frame: VideoFrame, kind: Type) -> tuple[bytes, ...]:

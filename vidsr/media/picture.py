@@ -23,6 +23,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vidsr.media.pixels import rgb_to_yuv
+
 T = TypeVar("T")
 Blocks = NDArray[np.float32]
 Factor = tuple[Fraction, Fraction]
@@ -71,11 +73,12 @@ def grid_of(frame: VideoFrame, columns: int, rows: int, factor: Factor = (Fracti
 def _planar(frame: VideoFrame) -> VideoFrame:
     """The frame with one plane per component, little endian."""
     components = frame.format.components
-    apart = len({c.plane for c in components}) == len(components)
-    if apart and not frame.format.is_rgb and not frame.format.is_big_endian:
-        return frame
     wide = max(c.bits for c in components) > 8
-    return frame.reformat(format="yuv444p16le" if wide else "yuv444p")
+    planar = "yuv444p16le" if wide else "yuv444p"
+    if frame.format.is_rgb or frame.format.has_palette:
+        return rgb_to_yuv(frame, planar)
+    apart = len({c.plane for c in components}) == len(components)
+    return frame if apart and not frame.format.is_big_endian else frame.reformat(format=planar)
 
 
 @lru_cache(maxsize=32)  # the same for every frame, and half of the time of looking at one

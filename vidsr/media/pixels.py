@@ -79,8 +79,7 @@ def is_full_range(frame: VideoFrame) -> bool:
 def colour_of(frame: VideoFrame, source: SourceFormat) -> Colour:
     """What the planes of a decoded frame mean after the conversion that `source` asks for; without chroma location."""
     if source.rgb:
-        matrix = BT709 if frame.height >= 720 else BT601
-        return Colour(matrix, frame.color_primaries, frame.color_trc, True)
+        return Colour(_matrix_for_rgb(frame), frame.color_primaries, frame.color_trc, True)
     tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
     return Colour(frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), tagged_range=tagged)
 
@@ -91,12 +90,21 @@ def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoF
         return frame
     if not source.rgb:
         return frame.reformat(format=source.convert)
+    return rgb_to_yuv(frame, source.convert)
+
+
+def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """A frame of RGB or of a palette in a planar format of full range, whatever its tags say."""
     return frame.reformat(
-        format=source.convert,
-        dst_colorspace="ITU709" if colour.matrix == BT709 else "ITU601",
+        format=pix_fmt,
+        dst_colorspace="ITU709" if _matrix_for_rgb(frame) == BT709 else "ITU601",
         dst_color_range="JPEG",
         interpolation="BICUBIC",
     )
+
+
+def _matrix_for_rgb(frame: VideoFrame) -> int:
+    return BT709 if frame.height >= 720 else BT601
 
 
 def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
