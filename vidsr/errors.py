@@ -130,7 +130,7 @@ class OutputError(VidsrError):
 
 
 class OutputIsInput(OutputError):
-    """The result would replace its source."""
+    """The result would replace its source, or a page of `compare` one of its videos."""
 
     exit_code = 21
 
