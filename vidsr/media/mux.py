@@ -46,11 +46,15 @@ class Span:
     shift: Fraction
 
     @classmethod
-    def of(cls, info: VideoInfo, first: int, stop: int) -> Span:
-        """The span of frames first..stop-1; times are kept unless the beginning is cut off."""
+    def of(cls, info: VideoInfo, first: int, stop: int, name: str) -> Span:
+        """The span of frames first..stop-1 in a container.
+
+        Times are kept unless the beginning is cut off, or sound would not be heard that is: MP4 plays nothing before 0.
+        """
         begin = info.table.time(first) if first else None
         end = info.table.time(stop) if stop < len(info.table) else None
-        return cls(begin, end, begin or Fraction(0))
+        lead = info.sound_lead if name in MOV_FAMILY else Fraction(0)
+        return cls(begin, end, -lead if begin is None else begin)
 
 
 def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
@@ -63,6 +67,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
         target: the file to write.
         first, stop: the range of the source's frames. From a later `first` on, times start at 0.
+            Otherwise they are kept, but for `VideoInfo.sound_lead` in MP4 and MOV, by which all are later.
         note: a sentence for the result's metadata, put under the first of NOTE_TAGS that the source does not use.
 
     Returns:
@@ -83,11 +88,12 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise RunError(
             f"{target}: the segments were coded with different parameters; remove {target.parent} to start over"
         )
-    part = target.with_name(f"{target.name}.part")
+    part, name = target.with_name(f"{target.name}.part"), format_of(target.suffix)
     info = info.begun_at(first)
     try:
-        report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
-        if format_of(target.suffix) in MATROSKA_FAMILY:
+        span = Span.of(info, first, stop, name)
+        report = _write(info, segments, part, target.suffix, span, orders, first, note)
+        if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
@@ -183,7 +189,7 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
 def _stamps(info: VideoInfo, orders: list[list[int]], first: int, span: Span, name: str) -> Iterator[timing.Stamp]:
     table = info.table
     stop = first + sum(map(len, orders))
-    shift = table.pts[first] if span.shift else 0
+    shift = round(span.shift / table.time_base)
     pts = [time - shift for time in table.pts[first:stop]]
     return timing.join(orders, pts, table.durations[first:stop], most_lead(name, table.time_base))
 
