@@ -111,6 +111,26 @@ def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> No
     cut_out(source, tmp_path / f"part.{suffix}", 8, 21)
 
 
+def decoded(path: Path) -> list[bytes]:
+    """The frames of the second video that are shown."""
+    with av.open(str(path)) as container:
+        frames = container.decode(video=1)
+        return [frame.to_ndarray().tobytes() for frame in frames if frame.pts >= 0 and not frame.is_corrupt]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_part_of_a_second_video_can_be_decoded_from_its_begin(codec: str, suffix: str, tmp_path: Path) -> None:
+    """Its key frame lies before; without one MP4 would say that each of its packets is one."""
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
+    quick = {"g": "99", "bf": "0", "preset": "ultrafast", "x265-params": "log-level=none:bframes=0:keyint=99"}
+    rear = make_clip(tmp_path / "rear.mp4", Clip(codec=codec, frames=30, options=quick, width=64, sound=("aac",)))
+    source, part = join_streams(tmp_path / "source.mp4", front, rear), tmp_path / f"part.{suffix}"
+    cut_out(source, part, 8, 21)
+    assert decoded(part) == decoded(source)[8:21]
+    assert shown(part, 1) == pytest.approx([number / 25 for number in range(13)], abs=1e-4)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
 def test_subtitles_that_are_off_stay_off(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_clip(tmp_path / "source.mp4", Clip(sound=("aac",), subtitles=("mov_text",)))
