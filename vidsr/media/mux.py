@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +19,7 @@ from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, is_attached, moment_of, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
@@ -214,7 +215,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     if not streams:
         return
     shifts = {stream.index: _ticks(span.shift, stream, outlets.has_edit_lists) for stream in streams}
-    cuts, leads = Cuts(), _Leads()
+    cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
     for packet in demux(source, *streams):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
@@ -227,50 +228,30 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
             if span.end is not None and begin >= span.end:
                 continue
             early = span.begin is not None and begin < span.begin
-            if outlets.has_edit_lists and packet.stream.type == "video":
-                given = leads.take(packet, early)
+            if span.begin is not None and outlets.has_edit_lists and packet.stream.type == "video":
+                given = leads.take(packet)
             elif span.begin is not None and early:
                 if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
                     continue
                 packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
                 packet.pts = packet.dts = shifts[packet.stream_index]
-        shift = shifts[packet.stream_index]
         for each in given:
-            each.pts = None if each.pts is None else each.pts - shift
-            each.dts = None if each.dts is None else each.dts - shift
-            yield outlets.address(each)
+            yield outlets.address(_earlier(each, shifts))
+    for packet in leads.rest():
+        yield outlets.address(_earlier(packet, shifts))
+
+
+def _earlier(packet: AnyPacket, shifts: Mapping[int, int]) -> AnyPacket:
+    shift = shifts[packet.stream_index]
+    packet.pts = None if packet.pts is None else packet.pts - shift
+    packet.dts = None if packet.dts is None else packet.dts - shift
+    return packet
 
 
 def _ticks(shift: Fraction, stream: Stream, hides: bool) -> int:
     """A shift in a stream's ticks. Of video in a file that hides what lies before 0, no later frame may come there."""
     ticks = shift / (stream.time_base or Fraction(1))
     return ceil(ticks) if hides and stream.type == "video" else round(ticks)
-
-
-class _Leads:
-    """What decoders need of copied videos before a part's first frame: all packets from the last key frame on.
-
-    Only files with edit lists can hide them.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, list[AnyPacket]] = {}
-        self._begun: set[int] = set()
-
-    def take(self, packet: AnyPacket, early: bool) -> list[AnyPacket]:
-        """The packets to write next, given each stream's in order.
-
-        Args:
-            packet: the next one.
-            early: whether it is shown before the part begins.
-        """
-        held = self._held.setdefault(packet.stream_index, [])
-        if early and packet.is_keyframe:
-            held.clear()
-        held.append(packet)
-        if not early:
-            self._begun.add(packet.stream_index)
-        return self._held.pop(packet.stream_index) if packet.stream_index in self._begun else []
 
 
 def _length(packet: AnyPacket) -> Fraction:

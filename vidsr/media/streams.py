@@ -85,6 +85,19 @@ def _shown(match: Contents, timing: Timing) -> list[int]:
     return [number for number, time in enumerate(match.times) if time * match.time_base >= timing.result]
 
 
+def _wanted(stream: Contents, match: Contents, timing: Timing) -> list[int]:
+    """Which of a video's packets its match shows of a part.
+
+    The frame that is still shown when the part begins is one of them where the container can hide those before it.
+    """
+    within = _within(stream, timing)
+    begin = (timing.start or 0) / stream.time_base
+    before = [number for number, time in enumerate(stream.times) if time != NO_TIME and time < begin]
+    if not before or len(_shown(match, timing)) <= len(within):
+        return within
+    return sorted([max(before, key=stream.times.__getitem__), *within])
+
+
 def _is_remade(stream: Contents, timing: Timing) -> bool:
     """Whether it is a part's timecode track, which is made anew; its tag says of which frame."""
     return timing.start is not None and stream.tag == TIMECODE
@@ -106,7 +119,8 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
         return None if match.digests == stream.digests else "other sound than the source has in that range"
     if stream.kind == "video":  # whose packets of a time are no run where frames are reordered
         shown = set(_shown(match, timing))
-        same = [match.digests[n] for n in sorted(shown)] == [stream.digests[n] for n in _within(stream, timing)]
+        wanted = [stream.digests[number] for number in _wanted(stream, match, timing)]
+        same = [match.digests[number] for number in sorted(shown)] == wanted
         hidden = {digest for number, digest in enumerate(match.digests) if number not in shown}
         if same and hidden <= set(stream.digests):
             return None
@@ -164,8 +178,8 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
         if backwards or NO_TIME in (ours, theirs):
             continue
         wanted = theirs * stream.time_base
-        if stream.kind == "subtitle" and timing.start is not None:
-            wanted = max(wanted, timing.start)  # one that spans the part's begin is shown from there
+        if stream.kind in ("subtitle", "video") and timing.start is not None:
+            wanted = max(wanted, timing.start)  # what spans the part's begin is shown from there
         moved = ours * match.time_base - timing.result - (wanted - timing.source)
         if abs(moved) >= match.time_base:
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
@@ -178,7 +192,7 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
         yield from zip(stream.times[:1], match.times[:1], strict=False) if timing.start is None else ()
     elif stream.kind == "video" and timing.start is not None:
         ours = (match.times[number] for number in _shown(match, timing))
-        yield from zip((stream.times[number] for number in _within(stream, timing)), ours, strict=False)
+        yield from zip((stream.times[number] for number in _wanted(stream, match, timing)), ours, strict=False)
     elif len(stream.times) >= len(match.times):
         yield from zip(stream.times[_place(stream, match, timing) or 0 :], match.times, strict=False)
     else:
