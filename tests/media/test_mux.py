@@ -313,10 +313,9 @@ def test_the_index_is_at_the_front(tmp_path: Path) -> None:
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-def test_a_cover_picture_travels(tmp_path: Path) -> None:
-    jpeg = encode_doubled_cover(tmp_path)
-    film = make_clip(tmp_path / "film.mkv", Clip())
-    path = tmp_path / "covered.mkv"
+def with_cover(path: Path, jpeg: bytes) -> Path:
+    """A Matroska file with a cover picture."""
+    film = make_clip(path.with_name("film.mkv"), Clip(options={"g": "8"}))
     with av.open(str(path), "w") as container, av.open(str(film)) as source:
         video = container.add_stream_from_template(source.streams.video[0], opaque=True)
         container.add_attachment("cover.jpg", "image/jpeg", jpeg)
@@ -324,6 +323,30 @@ def test_a_cover_picture_travels(tmp_path: Path) -> None:
             if packet.size:
                 packet.stream = video
                 container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("first", "stop"), [(0, 12), (12, 24)])
+def test_a_part_has_the_whole_cover_picture(first: int, stop: int, tmp_path: Path) -> None:
+    """Whatever its time is."""
+    film = with_cover(tmp_path / "covered.mkv", encode_doubled_cover(tmp_path))
+    for suffix in (".mkv", ".mp4"):
+        _, target, report = enlarge(film, tmp_path, suffix)
+        path = target.rename(tmp_path / f"source{suffix}")
+        for part in (".mkv", ".mp4"):
+            info, target, report = enlarge(path, tmp_path, part, first=first, stop=stop)
+            assert report.not_carried == ()
+            proof = verify(path, target, first=first, stop=stop)
+            assert proof.ok, [check for check in proof.checks if not check.ok]
+            assert info.streams[1].cover and "video 1" in {check.name for check in proof.checks}
+    bare = enlarge(tmp_path / "film.mkv", tmp_path, first=first, stop=stop)[1]
+    wrong = [check.name for check in verify(film, bare, first=first, stop=stop).checks if not check.ok]
+    assert wrong == ["video 1"]
+
+
+def test_a_cover_picture_travels(tmp_path: Path) -> None:
+    jpeg = encode_doubled_cover(tmp_path)
+    path = with_cover(tmp_path / "covered.mkv", jpeg)
     for suffix in (".mkv", ".mp4", ".mp4"):
         info, target, report = enlarge(path, tmp_path, suffix)
         assert report.not_carried == ()

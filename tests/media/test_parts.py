@@ -18,7 +18,7 @@ from vidsr.media.bitstream import NalFormat, captions, user_data_unit
 from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
-from vidsr.media.probe import probe
+from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.tags import advanced
 from vidsr.media.telemetry import carry_beside
 from vidsr.media.verify import verify
@@ -215,6 +215,55 @@ def test_sound_that_begins_late_is_not_heard_earlier(begin: int, suffix: str, tm
     assert proof.ok, [check for check in proof.checks if not check.ok]
     assert heard(result) == pytest.approx(heard(source), abs=0.022)
     assert begins(result, audio=0) - begins(result, video=0) == pytest.approx(0.3, abs=0.023)
+
+
+def with_early_sound(path: Path, codec: str) -> Path:
+    """A Matroska file with sound from 320 ms before 0 on, where its first frame is, and with two chapters."""
+    kept = {"avoid_negative_ts": "disabled"}
+    clip = Clip(sound=(codec,), start=Fraction(8, 25), options={"g": "5"}, muxer=kept)
+    later = make_clip(path.with_name("later.mkv"), clip)
+    with av.open(str(later)) as source, av.open(str(path), "w", container_options=kept) as early:
+        copies = {each.index: early.add_stream_from_template(each, opaque=True) for each in source.streams}
+        early.set_chapters(
+            [
+                {"id": i, "start": i * 400, "end": i * 400 + 400, "time_base": Fraction(1, 1000),
+                 "metadata": {"title": f"Part {i}"}}
+                for i in range(2)
+            ]
+        )  # fmt: skip
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                packet.pts, packet.dts = packet.pts - 320, packet.dts - 320
+                early.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("mp4", "aac"), ("mov", "aac"), ("mp4", "libopus"), ("mov", "ac3"), ("mp4", "libmp3lame"), ("mkv", "aac")],
+)
+def test_sound_that_is_heard_before_the_first_frame_still_is(suffix: str, codec: str, tmp_path: Path) -> None:
+    """Nothing before 0 is played of MP4 and MOV. There the encoder's delay, which is silent, is played too."""
+    source, result = with_early_sound(tmp_path / "early.mkv", codec), tmp_path / f"result.{suffix}"
+    assert begins(source, video=0) == 0
+    assert begins(source, audio=0) == pytest.approx(-0.32, abs=0.025)
+    upscale(source, result)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(result) == pytest.approx(heard(source), abs=0.025)
+    assert begins(result, audio=0) - begins(result, video=0) == pytest.approx(-0.32, abs=0.025)
+    cut_out(source, tmp_path / f"begin.{suffix}", 0, 15)
+    cut_out(source, tmp_path / f"end.{suffix}", 15, 24)
+
+
+def test_a_result_that_hides_early_sound_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, result = with_early_sound(tmp_path / "early.mkv", "aac"), tmp_path / "result.mp4"
+    with monkeypatch.context() as sabotage:
+        sabotage.setattr(VideoInfo, "sound_lead", Fraction(0))
+        upscale(source, result)
+    wrong = [check.name for check in verify(source, result).checks if not check.ok]
+    assert "audio 1" in wrong and "times" in wrong
 
 
 @pytest.mark.parametrize("codec", ["auto", "libx265", "ffv1"])

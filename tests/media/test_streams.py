@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -23,8 +24,9 @@ from vidsr.media.verify import verify
 TIMED = Clip(frames=30, sound=("aac",), data="bin_data", tags={"timecode": "01:00:00:00"}, options={"g": "10"})
 
 
-def faults(source: Path, result: Path) -> dict[str, str]:
-    return {check.name: check.detail for check in verify(source, result).checks if not check.ok}
+def faults(source: Path, result: Path, first: int = 0, stop: int | None = None) -> dict[str, str]:
+    checks = verify(source, result, first=first, stop=stop).checks
+    return {check.name: check.detail for check in checks if not check.ok}
 
 
 def prove(source: Path, result: Path) -> MuxReport:
@@ -109,6 +111,55 @@ def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> No
     assert len(again) == 30
     assert [time - again[0] for time in again] == pytest.approx([time - first[0] for time in first], abs=1e-6)
     cut_out(source, tmp_path / f"part.{suffix}", 8, 21)
+
+
+def decoded(path: Path) -> list[bytes]:
+    """The frames of the second video that are shown."""
+    with av.open(str(path)) as container:
+        frames = container.decode(video=1)
+        return [frame.to_ndarray().tobytes() for frame in frames if frame.pts >= 0 and not frame.is_corrupt]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_part_of_a_second_video_can_be_decoded_from_its_begin(codec: str, suffix: str, tmp_path: Path) -> None:
+    """Its key frame lies before; without one MP4 would say that each of its packets is one."""
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
+    quick = {"g": "99", "bf": "0", "preset": "ultrafast", "x265-params": "log-level=none:bframes=0:keyint=99"}
+    rear = make_clip(tmp_path / "rear.mp4", Clip(codec=codec, frames=30, options=quick, width=64, sound=("aac",)))
+    source, part = join_streams(tmp_path / "source.mp4", front, rear), tmp_path / f"part.{suffix}"
+    cut_out(source, part, 8, 21)
+    assert decoded(part) == decoded(source)[8:21]
+    assert shown(part, 1) == pytest.approx([number / 25 for number in range(13)], abs=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [("mp4", "mp4"), ("mkv", "mp4"), ("mp4", "mov")])
+@pytest.mark.parametrize("reordered", ["0", "2"])
+def test_a_second_video_whose_frame_is_still_shown_where_a_part_begins(
+    reordered: str, before: str, after: str, tmp_path: Path
+) -> None:
+    """The part begins at 0.32 s, the second video's frames at 0.3 s, which is seen from there on, and at 0.333 s."""
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
+    options = {"g": "12", "bf": reordered, "preset": "medium", "x264-params": "b-adapt=0:scenecut=0"}
+    rear = make_clip(tmp_path / "rear.mp4", Clip(frames=36, rate=Fraction(30), options=options, width=64))
+    source, part = join_streams(tmp_path / f"source.{before}", front, rear), tmp_path / f"part.{after}"
+    cut_out(source, part, 8, 21)
+    times = [Fraction(number, 30) - Fraction(8, 25) for number in range(10, 26)]
+    assert shown(part, 1) == pytest.approx([0, *map(float, times)], abs=0.001)
+    assert decoded(part)[:14] == decoded(source)[9:23]
+
+
+def test_a_hidden_packet_that_is_not_the_sources_is_found(tmp_path: Path) -> None:
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
+    rear = make_clip(tmp_path / "rear.mp4", Clip(frames=30, options={"g": "6", "bf": "0"}, width=64))
+    source, part = join_streams(tmp_path / "source.mp4", front, rear), tmp_path / "part.mp4"
+    cut_out(source, part, 7, 21)
+    assert not faults(source, part, 7, 21)
+    with av.open(str(source)) as container:
+        key = [bytes(packet) for packet in container.demux(container.streams[1]) if packet.is_keyframe][1]
+    assert part.read_bytes().count(key) == 1
+    part.write_bytes(part.read_bytes().replace(key, key[:-1] + bytes([key[-1] ^ 1])))
+    assert faults(source, part, 7, 21) == {"video 1": "h264: other packets than the source has in that range"}
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])

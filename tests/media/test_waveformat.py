@@ -12,10 +12,10 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.beside import bin_path, index_path
-from vidsr.media.formats import choose_suffix, silence
+from vidsr.media.formats import choose_suffix, fits, silence
 from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
 from vidsr.media.probe import probe
 from vidsr.media.verify import verify
@@ -97,6 +97,57 @@ def test_mov_is_taken_where_matroska_has_no_place_for_the_sound(tmp_path: Path) 
     assert silence(info, ".mkv").startswith("the result has no sound: .mkv files cannot hold audio stream 1")
     mute = probe(make_clip(tmp_path / "mute.avi", Clip(codec="mpeg4", frames=2)))
     assert silence(mute, ".mkv") == ""
+
+
+def with_channels(path: Path, layout: str, codec: str) -> Path:
+    """A clip with uncompressed sound, of which AVI and Matroska say how many channels it has and not which."""
+    with av.open(str(path.with_name("sound.mkv")), "w") as container:
+        stream = container.add_stream(codec, rate=48000, layout=layout)
+        for number in range(20):
+            packet = av.Packet(bytes([number]) * 60 * 48)
+            packet.stream, packet.time_base = stream, Fraction(1, 48000)
+            packet.pts = packet.dts = number * 960
+            container.mux(packet)
+    source = join_streams(path, make_clip(path.with_name("film.avi"), Clip(codec="mpeg4")), path.with_name("sound.mkv"))
+    with av.open(str(source)) as container:
+        (stream,) = container.streams.audio
+        assert stream.layout.name == f"{stream.channels} channels"
+    return source
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "layout"),
+    [
+        ("avi", "pcm_s16le", "stereo"),
+        ("mkv", "pcm_s24le", "stereo"),
+        ("mkv", "pcm_f32le", "stereo"),
+        ("mkv", "pcm_s16le", "5.1"),
+    ],
+)
+def test_channels_without_a_name_get_the_usual_ones_in_mp4(
+    suffix: str, codec: str, layout: str, tmp_path: Path
+) -> None:
+    source, result = with_channels(tmp_path / f"source.{suffix}", layout, codec), tmp_path / "result.mp4"
+    report = upscale(source, result)
+    assert not report.not_carried
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert heard(result) == heard(source) != b""
+    with av.open(str(result)) as container:
+        assert container.streams.audio[0].layout.name == layout
+
+
+def test_channels_without_a_usual_name_are_known_not_to_fit_mp4(tmp_path: Path) -> None:
+    source, result = with_channels(tmp_path / "source.mkv", "9C", "pcm_s16le"), tmp_path / "result.mp4"
+    info = probe(source)
+    with av.open(str(source)) as container:
+        sound = container.streams.audio[0]
+        assert [fits(sound, info, suffix) for suffix in (".mp4", ".mov", ".mkv")] == [False, True, True]
+    assert silence(info, ".mp4")
+    report = upscale(source, result)
+    assert [stream.kind for stream in report.left] == ["audio"]
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
 
 
 def test_sound_that_lies_beside_can_be_decoded(tmp_path: Path) -> None:

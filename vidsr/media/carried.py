@@ -42,7 +42,7 @@ class Timing:
     """Where the picture begins in both files, in seconds, and which part of the source the result shows.
 
     `start` and `end` are None unless the result shows a part only; `damaged` says that the source's packets cannot
-    be trusted.
+    be trusted; `moved` is how much later all of the result is allowed to be.
     """
 
     source: Fraction
@@ -50,6 +50,7 @@ class Timing:
     start: Fraction | None = None
     end: Fraction | None = None
     damaged: bool = False
+    moved: Fraction = Fraction(0)
 
 
 def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -94,6 +95,8 @@ def check_chapters(source: Inventory, result: Inventory, timing: Timing, record:
     beside = bool(theirs) and record.holds_chapters(theirs)
     if timing.start is not None:
         theirs = tuple(_chapters_within(theirs, timing))
+    else:
+        theirs = tuple((start + timing.moved, end + timing.moved, title) for start, end, title in theirs)
     fault = _chapters_fault(ours, theirs)
     if fault and beside and (not ours or _begin_as_in_mp4(ours, theirs)):
         return Check("chapters", True, f"{len(source.chapters)} beside the result, {len(ours)} in it")

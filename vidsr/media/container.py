@@ -118,6 +118,11 @@ def is_cover(stream: Stream) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
+def is_attached(stream: Stream) -> bool:
+    """Whether the stream is a cover picture: one picture of the whole film, at no time."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
 def demux(container: InputContainer, *streams: Stream, clock: Clock | None = None) -> Iterator[AnyPacket]:
     """The packets of some streams that hold bytes, in file order; a read error ends them as the end of the file does.
 

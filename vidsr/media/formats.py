@@ -149,8 +149,11 @@ def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     odd = "mov" not in info.container or info.streams[stream.index].codec is None
     if name == "mov" and stream.type == "data" and odd:
         return False
+    # MP4's muxer looks at the channels of PCM only when it describes it, which with this option it does at once.
+    pcm = name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_")
+    options = {"movflags": "empty_moov"} if pcm else {}
     try:
-        trial = av.open(io.BytesIO(), "w", format=name, metadata_errors=RAW_TAGS)
+        trial = av.open(io.BytesIO(), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
         matroska.add_copied(trial, stream, {})
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):

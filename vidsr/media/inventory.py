@@ -75,6 +75,11 @@ class Contents:
         """Whether the codec's packets may be cut anywhere, as PCM."""
         return self.codec.startswith("pcm_")
 
+    @property
+    def attached(self) -> bool:
+        """Whether it is a cover picture, which a part has whole and at no time."""
+        return "attached_pic" in self.disposition
+
     def add(self, packet: Packet[Any]) -> None:
         """Takes one packet in."""
         payload = normalised(bytes(packet), self.codec, self.form)

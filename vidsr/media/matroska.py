@@ -17,7 +17,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Stream
 
-from vidsr.media.waveformat import wave_format
+from vidsr.media.waveformat import name_channels, wave_format
 
 FAMILY = ("matroska", "webm")
 # More than two elements of the largest numbers need, and a longer size of the element that they are put into.
@@ -64,6 +64,8 @@ def add_copied(out: OutputContainer, stream: Stream, tags: Mapping[str, str]) ->
             raise
         assert isinstance(stream, AudioStream)
         copied = out.add_stream(STAND_IN, rate=stream.rate, layout=stream.layout.name)
+    if out.format.name == "mp4" and isinstance(copied, AudioStream) and copied.codec_context.name.startswith("pcm_"):
+        name_channels(copied)
     copied.metadata.clear()
     copied.metadata.update(tags)
     if wave:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import av
@@ -16,8 +17,9 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, moment_of, open_input, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, is_attached, moment_of, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
@@ -46,11 +48,15 @@ class Span:
     shift: Fraction
 
     @classmethod
-    def of(cls, info: VideoInfo, first: int, stop: int) -> Span:
-        """The span of frames first..stop-1; times are kept unless the beginning is cut off."""
+    def of(cls, info: VideoInfo, first: int, stop: int, name: str) -> Span:
+        """The span of frames first..stop-1 in a container.
+
+        Times are kept unless the beginning is cut off, or sound would not be heard that is: MP4 plays nothing before 0.
+        """
         begin = info.table.time(first) if first else None
         end = info.table.time(stop) if stop < len(info.table) else None
-        return cls(begin, end, begin or Fraction(0))
+        lead = info.sound_lead if name in MOV_FAMILY else Fraction(0)
+        return cls(begin, end, -lead if begin is None else begin)
 
 
 def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
@@ -63,6 +69,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
         target: the file to write.
         first, stop: the range of the source's frames. From a later `first` on, times start at 0.
+            Otherwise they are kept, but for `VideoInfo.sound_lead` in MP4 and MOV, by which all are later.
         note: a sentence for the result's metadata, put under the first of NOTE_TAGS that the source does not use.
 
     Returns:
@@ -83,11 +90,12 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise RunError(
             f"{target}: the segments were coded with different parameters; remove {target.parent} to start over"
         )
-    part = target.with_name(f"{target.name}.part")
+    part, name = target.with_name(f"{target.name}.part"), format_of(target.suffix)
     info = info.begun_at(first)
     try:
-        report = _write(info, segments, part, target.suffix, Span.of(info, first, stop), orders, first, note)
-        if format_of(target.suffix) in MATROSKA_FAMILY:
+        span = Span.of(info, first, stop, name)
+        report = _write(info, segments, part, target.suffix, span, orders, first, note)
+        if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
     except (av.error.FFmpegError, OSError) as error:
         part.unlink(missing_ok=True)
@@ -183,7 +191,7 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
 def _stamps(info: VideoInfo, orders: list[list[int]], first: int, span: Span, name: str) -> Iterator[timing.Stamp]:
     table = info.table
     stop = first + sum(map(len, orders))
-    shift = table.pts[first] if span.shift else 0
+    shift = round(span.shift / table.time_base)
     pts = [time - shift for time in table.pts[first:stop]]
     return timing.join(orders, pts, table.durations[first:stop], most_lead(name, table.time_base))
 
@@ -206,25 +214,44 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     streams = outlets.sources
     if not streams:
         return
-    shifts = {stream.index: round(span.shift / Fraction(stream.time_base or 1)) for stream in streams}
-    cuts = Cuts()
+    shifts = {stream.index: _ticks(span.shift, stream, outlets.has_edit_lists) for stream in streams}
+    cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
     for packet in demux(source, *streams):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
-        time = moment_of(packet)
+        if is_attached(packet.stream):  # which is of the whole film
+            yield outlets.address(packet)
+            continue
+        time, given = moment_of(packet), [packet]
         if time is not None:
             begin = time * packet.time_base
             if span.end is not None and begin >= span.end:
                 continue
-            if span.begin is not None and begin < span.begin:
+            early = span.begin is not None and begin < span.begin
+            if span.begin is not None and outlets.has_edit_lists and packet.stream.type == "video":
+                given = leads.take(packet)
+            elif span.begin is not None and early:
                 if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
                     continue
                 packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
                 packet.pts = packet.dts = shifts[packet.stream_index]
-        shift = shifts[packet.stream_index]
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
-        yield outlets.address(packet)
+        for each in given:
+            yield outlets.address(_earlier(each, shifts))
+    for packet in leads.rest():
+        yield outlets.address(_earlier(packet, shifts))
+
+
+def _earlier(packet: AnyPacket, shifts: Mapping[int, int]) -> AnyPacket:
+    shift = shifts[packet.stream_index]
+    packet.pts = None if packet.pts is None else packet.pts - shift
+    packet.dts = None if packet.dts is None else packet.dts - shift
+    return packet
+
+
+def _ticks(shift: Fraction, stream: Stream, hides: bool) -> int:
+    """A shift in a stream's ticks. Of video in a file that hides what lies before 0, no later frame may come there."""
+    ticks = shift / (stream.time_base or Fraction(1))
+    return ceil(ticks) if hides and stream.type == "video" else round(ticks)
 
 
 def _length(packet: AnyPacket) -> Fraction:

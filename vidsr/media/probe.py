@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 from av.container import InputContainer
@@ -20,6 +21,7 @@ from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
 from vidsr.media.container import (
+    LEAD_SECONDS,
     chroma_location,
     codec_name,
     codec_tag,
@@ -153,6 +155,16 @@ class VideoInfo:
     def stream(self) -> StreamInfo:
         """The stream that is upscaled."""
         return self.streams[self.stream_index]
+
+    @property
+    def sound_lead(self) -> Fraction:
+        """How long sound is heard before 0, in seconds that are whole ticks of the picture.
+
+        0 where it is no longer than what decoders need to start, which nobody is to hear.
+        """
+        starts = (s.start * s.time_base for s in self.streams if s.kind == "audio" and s.start is not None)
+        earliest, tick = min(starts, default=Fraction(0)), self.table.time_base
+        return ceil(-earliest / tick) * tick if earliest < -LEAD_SECONDS else Fraction(0)
 
     def begun_at(self, first: int) -> VideoInfo:
         """The video with the tags that its part from frame `first` on has."""

@@ -58,7 +58,13 @@ def _best_match(stream: Contents, left: Mapping[int, Contents]) -> Contents | No
 
 def _has_none(stream: Contents, match: Contents | None, timing: Timing) -> bool:
     """Whether the result shows a part in which the stream has no packets, and its match has none of them either."""
-    if timing.start is None or stream.borderless or _is_remade(stream, timing) or _within(stream, timing):
+    if (
+        timing.start is None
+        or stream.borderless
+        or stream.attached
+        or _is_remade(stream, timing)
+        or _within(stream, timing)
+    ):
         return False
     return match is None or not (set(match.digests) - {_FILLER}) & set(stream.digests)
 
@@ -74,6 +80,24 @@ def _within(stream: Contents, timing: Timing) -> list[int]:
     ]
 
 
+def _shown(match: Contents, timing: Timing) -> list[int]:
+    """Which packets of a part's video are shown: those before the part begins are for the decoder only."""
+    return [number for number, time in enumerate(match.times) if time * match.time_base >= timing.result]
+
+
+def _wanted(stream: Contents, match: Contents, timing: Timing) -> list[int]:
+    """Which of a video's packets its match shows of a part.
+
+    The frame that is still shown when the part begins is one of them where the container can hide those before it.
+    """
+    within = _within(stream, timing)
+    begin = (timing.start or 0) / stream.time_base
+    before = [number for number, time in enumerate(stream.times) if time != NO_TIME and time < begin]
+    if not before or len(_shown(match, timing)) <= len(within):
+        return within
+    return sorted([max(before, key=stream.times.__getitem__), *within])
+
+
 def _is_remade(stream: Contents, timing: Timing) -> bool:
     """Whether it is a part's timecode track, which is made anew; its tag says of which frame."""
     return timing.start is not None and stream.tag == TIMECODE
@@ -82,7 +106,7 @@ def _is_remade(stream: Contents, timing: Timing) -> bool:
 def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
     if _is_remade(stream, timing):
         return None
-    if timing.start is None:
+    if timing.start is None or stream.attached:
         if match.digests == stream.digests:
             return None
         if timing.damaged and _position(match, stream) is not None:
@@ -94,8 +118,13 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
     if stream.borderless:
         return None if match.digests == stream.digests else "other sound than the source has in that range"
     if stream.kind == "video":  # whose packets of a time are no run where frames are reordered
-        same = match.digests == [stream.digests[number] for number in _within(stream, timing)]
-        return None if same else "other packets than the source has in that range"
+        shown = set(_shown(match, timing))
+        wanted = [stream.digests[number] for number in _wanted(stream, match, timing)]
+        same = [match.digests[number] for number in sorted(shown)] == wanted
+        hidden = {digest for number, digest in enumerate(match.digests) if number not in shown}
+        if same and hidden <= set(stream.digests):
+            return None
+        return "other packets than the source has in that range"
     first = _place(stream, match, timing)
     if first is None:
         return "its packets are not a run of the source's"
@@ -140,7 +169,7 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
 
     Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
     """
-    if _is_remade(stream, timing):
+    if _is_remade(stream, timing) or (stream.attached and timing.start is not None):
         return None
     latest = NO_TIME
     for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
@@ -149,8 +178,8 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
         if backwards or NO_TIME in (ours, theirs):
             continue
         wanted = theirs * stream.time_base
-        if stream.kind == "subtitle" and timing.start is not None:
-            wanted = max(wanted, timing.start)  # one that spans the part's begin is shown from there
+        if stream.kind in ("subtitle", "video") and timing.start is not None:
+            wanted = max(wanted, timing.start)  # what spans the part's begin is shown from there
         moved = ours * match.time_base - timing.result - (wanted - timing.source)
         if abs(moved) >= match.time_base:
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
@@ -162,7 +191,8 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
     if stream.borderless:
         yield from zip(stream.times[:1], match.times[:1], strict=False) if timing.start is None else ()
     elif stream.kind == "video" and timing.start is not None:
-        yield from zip((stream.times[number] for number in _within(stream, timing)), match.times, strict=False)
+        ours = (match.times[number] for number in _shown(match, timing))
+        yield from zip((stream.times[number] for number in _wanted(stream, match, timing)), ours, strict=False)
     elif len(stream.times) >= len(match.times):
         yield from zip(stream.times[_place(stream, match, timing) or 0 :], match.times, strict=False)
     else:

@@ -14,7 +14,15 @@ from av.container import InputContainer
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import decode_in_order, demux, description_of, find_video, open_input, tags_of
+from vidsr.media.container import (
+    LEAD_SECONDS,
+    decode_in_order,
+    demux,
+    description_of,
+    find_video,
+    open_input,
+    tags_of,
+)
 from vidsr.media.decode import user_data_of
 from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import attachments_of, data_of, dispositions
@@ -204,11 +212,17 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
         if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
             index["stream_tags"] = streams
         chapters = chapters_of(old)
-        if chapters and (not new.chapters() or ("mp4" in new.format.name and not fit_mp4(chapters))):
+        fit = "mp4" not in new.format.name or (fit_mp4(chapters) and not _is_heard_early(old))
+        if chapters and not (new.chapters() and fit):
             index["chapters"] = [
                 {"start": float(begin), "end": float(end), "title": title} for begin, end, title in chapters
             ]
         return index
+
+
+def _is_heard_early(source: InputContainer) -> bool:
+    """Whether sound begins so early that all is later in MP4, chapters too, which then do not begin at 0."""
+    return any((stream.start_time or 0) * (stream.time_base or 0) < -LEAD_SECONDS for stream in source.streams.audio)
 
 
 def _lost_stream_tags(

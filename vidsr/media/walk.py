@@ -108,15 +108,18 @@ class Walk:
         found = pts * made.time_base
         if number == self._first:
             self._shift = self._allowed_shift(found - table.time(number))
+            self.timing = replace(self.timing, moved=self._shift)
         off = found - self._shift - table.time(number)
         if abs(off) >= made.time_base:
             self._times.append(f"frame {number} is {float(off) * 1000:+.3f} ms off")
 
     def _allowed_shift(self, shift: Fraction) -> Fraction:
-        """How far the whole file may be moved: a part begins at 0, and some containers have no negative times."""
+        """How far the whole file may be moved: a part begins at 0, and some containers play nothing before 0."""
         if self._part or "mpegts" in self._made.container:
             return shift
         info = self._info
+        if "mov" in self._made.container:
+            return info.sound_lead
         earliest = min((s.start * s.time_base for s in info.streams if s.start is not None), default=Fraction(0))
         moved = "matroska" in self._made.container and abs(shift + earliest) < self._made.table.time_base
         return shift if moved else Fraction(0)

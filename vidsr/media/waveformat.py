@@ -1,4 +1,7 @@
-"""Sound as AVI, WMV and WAV describe it: WAVEFORMATEX, which names hundreds of codecs that have no other name."""
+"""Sound as AVI, WMV and WAV describe it: WAVEFORMATEX, which names hundreds of codecs that have no other name.
+
+Like Matroska it often says how many channels there are, and not which.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +34,16 @@ def wave_format(stream: Stream) -> bytes:
     begin = made.index(_FORMAT_CHUNK) + 8
     (size,) = struct.unpack_from("<I", made, begin - 4)
     return made[begin : begin + size]
+
+
+def name_channels(stream: AudioStream) -> None:
+    """Give the usual channels of that number to a new stream whose source does not say which it has.
+
+    MP4 has no PCM without (ISO/IEC 23003-5, ChannelLayout).
+
+    Raises:
+        ValueError: so many channels have no usual layout.
+    """
+    layout = stream.codec_context.layout
+    if layout.name == f"{layout.nb_channels} channels":
+        stream.codec_context.layout = f"{layout.nb_channels}c"
