@@ -189,6 +189,31 @@ def test_wrong_options(clip: Path, options: tuple[str, ...], kind: type[errors.V
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--join",), ("--limit", "1"), ("--pattern", "x"), ("--retry-failed",), ("--list", "names.txt")],
+    ids=lambda options: options[0],
+)
+def test_options_of_folders_need_one(clip: Path, options: tuple[str, ...], nearest: Path) -> None:
+    (clip.parent / "names.txt").touch()
+    line = refused(errors.SettingsError, "upscale", clip, *options, "--model", nearest, cwd=clip.parent)
+    assert f"{clip} is no folder" in line and options[0] in line
+    assert not clip.with_name("drive_2x.mp4").exists()
+    card = clip.parent / "card"
+    card.mkdir()
+    refused(errors.NoVideos, "upscale", card, *options, cwd=clip.parent)
+
+
+def test_a_container_and_another_name(clip: Path, nearest: Path) -> None:
+    words = ("upscale", clip, "--model", nearest, "--dry-run", "--container")
+    for container, name in (("mp4", "x.mkv"), ("mkv", "x.mp4"), ("same", "x.mov")):
+        line = refused(errors.SettingsError, *words, container, "-o", clip.with_name(name))
+        assert f"--container {container}" in line and name in line
+    for container, name in (("mp4", "x.m4v"), ("mkv", "x.MKV"), ("same", "x.mp4"), ("auto", "x.mkv")):
+        done = vidsr(*words, container, "-o", clip.with_name(name))
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("options", [("--preset", "slwo"), ("--device", "cuda")])
 def test_wrong_options_cost_nothing_that_is_finished(clip: Path, options: tuple[str, str]) -> None:
     if "cuda" in options and torch.cuda.is_available():

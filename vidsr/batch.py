@@ -68,6 +68,7 @@ def upscale_inputs(
     if isinstance(out, Path) and out.suffix and not isdir(out) and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     _refuse_missing(inputs)
+    _refuse_without_folder(inputs, options)
     _refuse_shared_results(inputs, out, settings)
     reports = []
     with Session(cluster, settings.device) as session:
@@ -102,6 +103,25 @@ def _refuse_missing(inputs: list[Path | str]) -> None:
         if isinstance(source, Path):
             with suppress(InputEmpty, InputUnreadable):  # of one file, which stops no other
                 check_source(source)
+
+
+def _refuse_without_folder(inputs: list[Path | str], options: FolderOptions) -> None:
+    """Refuse options of folders where no input is one: whoever gave them expects something else than will happen.
+
+    Raises:
+        SettingsError: with the options.
+    """
+    if any(isinstance(source, str) or isdir(source) for source in inputs):
+        return
+    selection = options.selection
+    given = {
+        "--pattern": bool(selection.patterns), "--list": selection.names is not None,
+        "--limit": selection.limit is not None, "--retry-failed": options.retry_failed, "--join": options.join,
+    }  # fmt: skip
+    if vain := [name for name, is_given in given.items() if is_given]:
+        raise SettingsError(
+            f"{inputs[0]} is no folder, and only folders take {' and '.join(vain)}; leave that out, or name its folder"
+        )
 
 
 def _upscale_file(
