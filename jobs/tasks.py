@@ -109,14 +109,14 @@ def prepare_video(
         if shared:
             progress = _Sentences()
             with plan.ledger.held(plan.result):
-                missing = open_ledger(plan, progress)
+                missing = open_ledger(plan, Silent() if decode else progress)  # else its own first try would be news
             return Prepared(plan, travel, tuple(missing), tuple(progress.said), time.monotonic() - started)
         if plan.info.path != source:
             travel = travel.share_recovered(plan.info.path)
     with travel.source() as path:
         plan = replace(plan, info=replace(plan.info, path=path))
         missing, changed = travel.open_ledger(plan.key, plan.segments)
-    said = (starting_over(travel.result, changed),) if changed else ()
+    said = (starting_over(travel.result, changed),) if changed and not decode else ()
     return Prepared(plan, travel, tuple(missing), said, time.monotonic() - started)
 
 

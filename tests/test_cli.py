@@ -189,6 +189,31 @@ def test_wrong_options(clip: Path, options: tuple[str, ...], kind: type[errors.V
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--join",), ("--limit", "1"), ("--pattern", "x"), ("--retry-failed",), ("--list", "names.txt")],
+    ids=lambda options: options[0],
+)
+def test_options_of_folders_need_one(clip: Path, options: tuple[str, ...], nearest: Path) -> None:
+    (clip.parent / "names.txt").touch()
+    line = refused(errors.SettingsError, "upscale", clip, *options, "--model", nearest, cwd=clip.parent)
+    assert f"{clip} is no folder" in line and options[0] in line
+    assert not clip.with_name("drive_2x.mp4").exists()
+    card = clip.parent / "card"
+    card.mkdir()
+    refused(errors.NoVideos, "upscale", card, *options, cwd=clip.parent)
+
+
+def test_a_container_and_another_name(clip: Path, nearest: Path) -> None:
+    words = ("upscale", clip, "--model", nearest, "--dry-run", "--container")
+    for container, name in (("mp4", "x.mkv"), ("mkv", "x.mp4"), ("same", "x.mov")):
+        line = refused(errors.SettingsError, *words, container, "-o", clip.with_name(name))
+        assert f"--container {container}" in line and name in line
+    for container, name in (("mp4", "x.m4v"), ("mkv", "x.MKV"), ("same", "x.mp4"), ("auto", "x.mkv")):
+        done = vidsr(*words, container, "-o", clip.with_name(name))
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("options", [("--preset", "slwo"), ("--device", "cuda")])
 def test_wrong_options_cost_nothing_that_is_finished(clip: Path, options: tuple[str, str]) -> None:
     if "cuda" in options and torch.cuda.is_available():
@@ -202,8 +227,9 @@ def test_wrong_options_cost_nothing_that_is_finished(clip: Path, options: tuple[
 
 def test_the_same_command_goes_on_with_the_next_input(tmp_path: Path, nearest: Path) -> None:
     first, second = make_clip(tmp_path / "a.mp4", Clip(frames=6)), tmp_path / "b.mp4"
+    second.write_text("not yet a video")
     words = ("upscale", first, second, "--model", nearest, "--device", "cpu", "--json")
-    assert vidsr(*words).returncode == errors.InputMissing.exit_code
+    assert vidsr(*words).returncode == errors.SomeFailed.exit_code
     made = first.with_name("a_2x.mp4").stat().st_mtime_ns
     make_clip(second, Clip(frames=7))
     done = vidsr(*words)
@@ -213,6 +239,32 @@ def test_the_same_command_goes_on_with_the_next_input(tmp_path: Path, nearest: P
     assert first.with_name("a_2x.mp4").stat().st_mtime_ns == made
     line = refused(errors.OutputExists, *words, "--fidelity", "1", "--crf", "20")  # made otherwise
     assert "a_2x.mp4 exists" in line
+
+
+def test_an_input_that_is_missing_is_said_before_the_work(clip: Path, nearest: Path) -> None:
+    gone = clip.with_name("gone.mp4")
+    line = refused(errors.InputMissing, "upscale", clip, gone, "--model", nearest, "--device", "cpu")
+    assert "gone.mp4 does not exist" in line
+    assert [path.name for path in clip.parent.iterdir()] == [clip.name]
+
+
+def test_a_bad_input_does_not_stop_the_others(clip: Path, nearest: Path) -> None:
+    empty, junk = clip.with_name("empty.mp4"), clip.with_suffix(".mkv")  # one stem, so it is looked at beforehand too
+    empty.touch()
+    junk.write_text("no video")
+    words = ("upscale", empty, junk, clip, "-o", clip.parent / "large", "--model", nearest, "--device", "cpu", "--json")
+    planned = vidsr(*words, "--dry-run")
+    done = vidsr(*words)
+    for outcome in (planned, done):
+        assert outcome.returncode == errors.SomeFailed.exit_code, outcome.stderr
+        assert "2 of the videos failed" in outcome.stderr.splitlines()[-1]
+        assert str(empty) in outcome.stderr.splitlines()[-1]
+        assert f"vidsr: {junk}" in outcome.stderr
+        reports = json.loads(outcome.stdout)
+        kinds = [[reason.split(":")[0] for reason in report["failures"].values()] for report in reports[:2]]
+        assert kinds == [["InputEmpty"], ["NotAVideo"]]
+        assert reports[2]["frames"] == 6
+    assert (clip.parent / "large" / "drive_2x.mp4").exists()
 
 
 def test_pictures_too_are_stopped(tmp_path: Path, nearest: Path) -> None:

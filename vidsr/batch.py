@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os.path import isdir, splitext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,16 @@ from jobs.folder import FolderOptions, default_cache, places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
-from vidsr.errors import Interrupted, OutputExists, SettingsError
+from vidsr.errors import (
+    InputEmpty,
+    InputError,
+    InputUnreadable,
+    Interrupted,
+    OutputExists,
+    SegmentFailed,
+    SettingsError,
+    VerifyFailed,
+)
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import made_before, upscale_video
 from vidsr.graph.session import Session
@@ -48,14 +57,18 @@ def upscale_inputs(
 ) -> list[dict[str, Any]]:
     """Do all inputs and return one report for each.
 
+    Of several, one that cannot be done does not stop the others: its report holds `failures`.
+
     Raises:
-        VidsrError: of the first input that fails; results before it are kept.
+        VidsrError: of what is wrong with the command, or with the only input; results before it are kept.
     """
     if credentials:
         with open_signer(credentials):  # what is wrong is said before the work
             pass
     if isinstance(out, Path) and out.suffix and not isdir(out) and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
+    _refuse_missing(inputs)
+    _refuse_without_folder(inputs, options)
     _refuse_shared_results(inputs, out, settings)
     reports = []
     with Session(cluster, settings.device) as session:
@@ -63,34 +76,85 @@ def upscale_inputs(
             session.last_video = source is inputs[-1]
             if stop.is_set():
                 raise Interrupted("stopped; what is finished is kept, run the same command to go on")
-            if isinstance(source, str) or isdir(source):
-                place = _place(source, out, len(inputs))
-                reports.append(_upscale_folder(source, place, settings, options, credentials, dry_run, session, stop))
-                continue
-            assert not isinstance(out, str)  # which was refused
-            check_source(source)
-            if is_image(source):
-                if credentials:
-                    raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
-                from vidsr.image import upscale_image
-
-                reports.append(upscale_image(source, out, settings, options.overwrite, dry_run))
-            elif dry_run:
-                from vidsr.estimate import estimate
-
-                with _look(source, out, settings, options.overwrite, session.sees_gpu(settings.device)) as plan:
-                    reports.append(estimate(plan))
-            else:
-                try:
-                    report = _upscale(source, out, settings, options.overwrite, credentials, session, stop)
-                except OutputExists:
-                    gpu = session.sees_gpu(settings.device)
-                    made = _made_before(source, out, settings, gpu, credentials, alone=len(inputs) == 1)
-                    if made is None:
-                        raise
-                    report = made
-                reports.append(report)
+            try:
+                if isinstance(source, str) or isdir(source):
+                    place = _place(source, out, len(inputs))
+                    done = _upscale_folder(source, place, settings, options, credentials, dry_run, session, stop)
+                else:
+                    assert not isinstance(out, str)  # which was refused
+                    alone, anew = len(inputs) == 1, options.overwrite
+                    done = _upscale_file(source, out, settings, anew, credentials, dry_run, session, stop, alone)
+            except (InputError, SegmentFailed, VerifyFailed) as error:
+                if len(inputs) == 1:
+                    raise
+                click.echo(f"vidsr: {error.message}", err=True)
+                done = {"source": str(source), "failures": {str(source): f"{type(error).__name__}: {error.message}"}}
+            reports.append(done)
     return reports
+
+
+def _refuse_missing(inputs: list[Path | str]) -> None:
+    """Say before any work that an input does not exist: most likely its name is wrong.
+
+    Raises:
+        InputMissing: of the first such.
+    """
+    for source in inputs:
+        if isinstance(source, Path):
+            with suppress(InputEmpty, InputUnreadable):  # of one file, which stops no other
+                check_source(source)
+
+
+def _refuse_without_folder(inputs: list[Path | str], options: FolderOptions) -> None:
+    """Refuse options of folders where no input is one: whoever gave them expects something else than will happen.
+
+    Raises:
+        SettingsError: with the options.
+    """
+    if any(isinstance(source, str) or isdir(source) for source in inputs):
+        return
+    selection = options.selection
+    given = {
+        "--pattern": bool(selection.patterns), "--list": selection.names is not None,
+        "--limit": selection.limit is not None, "--retry-failed": options.retry_failed, "--join": options.join,
+    }  # fmt: skip
+    if vain := [name for name, is_given in given.items() if is_given]:
+        raise SettingsError(
+            f"{inputs[0]} is no folder, and only folders take {' and '.join(vain)}; leave that out, or name its folder"
+        )
+
+
+def _upscale_file(
+    source: Path,
+    out: Path | None,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    credentials: Credentials | None,
+    dry_run: bool,
+    session: Session,
+    stop: threading.Event,
+    alone: bool,
+) -> dict[str, Any]:
+    """The report of one video or picture, which may be the only input."""
+    check_source(source)
+    if is_image(source):
+        if credentials:
+            raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
+        from vidsr.image import upscale_image
+
+        return upscale_image(source, out, settings, overwrite, dry_run)
+    if dry_run:
+        from vidsr.estimate import estimate
+
+        with _look(source, out, settings, overwrite, session.sees_gpu(settings.device)) as plan:
+            return estimate(plan)
+    try:
+        return _upscale(source, out, settings, overwrite, credentials, session, stop)
+    except OutputExists:
+        made = _made_before(source, out, settings, session.sees_gpu(settings.device), credentials, alone)
+        if made is None:
+            raise
+        return made
 
 
 def _made_before(
@@ -130,7 +194,8 @@ def _refuse_shared_results(inputs: list[Path | str], out: Path | str | None, set
     for number, source in enumerate(inputs):
         shared = stems[splitext(results[number])[0]] > 1
         if shared and _may_become_matroska(source, settings) and not isinstance(out, str):
-            with _look(Path(source), out, settings, True) as plan:
+            # one that cannot be read has no result
+            with suppress(InputError), _look(Path(source), out, settings, True) as plan:
                 results[number] = _whole_name(plan.result)
     _refuse_twins(inputs, results)
 

@@ -213,7 +213,10 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
             _show(estimate_table(report), False)
     failed = [place for report in reports for place in report.get("failures", ())]
     if failed:
-        raise SomeFailed(f"{len(failed)} videos failed, the first is {failed[0]}; --retry-failed tries them again")
+        raise SomeFailed(
+            f"{len(failed)} of the videos failed, the first is {failed[0]}; the same command tries them again, "
+            "those of a folder with --retry-failed"
+        )
     apart = [name for report in reports for name in report.get("join_failures", ())]
     if apart:
         raise SomeFailed(f"{len(apart)} could not be joined, the first is {apart[0]}; the same command tries again")

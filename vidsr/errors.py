@@ -230,7 +230,7 @@ class ClusterError(RunError):
 
 
 class SomeFailed(RunError):
-    """A folder is finished, but a video of it has no result, or `--join` could not join some."""
+    """A folder or several inputs are finished, but a video has no result, or `--join` could not join some."""
 
     exit_code = 64
 

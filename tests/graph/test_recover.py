@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.media.clips import Clip, make_clip
@@ -48,3 +49,18 @@ def test_unfinished_recording(damaged: Path, nearest: Path, tmp_path: Path) -> N
     assert probe(result).frames == 30
     assert result.with_suffix(".gps").read_bytes() == b"positions"
     assert not list(result.parent.glob("*recovered*")) and not list(result.parent.glob(".*recovered*"))
+
+
+def test_salvaging_is_no_change_of_the_source(nearest: Path, tmp_path: Path) -> None:
+    clip = Clip(frames=30, options={"g": "10", "bf": "0"}, muxer={"movflags": "+faststart"})
+    source = make_clip(tmp_path / "clip.mp4", clip)
+    with av.open(str(source)) as container:
+        spoilt = [(p.pos, p.size) for p in container.demux(video=0) if p.is_keyframe][1]
+    content = bytearray(source.read_bytes())
+    content[spoilt[0] + 12 : sum(spoilt)] = b"\x55" * (spoilt[1] - 12)  # its length stays: only decoding shows it
+    source.write_bytes(content)
+    command = [sys.executable, "-m", "vidsr", "upscale", str(source), "--model", str(nearest)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == errors.SALVAGED, done.stderr
+    assert "is damaged" in done.stderr
+    assert "starting over" not in done.stderr

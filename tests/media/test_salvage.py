@@ -195,6 +195,47 @@ def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> 
     assert not (tmp_path / ".again.mp4").exists()
 
 
+HEVC_FILMED = replace(FILMED, codec="libx265", options={"x265-params": "log-level=none:keyint=10"})
+SLICES = replace(FILMED, options={**FILMED.options, "x264-params": "slices=4"})
+
+
+@pytest.mark.parametrize(
+    "filmed",
+    [FILMED, replace(FILMED, options={**FILMED.options, "preset": "ultrafast"}), SLICES, HEVC_FILMED],
+    ids=["cabac", "cavlc", "slices", "hevc"],
+)
+@pytest.mark.parametrize("size", [(16, 16), (80, 48), (160, 64), (96, 160), (160, 192), (320, 192)], ids=str)
+def test_index_is_missing_and_the_nearest_neighbour_has_another_size(
+    tmp_path: Path, filmed: Clip, size: tuple[int, int]
+) -> None:
+    if filmed is HEVC_FILMED and size == (16, 16):
+        size = (32, 32)  # the least that x265 takes
+    whole = make_clip(tmp_path / "0009.mp4", filmed)
+    damaged = without_index(Path(shutil.copy(whole, tmp_path / "0002.mp4")))
+    make_clip(tmp_path / "0001.mp4", replace(filmed, width=size[0], height=size[1], frames=20))
+    sentences = recover(damaged, tmp_path / ".recovered.mp4")
+    assert "0009.mp4" in sentences[0]
+    _assert_same_pictures(probe(tmp_path / ".recovered.mp4"), probe(whole))
+    whole.unlink()
+    with pytest.raises(NotAVideo, match=r"index is missing.*same camera and resolution"):
+        recover(damaged, tmp_path / ".again.mp4")
+
+
+def test_index_is_missing_and_all_pictures_are_black(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "0001.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "medium"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = 1280, 720
+        black = av.VideoFrame.from_ndarray(np.full((1080, 1280), 128, np.uint8), format="yuv420p")
+        for number in range(5):
+            black.pts = number
+            container.mux(stream.encode(black))
+        container.mux(stream.encode(None))
+    damaged = without_index(Path(shutil.copy(tmp_path / "0001.mp4", tmp_path / "0002.mp4")))
+    recover(damaged, tmp_path / ".recovered.mp4")
+    assert probe(tmp_path / ".recovered.mp4").frames == 5
+
+
 def test_index_is_missing_and_other_neighbours_are_no_videos(tmp_path: Path) -> None:
     neighbour = make_clip(tmp_path / "0001.mp4", FILMED)
     damaged = without_index(Path(shutil.copy(neighbour, tmp_path / "0006.mp4")))

@@ -145,10 +145,10 @@ def upscale_video(
         except DamagedVideo as damage:
             progress.say(f"{source.name} is damaged ({damage.message}); salvaging what can be decoded")
         plan = prepare(source, out, settings, overwrite, gpu, decode=True)
-        return run(plan, session, progress, stop)
+        return run(plan, session, progress, stop, again=True)
 
 
-def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event) -> Outcome:
+def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.Event, again: bool = False) -> Outcome:
     """Compute what is missing of a video, then finish it.
 
     Args:
@@ -156,6 +156,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
         session: where the work runs.
         progress: who watches.
         stop: once set, segments in flight are finished and no more are begun.
+        again: whether this command has tried another plan of the video: that it starts over is no news then.
 
     Raises:
         Interrupted: stopped before the end.
@@ -169,7 +170,7 @@ def run(plan: VideoPlan, session: Session, progress: Progress, stop: threading.E
         progress.say(
             f"{plan.source.name}: {info.codec}, {info.bits_per_pixel:.2f} bits per pixel, enlarged by {plan.model.name}"
         )
-        missing = open_ledger(plan, progress)
+        missing = open_ledger(plan, Silent() if again else progress)
         frames = sum(segment.frames for segment in missing)
         progress.begin(plan.source, plan.frames, plan.frames - frames)
         if missing:

@@ -4,6 +4,10 @@ The samples lie in `mdat` without any table. H.264 and HEVC samples are NAL unit
 chains that can be told from sound. What the index alone knows is lost: the sound's borders, the times, and often
 the parameter sets. Those are taken from the stream itself where the camera repeats them, else from a sound file of
 the same camera in the same folder; frames are then timed at that file's rate. Without either there is no picture.
+
+A decoder takes foreign parameter sets with few complaints: with those of a smaller picture it stops once that is full
+and leaves the rest of each slice unread, with those of a larger one it leaves the picture's rest empty. So key pictures
+are decoded once more with the end of each slice changed: this must show, and at the picture's end.
 """
 
 from __future__ import annotations
@@ -12,13 +16,17 @@ import itertools
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
+import numpy as np
 from av.packet import Packet
+from av.video.plane import VideoPlane
+from numpy.typing import NDArray
 
 from vidsr.errors import InputError, NotAVideo
 from vidsr.media.bitstream import NalFormat
@@ -31,6 +39,14 @@ START_CODE = b"\0\0\0\1"
 FALLBACK_RATE = Fraction(30)
 MOST_NEIGHBOURS = 8
 LARGEST_UNIT = 16 << 20
+# Parameter sets are those of another stream if with them more than this share of the pictures has errors, or more than
+# this share of the key pictures is not read.
+MOST_ERRORS, MOST_UNREAD = 0.5, 0.25
+KEY_PICTURES = 4
+# Long enough to hold coded samples: the last two bytes of a slice may say no more than that it ends.
+SLICE_END = 8
+# Lines that the end of the last slice may change: a pair of macroblocks or a coding tree, and what deblocking mixes.
+_LAST_LINES = {False: 32 + 8, True: 64 + 8}
 _PARAMETER_SETS = {False: (7, 8), True: (32, 33, 34)}
 _DELIMITER = {False: 9, True: 35}
 # A length below 16 MiB, and a header byte of the unit types that samples have.
@@ -42,6 +58,7 @@ _UNIT_START = {
 _NEVER_INSIDE = re.compile(rb"\0\0[\0-\2]", re.S)
 
 Unit = tuple[int, int]
+Plane = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,28 @@ class _Model:
     parameter_sets: bytes
     rate: Fraction
     origin: str
+
+    @property
+    def decoder(self) -> Literal["h264", "hevc"]:
+        """FFmpeg's name of it."""
+        return "hevc" if self.hevc else "h264"
+
+
+@dataclass(frozen=True)
+class _Find:
+    """What one model makes of the stream.
+
+    Attributes:
+        model: how the stream is decoded.
+        samples: the units of each picture.
+        order: for each sample that can be decoded, by its number: its place in the order of presentation.
+        misfit: the share of pictures with errors and that of key pictures that is not read, together.
+    """
+
+    model: _Model
+    samples: list[list[Unit]]
+    order: dict[int, int]
+    misfit: float
 
 
 def lacks_index(path: Path) -> bool:
@@ -83,12 +122,10 @@ def recover(path: Path, target: Path) -> tuple[str, ...]:
         if not lacks_index(path) or not media:
             raise NotAVideo(f"{path}: it has no frames that could be found without its index")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for model in _models(path, content, media):
-                samples = list(_samples(content, media, model.hevc))
-                order = _presentation_order(samples, content, model)
-                if order:
-                    _write(target, content, samples, order, model)
-                    return _sentences(order, model)
+            find = _best_find(_models(path, content, media), content, media)
+            if find is not None:
+                _write(target, content, find)
+                return _sentences(find)
     raise NotAVideo(
         f"{path}: its index is missing (the recording was not finished) and the stream does not repeat what is needed "
         "to decode it; put a sound video of the same camera and resolution into the same folder and try again"
@@ -127,10 +164,10 @@ def remove_recovered(target: Path) -> None:
     _notes(target).unlink(missing_ok=True)
 
 
-def _sentences(order: dict[int, int], model: _Model) -> tuple[str, ...]:
+def _sentences(find: _Find) -> tuple[str, ...]:
     return (
-        f"the file's index is missing; {len(order)} frames were found without it, decoded by {model.origin}",
-        f"their times are lost: they are shown at {float(model.rate):.3f} frames per second",
+        f"the file's index is missing; {len(find.order)} frames were found without it, decoded by {find.model.origin}",
+        f"their times are lost: they are shown at {float(find.model.rate):.3f} frames per second",
         "sound and other tracks cannot be found without the index; they are lost",
     )
 
@@ -248,14 +285,44 @@ def _packet(content: mmap.mmap, sample: list[Unit], before: bytes = b"") -> Pack
     return Packet(before + b"".join(START_CODE + content[offset : offset + size] for offset, size in sample))
 
 
-def _presentation_order(samples: list[list[Unit]], content: mmap.mmap, model: _Model) -> dict[int, int]:
-    """For each sample that can be decoded, by its number: its place in the order of presentation.
+def _best_find(models: Iterator[_Model], content: mmap.mmap, media: list[Box]) -> _Find | None:
+    """What the fittest model finds, of equal ones the first; None if all are those of other streams."""
+    best: _Find | None = None
+    tried: set[tuple[bool, bytes]] = set()
+    for model in models:
+        if (model.hevc, model.parameter_sets) in tried:
+            continue  # most files of a camera have the same
+        tried.add((model.hevc, model.parameter_sets))
+        find = _find(model, content, media)
+        if find and (best is None or find.misfit < best.misfit):
+            best = find
+        if best and best.misfit == 0:
+            break
+    return best
 
-    Empty where most cannot, or only with errors: then the parameter sets are those of another stream.
-    """
-    context = av.CodecContext.create("hevc" if model.hevc else "h264", "r")
+
+def _find(model: _Model, content: mmap.mmap, media: list[Box]) -> _Find | None:
+    """What a model makes of the stream; None if it is another stream's."""
+    samples = list(_samples(content, media, model.hevc))
+    shown, concealed = _presentation_order(samples, content, model)
+    whole = [samples[number] for number in sorted(set(shown) - concealed)]
+    if not whole or len(whole) < (1 - MOST_ERRORS) * len(samples):
+        return None
+    form = NalFormat(model.hevc, 4)
+    keys = [s for s in whole if any(form.is_random_access(form.kind(content[at : at + 1])) for at, _ in s)]
+    keys = keys[:KEY_PICTURES] or whole[:1]
+    unread = sum(_unread(sample, content, model) for sample in keys) / len(keys)
+    if unread > MOST_UNREAD:
+        return None
+    order = {number: place for place, number in enumerate(shown)}
+    return _Find(model, samples, order, 1 - len(whole) / len(samples) + unread)
+
+
+def _presentation_order(samples: list[list[Unit]], content: mmap.mmap, model: _Model) -> tuple[list[int], set[int]]:
+    """The numbers of the samples that can be decoded, in the order of presentation; and which only with errors."""
+    context = av.CodecContext.create(model.decoder, "r")
     shown: list[int] = []
-    concealed = 0
+    concealed: set[int] = set()
     for number, sample in itertools.chain(enumerate(samples), [(0, None)]):
         packet = _packet(content, sample, b"" if shown else model.parameter_sets) if sample else None
         if packet is not None:
@@ -264,22 +331,81 @@ def _presentation_order(samples: list[list[Unit]], content: mmap.mmap, model: _M
             frames = context.decode(packet)
         except av.error.FFmpegError:
             continue
-        concealed += sum(frame.is_corrupt for frame in frames)
-        shown.extend(frame.pts for frame in frames if frame.pts is not None)
-    if 2 * (len(shown) - concealed) < len(samples):
-        return {}
-    return {number: place for place, number in enumerate(shown)}
+        for frame in frames:
+            if frame.pts is not None:
+                shown.append(frame.pts)
+                concealed.update([frame.pts] if frame.is_corrupt else [])
+    return shown, concealed
 
 
-def _write(target: Path, content: mmap.mmap, samples: list[list[Unit]], order: dict[int, int], model: _Model) -> None:
+def _unread(sample: list[Unit], content: mmap.mmap, model: _Model) -> float:
+    """The share of a sample's slices whose end changes nothing, and that of the picture below all that the ends change.
+
+    Sound that looks like a slice counts as one that changes nothing; it is small beside a key picture.
+    """
+    form = NalFormat(model.hevc, 4)
+    slices = [unit for unit in sample if form.is_picture(form.kind(content[unit[0] : unit[0] + 1]))]
+    picture = _planes(sample, content, model)
+    unread, last = 0, 0.0
+    for unit in slices:
+        first = _first_difference(picture, _planes(sample, content, model, changed=unit))
+        unread += unit[1] if first is None else 0
+        last = max(last, first or 0.0)
+    height = picture[0].shape[0] if picture else 1
+    below = max(0.0, 1 - last - _LAST_LINES[model.hevc] / height)
+    return unread / sum(size for _, size in slices) + below
+
+
+def _first_difference(planes: list[Plane], others: list[Plane]) -> float | None:
+    """How far down two pictures begin to differ, as a share of their height; None where they do not."""
+    if len(planes) != len(others):
+        return 1.0
+    rows = [np.flatnonzero((a != b).any(axis=1)) for a, b in zip(planes, others, strict=True)]
+    return min((found[0] / len(plane) for found, plane in zip(rows, planes, strict=True) if len(found)), default=None)
+
+
+def _planes(sample: list[Unit], content: mmap.mmap, model: _Model, changed: Unit | None = None) -> list[Plane]:
+    """The planes of a sample that is decoded alone, as bytes (height, row); none where it cannot be.
+
+    Args:
+        sample: its units.
+        content: the file.
+        model: how it is coded.
+        changed: a slice at whose end other bytes are to stand.
+    """
+    data = bytearray(model.parameter_sets)
+    for offset, size in sample:
+        unit = content[offset : offset + size]
+        data += START_CODE + (_with_another_end(unit) if (offset, size) == changed else unit)
+    context = av.CodecContext.create(model.decoder, "r")
+    with suppress(av.error.FFmpegError):
+        frames = [*context.decode(Packet(bytes(data))), *context.decode(None)]
+        return [_rows(plane, frames[0].format.components[0].bits) for plane in frames[0].planes] if frames else []
+    return []
+
+
+def _with_another_end(unit: bytes) -> bytes:
+    end = len(unit.rstrip(b"\0\3"))  # without cabac_zero_words, which only fill up (H.264, 7.3.2.8)
+    start = max(end - SLICE_END, end // 2)
+    return unit[:start] + bytes(byte ^ 255 for byte in unit[start:])
+
+
+def _rows(plane: VideoPlane, bits: int) -> Plane:
+    """A plane's rows without their padding, which nobody writes."""
+    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width * (2 if bits > 8 else 1)].copy()
+
+
+def _write(target: Path, content: mmap.mmap, find: _Find) -> None:
     """Writes the decodable samples at a constant rate; by way of MPEG-TS, which takes them as they are."""
+    model, samples, order = find.model, find.samples, find.order
     decoded = sorted(order)
     delay = max(0, *(place - order[number] for place, number in enumerate(decoded)))
     stream_file = target.with_name(f"{target.name}.stream.part")
     part = target.with_name(f"{target.name}.part")
     try:
         with av.open(url_of(stream_file), "w", format="mpegts", options={"mpegts_copyts": "1"}) as out:
-            stream = out.add_mux_stream("hevc" if model.hevc else "h264", rate=model.rate)
+            stream = out.add_mux_stream(model.decoder, rate=model.rate)
             for place, number in enumerate(decoded):
                 packet = _packet(content, samples[number], b"" if place else model.parameter_sets)
                 packet.stream = stream
