@@ -25,13 +25,13 @@ from typing import Any, Literal
 import av
 import numpy as np
 from av.packet import Packet
-from av.video.plane import VideoPlane
-from numpy.typing import NDArray
 
 from vidsr.errors import InputError, NotAVideo
+from vidsr.frames import Plane
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.container import demux, find_video, open_input, url_of
+from vidsr.media.pixels import copy_planes, empty_planes, source_format
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.paths import write_whole
 
@@ -58,7 +58,6 @@ _UNIT_START = {
 _NEVER_INSIDE = re.compile(rb"\0\0[\0-\2]", re.S)
 
 Unit = tuple[int, int]
-Plane = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -365,7 +364,7 @@ def _first_difference(planes: list[Plane], others: list[Plane]) -> float | None:
 
 
 def _planes(sample: list[Unit], content: mmap.mmap, model: _Model, changed: Unit | None = None) -> list[Plane]:
-    """The planes of a sample that is decoded alone, as bytes (height, row); none where it cannot be.
+    """The planes (h, w) of a sample that is decoded alone; none where it cannot be.
 
     Args:
         sample: its units.
@@ -380,7 +379,10 @@ def _planes(sample: list[Unit], content: mmap.mmap, model: _Model, changed: Unit
     context = av.CodecContext.create(model.decoder, "r")
     with suppress(av.error.FFmpegError):
         frames = [*context.decode(Packet(bytes(data))), *context.decode(None)]
-        return [_rows(plane, frames[0].format.components[0].bits) for plane in frames[0].planes] if frames else []
+        if frames:
+            planes = empty_planes(source_format(frames[0].format.name).layout, frames[0].width, frames[0].height, 1)
+            copy_planes(frames[0], planes, 0)
+            return [plane[0] for plane in planes]
     return []
 
 
@@ -388,12 +390,6 @@ def _with_another_end(unit: bytes) -> bytes:
     end = len(unit.rstrip(b"\0\3"))  # without cabac_zero_words, which only fill up (H.264, 7.3.2.8)
     start = max(end - SLICE_END, end // 2)
     return unit[:start] + bytes(byte ^ 255 for byte in unit[start:])
-
-
-def _rows(plane: VideoPlane, bits: int) -> Plane:
-    """A plane's rows without their padding, which nobody writes."""
-    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width * (2 if bits > 8 else 1)].copy()
 
 
 def _write(target: Path, content: mmap.mmap, find: _Find) -> None:

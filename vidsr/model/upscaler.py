@@ -292,6 +292,7 @@ class Upscaler:
         out = None if untiled else x.new_empty((n, planes, h * self.scale, w * self.scale))
         try:
             if out is None:
+                self._largest_window = h * w
                 return self._compute(x)
             self._enlarge_whole(x, out, whole)
             for k, windows in enumerate(changes):
@@ -326,7 +327,6 @@ class Upscaler:
     def _go_untiled(self, x: Tensor) -> bool:
         """Whether all frames go into one call of the backend as they are: then nothing has to be put together."""
         grid = self._grid(x, len(x))
-        self._largest_window = grid.window
         return len(grid.tiles) == 1 and grid.window * len(x) <= self._batch_pixels
 
     def _enlarge_whole(self, x: Tensor, out: Tensor, frames: list[int]) -> None:
