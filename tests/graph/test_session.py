@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import ray
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from ray._raylet import AuthenticationTokenLoader
 
 from vidsr.errors import ClusterError, DeviceError, SettingsError
 from vidsr.graph.session import Session, visible_gpu
@@ -36,7 +37,12 @@ def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
         Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
 
 
-def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "that of a Ray which this process had before")
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    assert loader.has_token(ignore_auth_mode=True)
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     session = Session(ClusterSettings(), "cuda:1")
     try:

@@ -19,6 +19,7 @@ import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # missing in its stub
 
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
 from vidsr.graph.stages import TASK_CPUS
@@ -249,6 +250,7 @@ def _init_ray(address: str | None) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
     # Otherwise Ray keeps a token in the home folder, which service accounts cannot write.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    AuthenticationTokenLoader.instance().reset_cache()  # it may hold that of a Ray that this process had before
     if len(tempfile.gettempdir()) > LONGEST_TEMP:
         os.environ.setdefault("RAY_TMPDIR", "/tmp")
     wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * (os.cpu_count() or 1))
