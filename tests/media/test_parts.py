@@ -191,7 +191,11 @@ def begins(path: Path, **stream: int) -> float:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
-@pytest.mark.parametrize("edits", [[(0, 600), (1200, 600)], [(800, 1200)]], ids=["middle cut out", "begin cut off"])
+@pytest.mark.parametrize(
+    "edits",
+    [[(0, 600), (1200, 600)], [(800, 1200)], [(520, 1200)]],
+    ids=["middle cut out", "begin cut off", "begin cut off between times that Matroska has"],
+)
 def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]], suffix: str, tmp_path: Path) -> None:
     clip = Clip(frames=50, sound=("aac",), options={"g": "5", "bf": "0"})
     source = edit(make_clip(tmp_path / "clip.mp4", clip), edits)
