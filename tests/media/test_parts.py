@@ -151,6 +151,13 @@ def test_a_lost_subtitle_that_spans_the_part_is_found(tmp_path: Path) -> None:
     assert wrong == ["subtitle 1"]
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_part_with_sound_that_avi_counts_by_packets(suffix: str, tmp_path: Path) -> None:
+    """A tick of 24 milliseconds, of which the part begins 16 after one."""
+    clip = Clip(codec="mpeg4", frames=40, sound=("libmp3lame",))
+    cut_out(make_clip(tmp_path / "clip.avi", clip), tmp_path / f"part.{suffix}", 13, 26)
+
+
 def edit(path: Path, edits: list[tuple[int | None, int]], tracks: tuple[int, ...] = (0, 1)) -> Path:
     """Give tracks an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds.
 

@@ -223,10 +223,7 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
-        shift = round(offset / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts + shift
-        packet.dts = None if packet.dts is None else packet.dts + shift
-        make_out(packet, self.stream)
+        make_out(packet, self.stream, offset)
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"
         if dts is not None and self.before is not None and dts < self.before + sound:

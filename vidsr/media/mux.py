@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -216,15 +216,15 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     streams = outlets.sources
     if not streams:
         return
-    shifts = {stream.index: _ticks(span.shift, stream, outlets.has_edit_lists) for stream in streams}
+    shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
     for packet in demux(source, *streams):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
-            yield outlets.address(packet)
+            yield outlets.address(packet, Fraction(0))
             continue
-        time, given = moment_of(packet), [packet]
+        time, given, shift = moment_of(packet), [packet], shifts[packet.stream_index]
         if time is not None:
             begin = time * packet.time_base
             if span.end is not None and begin >= span.end:
@@ -236,24 +236,17 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
                 if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
                     continue
                 packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
-                packet.pts = packet.dts = shifts[packet.stream_index]
+                shift = begin
         for each in given:
-            yield outlets.address(_earlier(each, shifts))
+            yield outlets.address(each, shift)
     for packet in leads.rest():
-        yield outlets.address(_earlier(packet, shifts))
+        yield outlets.address(packet, shifts[packet.stream_index])
 
 
-def _earlier(packet: AnyPacket, shifts: Mapping[int, int]) -> AnyPacket:
-    shift = shifts[packet.stream_index]
-    packet.pts = None if packet.pts is None else packet.pts - shift
-    packet.dts = None if packet.dts is None else packet.dts - shift
-    return packet
-
-
-def _ticks(shift: Fraction, stream: Stream, hides: bool) -> int:
-    """A shift in a stream's ticks. Of video in a file that hides what lies before 0, no later frame may come there."""
-    ticks = shift / (stream.time_base or Fraction(1))
-    return ceil(ticks) if hides and stream.type == "video" else round(ticks)
+def _shift_of(shift: Fraction, stream: Stream, hides: bool) -> Fraction:
+    """What a stream is earlier by. Of video in a file that hides what lies before 0, no later frame may come there."""
+    tick = stream.time_base or Fraction(1)
+    return ceil(shift / tick) * tick if hides and stream.type == "video" else shift
 
 
 def _length(packet: AnyPacket) -> Fraction:

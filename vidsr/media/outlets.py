@@ -48,10 +48,17 @@ def reorder_depth(stream: Stream) -> int:
     return stream.codec_context.reorder_depth if isinstance(stream, VideoStream) else 0
 
 
-def make_out(packet: AnyPacket, stream: Stream) -> None:
-    """Make a packet out to a stream of the result, with times in that stream's ticks, which muxers compare."""
+def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
+    """Make a packet out to a stream of the result, so many seconds later.
+
+    Its times are in that stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
+    """
     packet.stream = stream
-    packet.rescale_ts(AVRational(stream.time_base or 1))
+    base = stream.time_base or Fraction(1)
+    times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
+    pts, dts = (None if time is None else round(time / base) for time in times)
+    packet.rescale_ts(AVRational(base))
+    packet.pts, packet.dts = pts, dts
 
 
 def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int:
@@ -190,10 +197,13 @@ class Outlets:
         """The source streams that have a counterpart with packets."""
         return [self._source.streams[index] for index in self._streams]
 
-    def address(self, packet: AnyPacket) -> AnyPacket:
-        """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
+    def address(self, packet: AnyPacket, shift: Fraction) -> AnyPacket:
+        """A source packet made out to its stream's counterpart, so many seconds earlier.
+
+        It gets a decode time that muxers accept.
+        """
         index = packet.stream_index
-        make_out(packet, self._streams[index])
+        make_out(packet, self._streams[index], -shift)
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
         return packet
