@@ -48,6 +48,15 @@ def reorder_depth(stream: Stream) -> int:
     return stream.codec_context.reorder_depth if isinstance(stream, VideoStream) else 0
 
 
+def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: str) -> bool:
+    """Whether a container's muxer makes a track anew: chapter titles, which the demuxer hides, and timecode."""
+    if stream.type != "data":
+        return False
+    # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
+    timecode = name in ("mp4", "mov") and any(key.lower() == "timecode" for key, _ in info.tags)
+    return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
+
+
 def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
     """Make a packet out to a stream of the result, so many seconds later.
 
@@ -114,7 +123,9 @@ class Outlets:
     def add(self, stream: Stream) -> None:
         """Give a source stream a counterpart, or note that it cannot have one."""
         info = self._info.streams[stream.index]
-        if stream.type == "data" and self._is_remade(stream, info):
+        if is_remade(self._source, stream, info, self._name):
+            if stream.discard != Discard.all:
+                self._carried.append(f"timecode track {info.index}")
             return
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
@@ -128,18 +139,6 @@ class Outlets:
             self._streams[stream.index] = counterpart
             self._depth[stream.index] = reorder_depth(stream)
             self._carried.append(info.label)
-
-    def _is_remade(self, stream: Stream, info: StreamInfo) -> bool:
-        """Whether the muxer makes this track anew: chapter titles, which the demuxer hides, and timecode."""
-        if stream.discard == Discard.all:
-            return True
-        # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
-        tagged = any(key.lower() == "timecode" for key, _ in info.tags)
-        timecode = tagged and codec_tag(description_of(self._source, stream)) == TIMECODE
-        remade = timecode and self._name in ("mp4", "mov")
-        if remade:
-            self._carried.append(f"timecode track {info.index}")
-        return remade
 
     def _add_cover(self, info: StreamInfo) -> None:
         """A cover picture is an attachment in Matroska."""
