@@ -90,3 +90,15 @@ def test_one_wrong_time_moves_no_other(wrong: float) -> None:
 def test_a_pause_is_no_jump() -> None:
     times, jumps = unrolled((0, 1.0), (1, 1.0), (0, 3600.0), (1, 3600.0), (0, 3600.04))
     assert (times, jumps) == ([1.0, 1.0, 3600.0, 3600.0, 3600.04], 0)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_a_clock_that_is_about_to_begin_anew(suffix: str, tmp_path: Path) -> None:
+    """FFmpeg takes the times before that for negative, at which no container shows frames."""
+    before = Fraction(2**33, 90000) - Fraction(1, 2)
+    clip = Clip(start=before, frames=24, muxer={"mpegts_copyts": "1"}, options={"g": "8"})
+    source = make_clip(tmp_path / "source.ts", clip)
+    assert probe(source).table.pts[0] < 0
+    upscale(source, tmp_path / f"result.{suffix}")
+    proof = verify(source, tmp_path / f"result.{suffix}")
+    assert proof.ok, [check for check in proof.checks if not check.ok]

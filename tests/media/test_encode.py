@@ -27,7 +27,7 @@ from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data, nal_units, sei_messages
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
-from vidsr.media.encoders import best_pix_fmt, check_encoder, check_hdr, choose_codec, pix_fmt_for
+from vidsr.media.encoders import best_pix_fmt, check_encoder, check_hdr, check_matrix, choose_codec, pix_fmt_for
 from vidsr.media.firstframe import Hdr
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
@@ -116,6 +116,16 @@ def test_hdr_metadata_that_cannot_be_kept_is_refused(tmp_path: Path, codec: str)
     info = replace(probe(make_clip(tmp_path / "clip.mp4", Clip(frames=3))), hdr=HDR)
     with pytest.raises(SettingsError, match=f"{codec} cannot keep the HDR metadata"):
         check_hdr(codec, info)
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "libvpx"])
+def test_a_colour_matrix_that_a_codec_cannot_say_is_refused(tmp_path: Path, codec: str) -> None:
+    info = probe(make_clip(tmp_path / "clip.mkv", Clip(frames=3, colour=(1, 1, 1, 1))))
+    with pytest.raises(SettingsError, match=f"{codec} cannot say the colour matrix of .*clip.mkv; use"):
+        check_matrix(codec, info)
+    again = probe(encode(tmp_path / "segment.mkv", info, codec))
+    check_matrix(codec, again)
+    assert best_pix_fmt("libvpx", info.layout, full_range=True) is None
 
 
 USER_DATA = (bytes(range(16)) + b"speed 42", bytes(range(16, 32)) + b"\0\0\1\0\0\0\3\0\0" + b"x" * 600)

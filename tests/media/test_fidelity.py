@@ -117,6 +117,17 @@ def test_chroma_location_is_kept_where_codecs_can_say_it(
     assert next(c.detail for c in proof.checks if c.name == "colour chroma location").endswith(found)
 
 
+@pytest.mark.parametrize("colour", [(5, 2, 2, 1), (2, 9, 16, 1), (2, 2, 2, 2)])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_colour_of_which_only_some_is_said(colour: tuple[int, int, int, int], suffix: str, tmp_path: Path) -> None:
+    """FFV1 says none itself."""
+    source = make_clip(tmp_path / "source.mkv", Clip(codec="ffv1", frames=4, colour=colour))
+    result = tmp_path / f"result.{suffix}"
+    upscale(source, result)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix", "aspect"),
     [("ffv1", "mkv", Fraction(8, 9)), ("libvpx-vp9", "webm", Fraction(4, 3)), ("libx264", "mkv", Fraction(16, 11)),

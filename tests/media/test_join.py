@@ -56,6 +56,23 @@ def test_a_second_video_with_reordered_frames(suffix: str, tmp_path: Path) -> No
     assert np.allclose(times, np.arange(50) / 25, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", ["mov", "mkv"])
+def test_chapters_and_timecode(suffix: str, tmp_path: Path) -> None:
+    """Whose tracks MOV's muxer makes anew: GoPro's films have one."""
+    clip = Clip(frames=10, sound=("flac" if suffix == "mkv" else "pcm_s16le",), chapters=2,
+                tags={"timecode": "01:02:03:04"})  # fmt: skip
+    source = make_clip(tmp_path / f"a.{suffix}", clip)
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(2, 5))], joined) == ()
+    with av.open(str(joined)) as container:
+        begins = [(float(c["start"] * c["time_base"]), c["metadata"]["title"]) for c in container.chapters()]
+    assert begins == [(0, "Part 0"), (0.18, "Part 1"), (0.4, "Part 0"), (0.58, "Part 1")]
+    made = probe(joined)
+    assert [dict(s.tags).get("timecode") for s in made.streams] == [
+        dict(s.tags).get("timecode") for s in probe(source).streams
+    ]
+
+
 def test_the_shape_of_pixels_stays(tmp_path: Path) -> None:
     wide = Clip(frames=10, codec="libvpx-vp9", aspect=Fraction(3, 2))
     sources = []

@@ -258,6 +258,26 @@ def test_tags_dates_and_places(tmp_path: Path) -> None:
         assert {key: made.get(key) for key in tags} == tags
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_track_keeps_its_title(name: str, suffix: str, tmp_path: Path) -> None:
+    """Which MP4's demuxer calls a name."""
+    with (
+        av.open(str(make_clip(tmp_path / "plain.mkv", Clip(sound=("aac",))))) as old,
+        av.open(tmp_path / name, "w") as new,
+    ):
+        copies = [new.add_stream_from_template(stream, opaque=True) for stream in old.streams]
+        copies[1].metadata["title"] = "Rear microphone"
+        for packet in old.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                new.mux(packet)
+    _, target, _ = enlarge(tmp_path / name, tmp_path, suffix)
+    tags = {key.lower(): value for key, value in probe(target).streams[1].tags}
+    assert tags["title" if suffix == ".mkv" else "name"] == "Rear microphone"
+    assert verify(tmp_path / name, target).ok
+
+
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
 def test_the_service_keeps_its_name(tmp_path: Path, suffix: str) -> None:
     tags = {

@@ -151,6 +151,13 @@ def test_a_lost_subtitle_that_spans_the_part_is_found(tmp_path: Path) -> None:
     assert wrong == ["subtitle 1"]
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_part_with_sound_that_avi_counts_by_packets(suffix: str, tmp_path: Path) -> None:
+    """A tick of 24 milliseconds, of which the part begins 16 after one."""
+    clip = Clip(codec="mpeg4", frames=40, sound=("libmp3lame",))
+    cut_out(make_clip(tmp_path / "clip.avi", clip), tmp_path / f"part.{suffix}", 13, 26)
+
+
 def edit(path: Path, edits: list[tuple[int | None, int]], tracks: tuple[int, ...] = (0, 1)) -> Path:
     """Give tracks an edit list of (begin, length) in milliseconds; the movie's ticks are milliseconds.
 
@@ -191,7 +198,11 @@ def begins(path: Path, **stream: int) -> float:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
-@pytest.mark.parametrize("edits", [[(0, 600), (1200, 600)], [(800, 1200)]], ids=["middle cut out", "begin cut off"])
+@pytest.mark.parametrize(
+    "edits",
+    [[(0, 600), (1200, 600)], [(800, 1200)], [(520, 1200)]],
+    ids=["middle cut out", "begin cut off", "begin cut off between times that Matroska has"],
+)
 def test_sound_that_an_edit_list_cuts_out_stays_out(edits: list[tuple[int, int]], suffix: str, tmp_path: Path) -> None:
     clip = Clip(frames=50, sound=("aac",), options={"g": "5", "bf": "0"})
     source = edit(make_clip(tmp_path / "clip.mp4", clip), edits)

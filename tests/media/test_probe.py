@@ -49,8 +49,9 @@ def test_synthetic_files_have_the_frames_that_decoding_gives(tmp_path: Path, cas
     assert info.layout.pix_fmt == clip.pix_fmt.replace("yuvj", "yuv")
 
 
-def test_variable_rate_keeps_every_time_and_the_last_duration(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "clip.mp4", Clip(times=VFR)))
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
+def test_variable_rate_keeps_every_time_and_the_last_duration(codec: str, tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(codec, times=VFR)))
     assert [time * info.table.time_base for time in info.table.pts] == [Fraction(t, 90000) for t in VFR]
     assert info.table.durations[-1] * info.table.time_base == Fraction(1, 25)
     assert info.duration == Fraction(VFR[-1], 90000) + Fraction(1, 25)

@@ -119,6 +119,35 @@ def test_quicktime_texts_that_ffmpeg_does_not_read_are_private(clip: Path) -> No
     assert probe(clip).frames == 4
 
 
+def key_list(kind: int, value: bytes) -> bytes:
+    """A `meta` box as Apple writes it, with one key."""
+    key = b"com.apple.quicktime.x"
+    keys = struct.pack(">II", 0, 1) + box(b"mdta", key)
+    item = box(b"\0\0\0\1", box(b"data", struct.pack(">II", kind, 0) + value))
+    return box(b"meta", box(b"hdlr", bytes(8) + b"mdta" + bytes(12)) + box(b"keys", keys) + box(b"ilst", item))
+
+
+def test_metadata_that_ffmpeg_does_not_read_is_private(clip: Path) -> None:
+    """Apple's phones say numbers of a film and the lens of a track; Sony's cameras write XML."""
+    xml = box(b"meta", bytes(4) + box(b"hdlr", bytes(8) + b"nrtm" + bytes(13)) + box(b"xml ", bytes(4) + b"<Lens/>"))
+    text, number = key_list(1, b"Apple"), key_list(67, struct.pack(">i", 1))
+    for added, private in ((text, {}), (number, {"moov/meta": number}), (xml, {"moov/meta": xml})):
+        film = clip.with_name("film.mp4")
+        film.write_bytes(clip.read_bytes())
+        add_to_moov(film, added)
+        assert contents(film) == private
+    content = bytearray(clip.read_bytes())
+    track = content.rindex(b"trak") - 4
+    (size,) = struct.unpack_from(">I", content, track)
+    content[track + size : track + size] = text
+    struct.pack_into(">I", content, track, size + len(text))
+    moov = content.rindex(b"moov") - 4
+    struct.pack_into(">I", content, moov, struct.unpack_from(">I", content, moov)[0] + len(text))
+    film.write_bytes(content + xml)
+    assert contents(film) == {"moov/trak[0]/meta": text, "meta": xml}
+    assert probe(film).frames == 4
+
+
 def test_private_data_of_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     content = make_clip(tmp_path / "12:30.mp4", Clip(frames=4)).read_bytes()

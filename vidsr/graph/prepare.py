@@ -19,7 +19,7 @@ from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
 from vidsr.media.decode import decode_range
-from vidsr.media.encoders import choose_codec, encoder_for, encoder_options, pix_fmt_for
+from vidsr.media.encoders import check_matrix, choose_codec, encoder_for, encoder_options, pix_fmt_for
 from vidsr.media.formats import check_container, choose_suffix, format_of, holds, silence
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
@@ -283,6 +283,7 @@ def _choose_codec(
     if codec == "libx265" and width < X265_LEAST_WIDTH:
         raise UnsupportedSize(f"{info.path}: x265 cannot code {width} pixels a line; use --codec ffv1")
     pix_fmt_for(codec, info.layout, info.colour.full_range)
+    check_matrix(codec, info)
     encoder_options(codec, settings.encode, info, ENCODER_THREADS)  # what it refuses is said before the work
     return replace(settings, encode=replace(settings.encode, codec=codec)), notes
 

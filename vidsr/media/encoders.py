@@ -36,7 +36,9 @@ ELSEWHERE = {"libaom-av1", "librav1e", "libopenh264", "libxvid", "libkvazaar", "
 X264_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
 QP2LAMBDA = 118
 # Codecs whose streams cannot say that they use the full range; players would show wrong contrast.
-LIMITED_RANGE_ONLY = ("prores", "mpeg2video", "mpeg1video", "dnxhd")
+LIMITED_RANGE_ONLY = ("prores", "mpeg2video", "mpeg1video", "dnxhd", "vp8")
+# Codecs that mean one matrix and cannot say another: BT.601's, as H.273 numbers that of 625 lines.
+MATRIX_OF = {"mjpeg": 5, "vp8": 5}
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,17 @@ def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | Non
         if source.layout == layout and not source.rgb and len(form.components) not in (2, 4):
             found.append((source.convert is not None, form.name.startswith("yuvj") != full_range, form.name))
     return min(found)[2] if found else None
+
+
+def check_matrix(codec: str, info: VideoInfo) -> None:
+    """Refuse an encoder whose codec means another colour matrix than a video has.
+
+    Raises:
+        SettingsError: it does.
+    """
+    meant = MATRIX_OF.get(Codec(codec, "w").canonical_name, info.colour.matrix)
+    if meant != info.colour.matrix:
+        raise SettingsError(f"{codec} cannot say the colour matrix of {info.path}; use --codec libx264 or libx265")
 
 
 def check_hdr(codec: str, info: VideoInfo) -> None:

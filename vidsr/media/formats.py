@@ -36,6 +36,7 @@ TS_CODECS = {
 # Of camcorders: only where the programme says that it is of a Blu-ray disc.
 BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
 LARGEST_TIMESCALE = 10_000_000
+UNSPECIFIED = 2  # matrix, primaries or transfer
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
 
@@ -101,6 +102,9 @@ def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]
         flags = "+faststart"
         if needs_key_list(container_tags(info.tags)):
             flags += "+use_metadata_tags"
+        colour = info.colour
+        if colour.full_range or (colour.matrix, colour.primaries, colour.transfer) != (UNSPECIFIED,) * 3:
+            flags += "+write_colr"  # a box that is otherwise left out where one of the three is not said
         return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
     if name == "mpegts":
         return {"mpegts_copyts": "1", **_programme_map(suffix, info)}

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
@@ -19,7 +20,7 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import least_step, make_out, reorder_depth, set_order
+from vidsr.media.outlets import is_remade, least_step, make_out, reorder_depth, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.paths import write_error
@@ -97,18 +98,26 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
         )
         out.metadata.update(container_tags(infos[0].tags))
         outlets: dict[int, _Outlet] = {}
+        remade = [
+            {stream.index for stream in source.streams if is_remade(source, stream, info.streams[stream.index], name)}
+            for info, source in zip(infos, sources, strict=True)
+        ]
         for stream in sources[0].streams:
+            if stream.index in remade[0]:
+                continue
             outlet = _open_outlet(out, stream, infos[0], name)
             if outlet is None:
                 left.append(f"{infos[0].streams[stream.index].label}: {name} has no place for it")
             else:
                 outlets[stream.index] = outlet
+        if chapters := list(_chapters(parts, sources)):
+            out.set_chapters(chapters)
         out.start_encoding()
-        for part, info, source in zip(parts, infos, sources, strict=True):
+        for part, info, source, anew in zip(parts, infos, sources, remade, strict=True):
             for each in outlets.values():
                 each.begin_part()
             pairs = _pair(infos[0], info, outlets)
-            unpaired = [each.label for each in info.streams if each.index not in pairs]
+            unpaired = [each.label for each in info.streams if each.index not in {*pairs, *anew}]
             left += [f"{part.path.name}: {label} has no counterpart" for label in unpaired if info is not infos[0]]
             for packet in demux(source, *(source.streams[index] for index in pairs)):
                 outlet = pairs[packet.stream_index]
@@ -124,6 +133,16 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 if each.late
             ]
     return tuple(left)
+
+
+def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
+    """The chapters of all parts at their new times, numbered anew."""
+    numbers = itertools.count(1)
+    for part, source in zip(parts, sources, strict=True):
+        for chapter in source.chapters():
+            shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
+            times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
+            yield {**chapter, **times, "id": next(numbers)}
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
@@ -223,10 +242,7 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
-        shift = round(offset / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts + shift
-        packet.dts = None if packet.dts is None else packet.dts + shift
-        make_out(packet, self.stream)
+        make_out(packet, self.stream, offset)
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"
         if dts is not None and self.before is not None and dts < self.before + sound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,12 +51,13 @@ class Span:
     def of(cls, info: VideoInfo, first: int, stop: int, name: str) -> Span:
         """The span of frames first..stop-1 in a container.
 
-        Times are kept unless the beginning is cut off, or sound would not be heard that is: MP4 plays nothing before 0.
+        Times are kept unless the beginning is cut off, or what is seen or heard would not be: no container has frames
+        before 0, and MP4 plays no sound there.
         """
         begin = info.table.time(first) if first else None
         end = info.table.time(stop) if stop < len(info.table) else None
         lead = info.sound_lead if name in MOV_FAMILY else Fraction(0)
-        return cls(begin, end, -lead if begin is None else begin)
+        return cls(begin, end, -max(lead, info.picture_lead) if begin is None else begin)
 
 
 def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
@@ -69,7 +70,8 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
         target: the file to write.
         first, stop: the range of the source's frames. From a later `first` on, times start at 0.
-            Otherwise they are kept, but for `VideoInfo.sound_lead` in MP4 and MOV, by which all are later.
+            Otherwise they are kept, but for `VideoInfo.picture_lead`, and `sound_lead` in MP4 and MOV: all are later
+            by that.
         note: a sentence for the result's metadata, put under the first of NOTE_TAGS that the source does not use.
 
     Returns:
@@ -214,15 +216,15 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
     streams = outlets.sources
     if not streams:
         return
-    shifts = {stream.index: _ticks(span.shift, stream, outlets.has_edit_lists) for stream in streams}
+    shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
     for packet in demux(source, *streams):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
-            yield outlets.address(packet)
+            yield outlets.address(packet, Fraction(0))
             continue
-        time, given = moment_of(packet), [packet]
+        time, given, shift = moment_of(packet), [packet], shifts[packet.stream_index]
         if time is not None:
             begin = time * packet.time_base
             if span.end is not None and begin >= span.end:
@@ -234,24 +236,17 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
                 if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
                     continue
                 packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
-                packet.pts = packet.dts = shifts[packet.stream_index]
+                shift = begin
         for each in given:
-            yield outlets.address(_earlier(each, shifts))
+            yield outlets.address(each, shift)
     for packet in leads.rest():
-        yield outlets.address(_earlier(packet, shifts))
+        yield outlets.address(packet, shifts[packet.stream_index])
 
 
-def _earlier(packet: AnyPacket, shifts: Mapping[int, int]) -> AnyPacket:
-    shift = shifts[packet.stream_index]
-    packet.pts = None if packet.pts is None else packet.pts - shift
-    packet.dts = None if packet.dts is None else packet.dts - shift
-    return packet
-
-
-def _ticks(shift: Fraction, stream: Stream, hides: bool) -> int:
-    """A shift in a stream's ticks. Of video in a file that hides what lies before 0, no later frame may come there."""
-    ticks = shift / (stream.time_base or Fraction(1))
-    return ceil(ticks) if hides and stream.type == "video" else round(ticks)
+def _shift_of(shift: Fraction, stream: Stream, hides: bool) -> Fraction:
+    """What a stream is earlier by. Of video in a file that hides what lies before 0, no later frame may come there."""
+    tick = stream.time_base or Fraction(1)
+    return ceil(shift / tick) * tick if hides and stream.type == "video" else shift
 
 
 def _length(packet: AnyPacket) -> Fraction:

@@ -48,10 +48,26 @@ def reorder_depth(stream: Stream) -> int:
     return stream.codec_context.reorder_depth if isinstance(stream, VideoStream) else 0
 
 
-def make_out(packet: AnyPacket, stream: Stream) -> None:
-    """Make a packet out to a stream of the result, with times in that stream's ticks, which muxers compare."""
+def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: str) -> bool:
+    """Whether a container's muxer makes a track anew: chapter titles, which the demuxer hides, and timecode."""
+    if stream.type != "data":
+        return False
+    # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
+    timecode = name in ("mp4", "mov") and any(key.lower() == "timecode" for key, _ in info.tags)
+    return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
+
+
+def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
+    """Make a packet out to a stream of the result, so many seconds later.
+
+    Its times are in that stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
+    """
     packet.stream = stream
-    packet.rescale_ts(AVRational(stream.time_base or 1))
+    base = stream.time_base or Fraction(1)
+    times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
+    pts, dts = (None if time is None else round(time / base) for time in times)
+    packet.rescale_ts(AVRational(base))
+    packet.pts, packet.dts = pts, dts
 
 
 def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int:
@@ -107,7 +123,9 @@ class Outlets:
     def add(self, stream: Stream) -> None:
         """Give a source stream a counterpart, or note that it cannot have one."""
         info = self._info.streams[stream.index]
-        if stream.type == "data" and self._is_remade(stream, info):
+        if is_remade(self._source, stream, info, self._name):
+            if stream.discard != Discard.all:
+                self._carried.append(f"timecode track {info.index}")
             return
         if info.cover and self._name in MATROSKA_FAMILY:
             self._add_cover(info)
@@ -121,18 +139,6 @@ class Outlets:
             self._streams[stream.index] = counterpart
             self._depth[stream.index] = reorder_depth(stream)
             self._carried.append(info.label)
-
-    def _is_remade(self, stream: Stream, info: StreamInfo) -> bool:
-        """Whether the muxer makes this track anew: chapter titles, which the demuxer hides, and timecode."""
-        if stream.discard == Discard.all:
-            return True
-        # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
-        tagged = any(key.lower() == "timecode" for key, _ in info.tags)
-        timecode = tagged and codec_tag(description_of(self._source, stream)) == TIMECODE
-        remade = timecode and self._name in ("mp4", "mov")
-        if remade:
-            self._carried.append(f"timecode track {info.index}")
-        return remade
 
     def _add_cover(self, info: StreamInfo) -> None:
         """A cover picture is an attachment in Matroska."""
@@ -190,10 +196,13 @@ class Outlets:
         """The source streams that have a counterpart with packets."""
         return [self._source.streams[index] for index in self._streams]
 
-    def address(self, packet: AnyPacket) -> AnyPacket:
-        """A source packet made out to its stream's counterpart, with a decode time that muxers accept."""
+    def address(self, packet: AnyPacket, shift: Fraction) -> AnyPacket:
+        """A source packet made out to its stream's counterpart, so many seconds earlier.
+
+        It gets a decode time that muxers accept.
+        """
         index = packet.stream_index
-        make_out(packet, self._streams[index])
+        make_out(packet, self._streams[index], -shift)
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
         return packet

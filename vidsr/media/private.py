@@ -1,9 +1,9 @@
 """Private data of a container: what no stream holds and no tag says, above all the GPS of dashcams.
 
 MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
-boxes that are not empty, the blocks that a `gps ` box points at, GPS blocks between the samples of `mdat`, what
-follows the last box, and of tracks the references and sample descriptions that no muxer writes. MPEG-TS: packets
-whose identifier no programme lists. Other containers have no such places.
+boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
+between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
+muxer writes. MPEG-TS: packets whose identifier no programme lists. Other containers have no such places.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vidsr.media.container import url_of
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
-_TRAK = {"tkhd", "edts", "mdia", "load", "imap", "txas", "tapt", "matt", "meta", "udta"}
+_TRAK = {"tkhd", "edts", "mdia", "load", "imap", "txas", "tapt", "matt", "udta"}
 # References that the muxer makes: to the track of the timecode and to that of the chapters' titles.
 _TREF = {"tmcd", "chap"}
 _TIMECODE = b"tmcd"
@@ -48,6 +48,8 @@ _UDTA |= {
         " st3 swr too trk url wrn wrt xyz"
     ).split()
 }
+# Types of values in Apple's key list that FFmpeg gives as tags (tried): texts, some whole numbers, single precision.
+_READ_TYPES = {0, 1, 3, 21, 22, 23}
 _ENTRY_KIND = slice(12, 16)  # of the first entry, after version, count and its size
 _GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
 _SIGN_WITHIN = 64
@@ -90,8 +92,24 @@ def _block(box: Box, path: str) -> PrivateBlock:
 def _is_private(file: BinaryIO, box: Box, known: set[str]) -> bool:
     """Whether a box holds something, and nothing that travels otherwise."""
     if box.kind in known:
-        return False
+        return box.kind == "meta" and _is_unread(file, box)
     return not _is_empty(file, box.body, box.stop)
+
+
+def _is_unread(file: BinaryIO, meta: Box) -> bool:
+    """Whether a `meta` box says what no tag does: XML of Sony's cameras, or numbers of phones' in Apple's key list."""
+    file.seek(meta.body)
+    version = 0 if file.read(8)[4:] == b"hdlr" else 4  # QuickTime's has none
+    contents = {}
+    for box in children(file, meta.body + version, meta.stop):
+        file.seek(box.body)
+        contents[box.kind] = file.read(min(box.stop - box.body, _LARGEST_GAP))
+    handler, values, at = contents.get("hdlr", b"")[8:12], contents.get("ilst", b""), 0
+    while handler == b"mdta" and at + 20 <= len(values):  # size, key, and a box: size, "data", type ...
+        if int.from_bytes(values[at + 16 : at + 20], "big") not in _READ_TYPES:
+            return True
+        at += max(int.from_bytes(values[at : at + 4], "big"), 8)
+    return handler not in (b"mdta", b"mdir") and not _is_empty(file, meta.body, meta.stop)
 
 
 def _is_empty(file: BinaryIO, begin: int, end: int) -> bool:

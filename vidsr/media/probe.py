@@ -166,6 +166,11 @@ class VideoInfo:
         earliest, tick = min(starts, default=Fraction(0)), self.table.time_base
         return ceil(-earliest / tick) * tick if earliest < -LEAD_SECONDS else Fraction(0)
 
+    @property
+    def picture_lead(self) -> Fraction:
+        """How long before 0 its first frame is shown, in seconds: where a clock of 33 bits is about to begin anew."""
+        return max(-self.table.time(0), Fraction(0))
+
     def begun_at(self, first: int) -> VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
         streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)

@@ -181,7 +181,8 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
         if stream.kind in ("subtitle", "video") and timing.start is not None:
             wanted = max(wanted, timing.start)  # what spans the part's begin is shown from there
         moved = ours * match.time_base - timing.result - (wanted - timing.source)
-        if abs(moved) >= match.time_base:
+        # FFmpeg does not read Matroska's times before 0: it counts back from the first one after, which is rounded too.
+        if abs(moved) >= match.time_base * (2 if ours < 0 else 1):
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
     return None
 

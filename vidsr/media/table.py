@@ -155,7 +155,10 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
     key = tuple(i == 0 or entry[2] for i, entry in enumerate(entries))
     if all(key) and reader.codec not in INTRA_CODECS | TELLING_CODECS:
         key = tuple(i == 0 for i in range(len(key)))  # an index that calls everything a key frame
-    durations = _durations(pts, [entry[1] for entry in entries], "mov" in container.format.name)
+    declared, in_mov = [entry[1] for entry in entries], "mov" in container.format.name
+    if in_mov and reader.codec == "vp9" and pts and stream.duration:  # FFmpeg's parser replaces durations by guesses
+        declared = [0] * (len(pts) - 1) + [pts[0] + stream.duration - pts[-1]]
+    durations = _durations(pts, declared, in_mov)
     time_base = Fraction(stream.time_base or Fraction(1, 1000))
     return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size)
 

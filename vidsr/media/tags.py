@@ -26,10 +26,17 @@ def container_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def stream_tags(tags: Iterable[tuple[str, str]], copied: bool) -> dict[str, str]:
     """A stream's tags that its counterpart gets; `copied` is false for the stream that was upscaled."""
-    kept = {key: value for key, value in tags if key.lower() not in STREAM_OWN or copied}
+    kept = {key: value for key, value in one_title(tags).items() if key.lower() not in STREAM_OWN or copied}
     if copied:
         return kept
     return {key: value for key, value in kept.items() if not key.lower().startswith(COPIED_ONLY)}
+
+
+def one_title(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Tags with a stream's name under the key that muxers take: MP4's demuxer calls it `name`, and others `title`."""
+    given = dict(tags)
+    titled = "title" in {key.lower() for key in given}
+    return {"title" if key.lower() == "name" and not titled else key: value for key, value in given.items()}
 
 
 def begun_later(tags: Iterable[tuple[str, str]], frames: int, rate: Fraction) -> tuple[tuple[str, str], ...]:

@@ -119,7 +119,9 @@ class Walk:
             return shift
         info = self._info
         if "mov" in self._made.container:
-            return info.sound_lead
+            return max(info.sound_lead, info.picture_lead)
+        if info.picture_lead:
+            return info.picture_lead
         earliest = min((s.start * s.time_base for s in info.streams if s.start is not None), default=Fraction(0))
         moved = "matroska" in self._made.container and abs(shift + earliest) < self._made.table.time_base
         return shift if moved else Fraction(0)
