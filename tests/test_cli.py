@@ -514,6 +514,34 @@ def test_pictures_of_8_bits_and_less_are_not(tmp_path: Path, nearest: Path, mode
     assert vidsr("upscale", source, "--model", nearest, "--dry-run").returncode == 0
 
 
+@pytest.mark.parametrize(("mode", "profile"), [("CMYK", b"of inks"), ("LAB", None)])
+def test_pictures_that_are_not_rgb_lose_the_profile_that_says_so(
+    tmp_path: Path, nearest: Path, mode: str, profile: bytes | None
+) -> None:
+    from PIL import ImageCms
+
+    from vidsr.image import upscale_image
+
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.new(mode, (20, 12)).save(tmp_path / "still.tif", icc_profile=profile or lab)
+    report = upscale_image(tmp_path / "still.tif", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    assert report["notes"] == [f"{mode} is converted to sRGB"]
+    with Image.open(report["result"]) as large:
+        found = large.info.get("icc_profile")
+        assert large.mode == "RGB" and (found is None if profile else found[16:20] == b"RGB ")
+
+
+def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest: Path) -> None:
+    """Phones put a preview, a depth map or a gain map behind it."""
+    preview = Image.new("RGB", (10, 6))
+    Image.new("RGB", (20, 12), "white").save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+    done = vidsr("upscale", "a.jpg", "--model", nearest, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "holds 2 pictures" in done.stderr and "a_2x.jpg (40x24" in done.stderr
+    with Image.open(tmp_path / "a_2x.jpg") as large:
+        assert (large.format, large.size, large.getpixel((9, 9))) == ("JPEG", (40, 24), (255, 255, 255))
+
+
 def test_broken_picture(tmp_path: Path) -> None:
     (tmp_path / "still.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     refused(errors.NotAVideo, "upscale", tmp_path / "still.png")
