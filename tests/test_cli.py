@@ -466,6 +466,19 @@ def test_dry_run_makes_no_folder(clip: Path, nearest: Path) -> None:
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 
+def test_a_dry_run_tells_notes_and_failures_in_words() -> None:
+    from rich.console import Console
+
+    from vidsr.describe import estimate_table
+
+    console = Console(width=100)
+    with console.capture() as told:
+        console.print(estimate_table({"input": "card", "frames": 1000, "notes": ["a", "b"], "unreadable": {"x": "y"}}))
+    assert [line.split() for line in told.get().splitlines()[1:]] == [
+        ["frames", "1,000"], ["notes", "a"], ["b"], ["unreadable", "x:", "y"],
+    ]  # fmt: skip
+
+
 def test_dry_run_of_a_picture_writes_nothing(tmp_path: Path, nearest: Path) -> None:
     source = tmp_path / "still.png"
     Image.new("RGB", (20, 12)).save(source)
