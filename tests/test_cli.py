@@ -544,6 +544,18 @@ def test_pictures_that_are_not_rgb_lose_the_profile_that_says_so(
         assert large.mode == "RGB" and (found is None if profile else found[16:20] == b"RGB ")
 
 
+@pytest.mark.parametrize("sampling", [0, 1, 2])
+def test_a_jpeg_keeps_its_sampling_of_colour(tmp_path: Path, nearest: Path, sampling: int) -> None:
+    from PIL.JpegImagePlugin import get_sampling
+
+    from vidsr.image import upscale_image
+
+    Image.new("RGB", (20, 12), "red").save(tmp_path / "still.jpg", subsampling=sampling)
+    report = upscale_image(tmp_path / "still.jpg", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    with Image.open(report["result"]) as large:
+        assert get_sampling(large) == sampling
+
+
 def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest: Path) -> None:
     """Phones put a preview, a depth map or a gain map behind it."""
     preview = Image.new("RGB", (10, 6))

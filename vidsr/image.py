@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import LOSSLESS, is_clean, is_noisy
@@ -75,7 +76,7 @@ def upscale_image(
     if isinstance(image, TiffImageFile):
         kept["exif"] = _told(image)
     try:
-        large.save(part, quality=JPEG_QUALITY, **kept)
+        large.save(part, quality=JPEG_QUALITY, subsampling=_chroma_sampling(image), **kept)
     except (OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
@@ -102,6 +103,11 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         plain = image.convert("RGB")
         plain.info.pop("icc_profile", None)
         return plain
+
+
+def _chroma_sampling(image: Image.Image) -> int:
+    """How a JPEG is to hold colour, as Pillow counts: like its source, so that fine colour is not averaged away."""
+    return get_sampling(image) if isinstance(image, JpegImageFile) else 0
 
 
 def _told(image: TiffImageFile) -> Image.Exif:
