@@ -556,6 +556,18 @@ def test_a_jpeg_keeps_its_sampling_of_colour(tmp_path: Path, nearest: Path, samp
         assert get_sampling(large) == sampling
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_without_loss_stays_without(tmp_path: Path, nearest: Path, lossless: bool) -> None:
+    from vidsr.image import upscale_image
+
+    noise = np.random.default_rng(0).integers(0, 256, (12, 20, 1), np.uint8).repeat(3, 2)  # the model enlarges luma
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    report = upscale_image(tmp_path / "a.webp", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    with Image.open(report["result"]) as large:
+        same = np.array_equal(np.asarray(large), noise.repeat(2, 0).repeat(2, 1))
+    assert same == lossless
+
+
 def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest: Path) -> None:
     """Phones put a preview, a depth map or a gain map behind it."""
     preview = Image.new("RGB", (10, 6))

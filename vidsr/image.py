@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from io import BytesIO
 from pathlib import Path
@@ -56,7 +57,8 @@ def upscale_image(
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
     pixels = image.width * image.height
-    codec = LOSSY.get(image.format or "", "png")
+    lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
+    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
     fine = settings.may_take_clean and is_clean(codec, 8 * source.stat().st_size / pixels)
     clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
@@ -76,7 +78,7 @@ def upscale_image(
     if isinstance(image, TiffImageFile):
         kept["exif"] = _told(image)
     try:
-        large.save(part, quality=JPEG_QUALITY, subsampling=_chroma_sampling(image), **kept)
+        large.save(part, quality=JPEG_QUALITY, subsampling=_chroma_sampling(image), lossless=lossless_webp, **kept)
     except (OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
@@ -144,6 +146,12 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
     if isinstance(image, TiffImageFile):
         return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
     return 8
+
+
+def _is_lossless_webp(source: Path) -> bool:
+    """Whether the chunk that holds the picture is the lossless kind; Pillow does not tell."""
+    chunk = re.search(rb"VP8[L ]", source.read_bytes())
+    return chunk is not None and chunk[0] == b"VP8L"
 
 
 def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
