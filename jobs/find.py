@@ -14,7 +14,7 @@ from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError,
 from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.plan import content_sample
 from vidsr.media.formats import FORMATS
-from vidsr.paths import VIDEO_SUFFIXES
+from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings
 
 STATE_FOLDER = ".vidsr"
@@ -59,18 +59,23 @@ class Found:
         videos: to do, by name or in the order of the list.
         results: how many are left out because vidsr made them: the record of each lies beside it.
         others: how many files are no videos by their names; hidden ones and records are not counted.
+        pictures: how many of these are pictures.
     """
 
     videos: list[Entry]
     results: int = 0
     others: int = 0
+    pictures: int = 0
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is left out, for the user."""
         made = f"{self.results} videos that vidsr made are left out; --list takes them too"
-        others = f"{self.others} other files are no videos by their names; --list takes them too"
-        return (*((made,) if self.results else ()), *((others,) if self.others else ()))
+        pictures = f"{self.pictures} pictures are left out; name the pictures instead of their folder"
+        unknown = self.others - self.pictures
+        others = f"{unknown} other files are no videos by their names; --list takes them too"
+        counted = ((made, self.results), (pictures, self.pictures), (others, unknown))
+        return tuple(sentence for sentence, files in counted if files)
 
 
 def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
@@ -111,7 +116,8 @@ def _sources(entries: list[Entry], there: set[str]) -> Found:
     videos = sorted((e for e in shown if PurePosixPath(e.name).suffix.lower() in VIDEO_SUFFIXES), key=lambda e: e.name)
     sources = [entry for entry in videos if f"{entry.name}{RECORD_SUFFIX}" not in there]
     records = sum(entry.name.endswith(RECORD_SUFFIX) for entry in shown)
-    return Found(sources, len(videos) - len(sources), len(shown) - len(videos) - records)
+    pictures = sum(is_image(Path(entry.name)) for entry in shown)
+    return Found(sources, len(videos) - len(sources), len(shown) - len(videos) - records, pictures)
 
 
 def _listed(inputs: Place, names: Iterable[str]) -> list[Entry]:

@@ -466,6 +466,19 @@ def test_dry_run_makes_no_folder(clip: Path, nearest: Path) -> None:
     assert [p.name for p in clip.parent.iterdir()] == [clip.name]
 
 
+def test_a_dry_run_tells_notes_and_failures_in_words() -> None:
+    from rich.console import Console
+
+    from vidsr.describe import estimate_table
+
+    console = Console(width=100)
+    with console.capture() as told:
+        console.print(estimate_table({"input": "card", "frames": 1000, "notes": ["a", "b"], "unreadable": {"x": "y"}}))
+    assert [line.split() for line in told.get().splitlines()[1:]] == [
+        ["frames", "1,000"], ["notes", "a"], ["b"], ["unreadable", "x:", "y"],
+    ]  # fmt: skip
+
+
 def test_dry_run_of_a_picture_writes_nothing(tmp_path: Path, nearest: Path) -> None:
     source = tmp_path / "still.png"
     Image.new("RGB", (20, 12)).save(source)
@@ -512,6 +525,58 @@ def test_pictures_of_8_bits_and_less_are_not(tmp_path: Path, nearest: Path, mode
     source = tmp_path / f"still{suffix}"
     Image.new(mode, (20, 12)).save(source)
     assert vidsr("upscale", source, "--model", nearest, "--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize(("mode", "profile"), [("CMYK", b"of inks"), ("LAB", None)])
+def test_pictures_that_are_not_rgb_lose_the_profile_that_says_so(
+    tmp_path: Path, nearest: Path, mode: str, profile: bytes | None
+) -> None:
+    from PIL import ImageCms
+
+    from vidsr.image import upscale_image
+
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.new(mode, (20, 12)).save(tmp_path / "still.tif", icc_profile=profile or lab)
+    report = upscale_image(tmp_path / "still.tif", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    assert report["notes"] == [f"{mode} is converted to sRGB"]
+    with Image.open(report["result"]) as large:
+        found = large.info.get("icc_profile")
+        assert large.mode == "RGB" and (found is None if profile else found[16:20] == b"RGB ")
+
+
+@pytest.mark.parametrize("sampling", [0, 1, 2])
+def test_a_jpeg_keeps_its_sampling_of_colour(tmp_path: Path, nearest: Path, sampling: int) -> None:
+    from PIL.JpegImagePlugin import get_sampling
+
+    from vidsr.image import upscale_image
+
+    Image.new("RGB", (20, 12), "red").save(tmp_path / "still.jpg", subsampling=sampling)
+    report = upscale_image(tmp_path / "still.jpg", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    with Image.open(report["result"]) as large:
+        assert get_sampling(large) == sampling
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_without_loss_stays_without(tmp_path: Path, nearest: Path, lossless: bool) -> None:
+    from vidsr.image import upscale_image
+
+    noise = np.random.default_rng(0).integers(0, 256, (12, 20, 1), np.uint8).repeat(3, 2)  # the model enlarges luma
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    report = upscale_image(tmp_path / "a.webp", None, UpscaleSettings(model=str(nearest), device="cpu"), False)
+    with Image.open(report["result"]) as large:
+        same = np.array_equal(np.asarray(large), noise.repeat(2, 0).repeat(2, 1))
+    assert same == lossless
+
+
+def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest: Path) -> None:
+    """Phones put a preview, a depth map or a gain map behind it."""
+    preview = Image.new("RGB", (10, 6))
+    Image.new("RGB", (20, 12), "white").save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+    done = vidsr("upscale", "a.jpg", "--model", nearest, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "holds 2 pictures" in done.stderr and "a_2x.jpg (40x24" in done.stderr
+    with Image.open(tmp_path / "a_2x.jpg") as large:
+        assert (large.format, large.size, large.getpixel((9, 9))) == ("JPEG", (40, 24), (255, 255, 255))
 
 
 def test_broken_picture(tmp_path: Path) -> None:

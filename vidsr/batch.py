@@ -142,7 +142,13 @@ def _upscale_file(
             raise SettingsError(f"{source}: only videos are signed; leave --c2pa out")
         from vidsr.image import upscale_image
 
-        return upscale_image(source, out, settings, overwrite, dry_run)
+        report = upscale_image(source, out, settings, overwrite, dry_run)
+        if not dry_run:
+            progress = make_progress()
+            for note in report["notes"]:
+                progress.say(f"{source.name}: {note}")
+            progress.say(f"{report['result']} ({report['width']}x{report['height']}, {report['seconds']:.1f} s)")
+        return report
     if dry_run:
         from vidsr.estimate import estimate
 

@@ -81,9 +81,18 @@ def estimate_table(report: dict[str, Any]) -> Table:
     table = Table("", escape(str(report.get("source", report.get("input", "")))), box=None, pad_edge=False)
     for name, value in report.items():
         if name not in ("source", "input") and value not in ([], {}):
-            shown = value["name"] if name == "model" else f"{value:,}" if isinstance(value, int) else value
-            table.add_row(name.replace("_", " "), escape(str(shown)))
+            shown = value["name"] if name == "model" else _in_words(value)
+            table.add_row(name.replace("_", " "), escape(shown))
     return table
+
+
+def _in_words(value: Any) -> str:
+    """A value of a report: what it holds of several, one a line."""
+    if isinstance(value, list):
+        return "\n".join(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {each}" for name, each in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def models_as_json() -> list[dict[str, Any]]:

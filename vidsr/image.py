@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import LOSSLESS, is_clean, is_noisy
@@ -22,7 +25,8 @@ JPEG_QUALITY = 95
 TURNED = 5  # the first of EXIF's orientations that swap width and height
 TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Codecs of the formats that usually lose something; all others keep every bit.
-LOSSY = {"JPEG": "mjpeg", "WEBP": "webp"}
+LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}  # MPO: a JPEG of a phone, with more pictures behind it
+NOT_RGB = ("CMYK", "LAB")
 
 
 def upscale_image(
@@ -53,30 +57,59 @@ def upscale_image(
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
     pixels = image.width * image.height
-    codec = LOSSY.get(image.format or "", "png")
+    lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
+    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
     fine = settings.may_take_clean and is_clean(codec, 8 * source.stat().st_size / pixels)
     clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
-        "model": {"name": model.name, "sha256": model.sha256},
+        "model": {"name": model.name, "sha256": model.sha256}, "notes": _notes(image),
     }  # fmt: skip
     if dry_run:
         return report
     upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
-    large = upscaler.upscale(image, size)
+    shown = _in_srgb(image) if image.mode in NOT_RGB else image
+    large = upscaler.upscale(shown, size)
     part = result.with_name(f".{result.stem}.part{result.suffix}")
-    kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if key in image.info}
+    infos = {"exif": image.info, "icc_profile": shown.info, "dpi": image.info}
+    kept = {key: info[key] for key, info in infos.items() if key in info}
     if isinstance(image, TiffImageFile):
         kept["exif"] = _told(image)
     try:
-        large.save(part, quality=JPEG_QUALITY, **kept)
+        large.save(part, quality=JPEG_QUALITY, subsampling=_chroma_sampling(image), lossless=lossless_webp, **kept)
     except (OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     part.replace(result)
     return {**report, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _notes(image: Image.Image) -> list[str]:
+    """What the result has not of its source, or has otherwise."""
+    notes = []
+    if (pictures := getattr(image, "n_frames", 1)) > 1:
+        notes.append(f"it holds {pictures} pictures; the first is enlarged, and the others (previews, depth) left out")
+    if image.mode in NOT_RGB:
+        notes.append(f"{image.mode} is converted to sRGB")
+    return notes
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """A picture in sRGB, by its colour profile if it has one that can be used; its own would not fit RGB."""
+    try:
+        profile = BytesIO(image.info["icc_profile"])
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    except (KeyError, ImageCms.PyCMSError):
+        plain = image.convert("RGB")
+        plain.info.pop("icc_profile", None)
+        return plain
+
+
+def _chroma_sampling(image: Image.Image) -> int:
+    """How a JPEG is to hold colour, as Pillow counts: like its source, so that fine colour is not averaged away."""
+    return get_sampling(image) if isinstance(image, JpegImageFile) else 0
 
 
 def _told(image: TiffImageFile) -> Image.Exif:
@@ -98,7 +131,7 @@ def _open(source: Path) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise UnsupportedSize(f"{source} has too many pixels for one picture; cut it up first") from error
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise NotAVideo(f"{source} holds several pictures; save it as a video (or one picture) first")
     if image.mode.startswith(("I", "F")) or _sample_bits(image, source) > 8:
         raise NotAVideo(f"{source} has more than 8 bits per sample, which pictures lose here; save it with 8 bits")
@@ -113,6 +146,12 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
     if isinstance(image, TiffImageFile):
         return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
     return 8
+
+
+def _is_lossless_webp(source: Path) -> bool:
+    """Whether the chunk that holds the picture is the lossless kind; Pillow does not tell."""
+    chunk = re.search(rb"VP8[L ]", source.read_bytes())
+    return chunk is not None and chunk[0] == b"VP8L"
 
 
 def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:

@@ -74,6 +74,13 @@ def test_earlier_results_are_no_sources(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", patterns=("large/*",))
 
 
+def test_a_folder_of_pictures_says_what_to_name_instead(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.PNG", "c.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(NoVideos, match=r"2 pictures are left out; name the pictures.*; 1 other files"):
+        names(tmp_path, tmp_path / "out")
+
+
 def test_a_folder_is_no_place_for_its_own_results(card: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     (link := tmp_path / "link").symlink_to(card)

@@ -96,6 +96,16 @@ def test_failures_are_grouped_with_their_reasons(page: Browser) -> None:
     assert "</script> is no video" in failures
 
 
+def test_on_a_phone_failures_and_names_are_in_sight(page: Browser) -> None:
+    narrow = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    cells = "document.querySelectorAll('details td, #rows .name')"
+    try:
+        assert page.js(f"return Math.max(...[...{cells}].map((e) => e.getBoundingClientRect().right))") <= 390
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_every_video_that_has_a_result_has_its_pictures(page: Browser) -> None:
     loaded = page.js("return [...document.images].map((i) => [i.alt, i.naturalWidth])")
     assert loaded == [["source", 240], ["result", 240]] * 96  # of the 100 videos on the first page

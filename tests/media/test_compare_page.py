@@ -65,6 +65,17 @@ def test_the_page_loads_alone_and_without_errors(browser: Browser, page: tuple[P
     assert browser.js("return [source.videoWidth, result.videoWidth]") == [192, 192]
 
 
+def test_space_presses_the_button_that_the_keyboard_chose(browser: Browser, page: tuple[Path, int]) -> None:
+    browser.open(page[0])
+    browser.js("document.querySelector('button[data-view=source]').focus()")
+    press(browser, " ")
+    assert browser.js("return [state.view, state.playing]") == ["source", False]
+    browser.js("document.activeElement.blur()")
+    browser.find("button[data-view=result]").click()
+    press(browser, " ")
+    assert browser.js("return [state.view, state.playing]") == ["result", True]
+
+
 def test_keys_step_both_videos_to_the_same_frame(browser: Browser, page: tuple[Path, int]) -> None:
     path, first = page
     browser.open(path)

@@ -19,7 +19,9 @@ from PIL.ExifTags import Base as Tag
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
 from vidsr.errors import DamagedVideo, NotAVideo
+from vidsr.frames import PixelLayout
 from vidsr.media.decode import decode_range
+from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, rgb_to_yuv
 from vidsr.media.probe import probe
 
 LARGE = {
@@ -131,6 +133,27 @@ def test_rgb_becomes_full_range_444(tmp_path: Path) -> None:
     luma, blue, red = (plane[0] for plane in batch.planes)
     assert abs(int(luma[8, 8]) - 255) <= 1 and abs(int(blue[8, 8]) - 128) <= 1
     assert abs(int(luma[8, 40]) - 76) <= 2 and abs(int(red[8, 40]) - 255) <= 2  # BT.601: 0.299 of 255
+
+
+@pytest.mark.parametrize(("pix_fmt", "depth"), [("bgr0", 8), ("gbrp10le", 10), ("gbrap12le", 12), ("rgb48le", 16)])
+def test_rgb_is_rounded_to_the_nearest(pix_fmt: str, depth: int) -> None:
+    top = 2**depth - 1
+    rgb = np.random.default_rng(1).integers(0, top + 1, (48, 64, 3)).astype(np.uint16)
+    if pix_fmt == "bgr0":
+        frame = av.VideoFrame.from_ndarray(rgb.astype(np.uint8)).reformat(format=pix_fmt)
+    elif pix_fmt == "rgb48le":
+        frame = av.VideoFrame.from_ndarray(rgb, format=pix_fmt)
+    else:
+        clear = np.zeros((1, 48, 64), np.uint16)
+        frame = av.VideoFrame(64, 48, pix_fmt)
+        fill_planes(frame, (*(rgb[None, ..., channel] for channel in (1, 2, 0)), clear), 0)
+    red, green, blue = rgb.astype(np.float64).transpose(2, 0, 1)
+    y = 0.299 * red + 0.587 * green + 0.114 * blue
+    exact = (y, (blue - y) / 1.772 + (top + 1) / 2, (red - y) / 1.402 + (top + 1) / 2)
+    made = empty_planes(PixelLayout(depth, 0, 0), 64, 48, 1)
+    copy_planes(rgb_to_yuv(frame, PixelLayout(depth, 0, 0).pix_fmt), made, 0)
+    for plane, values in zip(made, exact, strict=True):
+        assert np.abs(plane[0] - values.clip(0, top)).max() <= 0.51
 
 
 def test_a_frame_with_exif_is_read(tmp_path: Path) -> None:

@@ -96,6 +96,16 @@ def test_a_cut_leaves_no_ghost() -> None:
     np.testing.assert_array_equal(steadied(source, large)[1], large[1])
 
 
+@pytest.mark.parametrize("fade", [-6.0, 6.0])
+def test_a_fade_is_not_late(fade: float) -> None:
+    """The frame before is darker or brighter: mixed in, it would be seen in the mean of every frame."""
+    truth, source = drive()
+    light = fade * np.arange(len(truth))[:, None, None]
+    source = np.rint(truth[:, ::2, ::2] + light).clip(0, 255).astype(np.uint8)
+    large = flickering(truth + light)
+    assert np.abs((steadied(source, large) - large.astype(float)).mean((1, 2))).max() < 0.1
+
+
 def test_something_that_appears_suddenly_has_no_ghost() -> None:
     """Where the source before does not explain the frame, the frame alone counts."""
     truth, source = drive(2, step=0)

@@ -195,7 +195,17 @@ def test_pictures_of_every_mode_of_8_bits(mode: str) -> None:
     picture = Image.new("RGB", (20, 12), (200, 30, 60)).convert(mode)
     large = Upscaler(busy(GeneratorConfig(2, 1, 4, "luma", kernel=3)), "cpu").upscale(picture)
     assert large.size == (40, 24)
-    assert large.mode == {"RGBA": "RGBA", "LA": "RGBA", "L": "L", "1": "L"}.get(mode, "RGB")
+    assert large.mode == {"RGBA": "RGBA", "LA": "LA", "L": "L", "1": "L"}.get(mode, "RGB")
+
+
+def test_what_transparency_hides_is_not_mixed_into_its_border() -> None:
+    rgba = np.zeros((24, 32, 4), np.uint8)
+    rgba[6:18, 8:24] = 255
+    config = GeneratorConfig(2, 0, 1, "luma", skip="bicubic", kernel=3)
+    for scaled in (None, (50, 40)):
+        large = np.asarray(Upscaler(Generator(config), "cpu").upscale(Image.fromarray(rgba), scaled))
+        assert 0 < large[..., 3].mean() < 255
+        assert large[..., :3].min() == 255
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16", "F"])

@@ -94,13 +94,25 @@ def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoF
 
 
 def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """A frame of RGB or of a palette in a planar format of full range, whatever its tags say."""
-    return frame.reformat(
-        format=pix_fmt,
-        dst_colorspace="ITU709" if _matrix_for_rgb(frame) == BT709 else "ITU601",
-        dst_color_range="JPEG",
-        interpolation="BICUBIC",
-    )
+    """A frame of RGB or of a palette in a planar 4:4:4 format of full range, whatever its tags say.
+
+    Each sample is the nearest one: swscale's are half a code off in chroma, and in luma of more than 8 bits.
+    Matrices: ITU-T H.273 table 4.
+    """
+    layout = source_format(pix_fmt).layout
+    planar = pix_fmt.replace("yuv444p", "gbrp")
+    # Where it only has to leave transparency out, swscale leaves some pixels unwritten.
+    taken = frame.format.name in (planar, planar.replace("gbrp", "gbrap"))
+    rgb = empty_planes(layout, frame.width, frame.height, 1)
+    copy_planes(frame if taken else frame.reformat(format=planar), rgb, 0)
+    green, blue, red = (plane.astype(np.float32) for plane in rgb)
+    kr, kb = (0.2126, 0.0722) if _matrix_for_rgb(frame) == BT709 else (0.299, 0.114)
+    y = kr * red + (1 - kr - kb) * green + kb * blue
+    centre, top = 1 << (layout.depth - 1), (1 << layout.depth) - 1
+    values = (y, (blue - y) / (2 * (1 - kb)) + centre, (red - y) / (2 * (1 - kr)) + centre)
+    made = VideoFrame(frame.width, frame.height, pix_fmt)
+    fill_planes(made, tuple(np.rint(plane).clip(0, top).astype(rgb[0].dtype) for plane in values), 0)
+    return made
 
 
 def _matrix_for_rgb(frame: VideoFrame) -> int:

@@ -4,12 +4,13 @@ A network decides anew in every frame what a coded edge looked like, so its deta
 the motion between two source frames explains the change from one to the other, both enlargements show the same thing:
 
     O'_t = O_t + strength * C * G * (W(O_t-1) - O_t)
-    C = exp(-(I_t - W(I_t-1))^2 / (2 s^2)),    G = exp(-(O_t - W(O_t-1))^2 / (2 g^2))
+    C = exp(-(I_t - W(I_t-1))^2 / (2 s^2) - L^2 / (2 l^2)),    G = exp(-(O_t - W(O_t-1))^2 / (2 g^2))
 
 with I the source, O its enlargement, both luma, and W the warp along the optical flow of the source (Lai et al. 2018
-weigh their warping error by the same kind of C). G is for the pixels between two motions, which fit neither. Only
-enlargements that were not mixed go in, so a frame depends on its two neighbours and nothing else, and a video may be
-cut anywhere.
+weigh their warping error by the same kind of C). L is the mean of I_t - W(I_t-1) around a pixel: where the light
+changes, as in a fade, the frame before is of another brightness, and with it enlargements fell below bicubic ones. G is
+for the pixels between two motions, which fit neither. Only enlargements that were not mixed go in, so a frame depends
+on its two neighbours and nothing else, and a video may be cut anywhere.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from vidsr.frames import FrameBatch, Plane
 
 # Differences, in codes of 8 bits, of the warped source and of the warped enlargement at which trust is exp(-1/2).
 SOURCE_SPREAD, LARGE_SPREAD = 8.0, 24.0
+# Side in pixels of the square around a pixel, and the mean difference of the warped source in it at which trust is
+# exp(-1/2) too.
+LIGHT_SIDE, LIGHT_SPREAD = 31, 1.5
 # Mean difference of two frames, in codes of 8 bits, from which they are of different scenes.
 CUT = 0.12 * 255
 # A pixel repeats if all pixels of the source so near do.
@@ -79,7 +83,9 @@ def _mixed(
         if not moving.any() or min(source.shape) < SMALLEST or difference > CUT * unit:
             return large
         flow = _flow(*(_halved(plane, depth) for plane in (before[0], source)))
-        _, trust = _agreement(before[0], source, _moves(flow, source.shape), 0, SOURCE_SPREAD * unit)
+        change, trust = _agreement(before[0], source, _moves(flow, source.shape), 0, SOURCE_SPREAD * unit)
+        light = cv2.blur(change, (LIGHT_SIDE, LIGHT_SIDE), borderType=cv2.BORDER_REPLICATE)
+        trust *= np.exp(light * light / (-2 * (LIGHT_SPREAD * unit) ** 2))
         trust *= moving
         trust *= strength
         mixed, moves = np.empty_like(large), _moves(flow, large.shape)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -253,10 +254,13 @@ class Upscaler:
             raise SettingsError(f"cannot upscale a picture of mode {image.mode}; reduce it to 8 bits (L or RGB) first")
         target = size or (image.width * self.scale, image.height * self.scale)
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        large = Image.fromarray(self.upscale(np.asarray(image.convert("RGB")), size, source))
+        rgb = np.asarray(image.convert("RGB"))
+        if alpha is not None:
+            rgb = _bled(rgb, np.asarray(alpha))
+        large = Image.fromarray(self.upscale(rgb, size, source))
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
-        if image.mode in ("L", "1"):
+        if image.mode in ("L", "LA", "1"):
             return large.convert("L" if alpha is None else "LA")
         return large
 
@@ -380,6 +384,22 @@ def _luma_scale(black: float, span: float) -> tuple[float, float]:
     """
     gain = _LUMA_SPAN / span
     return gain, _LUMA_BLACK - black * gain
+
+
+def _bled(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) where each pixel that is wholly transparent has the colour of the nearest that is not.
+
+    What such pixels hide, black as a rule, would be mixed into the borders of what is seen.
+    """
+    seen = alpha > 0
+    if seen.all() or not seen.any():
+        return rgb
+    hidden = (~seen).astype(np.uint8)
+    _, nearest = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    colours = np.empty((int(nearest.max()) + 1, 3), np.uint8)
+    colours[nearest[seen]] = rgb[seen]
+    bled: NDArray[np.uint8] = colours[nearest]
+    return bled
 
 
 def _resized(x: Tensor, size: tuple[int, int] | None) -> Tensor:
