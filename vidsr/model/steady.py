@@ -28,9 +28,9 @@ from vidsr.frames import FrameBatch, Plane
 
 # Differences, in codes of 8 bits, of the warped source and of the warped enlargement at which trust is exp(-1/2).
 SOURCE_SPREAD, LARGE_SPREAD = 8.0, 24.0
-# Side in pixels of the square around a pixel, and the mean difference of the warped source in it at which trust is
-# exp(-1/2) too.
-LIGHT_SIDE, LIGHT_SPREAD = 31, 1.5
+# Side in pixels of the squares whose means, of three by three of them, are the light around a pixel, and the difference
+# of light at which trust is exp(-1/2) too.
+LIGHT_SIDE, LIGHT_SPREAD = 8, 1.5
 # Mean difference of two frames, in codes of 8 bits, from which they are of different scenes.
 CUT = 0.12 * 255
 # A pixel repeats if all pixels of the source so near do.
@@ -84,8 +84,7 @@ def _mixed(
             return large
         flow = _flow(*(_halved(plane, depth) for plane in (before[0], source)))
         change, trust = _agreement(before[0], source, _moves(flow, source.shape), 0, SOURCE_SPREAD * unit)
-        light = cv2.blur(change, (LIGHT_SIDE, LIGHT_SIDE), borderType=cv2.BORDER_REPLICATE)
-        trust *= np.exp(light * light / (-2 * (LIGHT_SPREAD * unit) ** 2))
+        trust *= _same_light(change, LIGHT_SPREAD * unit)
         trust *= moving
         trust *= strength
         mixed, moves = np.empty_like(large), _moves(flow, large.shape)
@@ -99,6 +98,14 @@ def _mixed(
             change += large[top:bottom]
             mixed[top:bottom] = np.rint(change, out=change)
     return mixed
+
+
+def _same_light(change: Field, spread: float) -> Field:
+    """exp(-L^2 / (2 spread^2)) of the difference (h, w) of two frames, where L is its mean around each pixel."""
+    height, width = change.shape
+    squares = (-(-width // LIGHT_SIDE), -(-height // LIGHT_SIDE))
+    light = cv2.blur(cv2.resize(change, squares, interpolation=cv2.INTER_AREA), (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(np.exp(light * light / (-2 * spread**2)), (width, height)), np.float32)
 
 
 def _agreement(before: Plane, rows: Plane, moves: Sequence[Field], top: int, spread: float) -> tuple[Field, Field]:
