@@ -112,6 +112,17 @@ def test_the_source_may_be_gone_moved_or_named(tmp_path: Path) -> None:
     assert "missing" in check_record(result, tmp_path / "gone.mp4")[0]
 
 
+def test_a_result_of_its_sources_name_is_not_taken_for_the_source(tmp_path: Path) -> None:
+    source, result, _ = made(tmp_path)
+    result = result.rename(result.with_name(source.name))
+    record = write_record(
+        source, result, model=MODEL, settings={}, frames=FrameCounts(1, 1), checks=[CHECK], started=0.0, finished=1.0
+    )
+    source.unlink()  # the card was taken out
+    assert find_source(record, result) is None
+    assert check_record(result) == []
+
+
 @pytest.mark.parametrize("linked", ["out", "in", "in and out"])
 def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str) -> None:
     (tmp_path / "store" / "deep").mkdir(parents=True)

@@ -242,8 +242,8 @@ def read_record(result: Path) -> EvidenceRecord:
 
 def find_source(record: EvidenceRecord, result: Path) -> Path | None:
     """The source where the record says it is, or beside the result; None where it is gone."""
-    places = (result.parent / record.source.path, result.parent / Path(record.source.path).name)
-    return next((place for place in places if place.is_file()), None)
+    places = (result.parent / record.source.path, result.with_name(Path(record.source.path).name))
+    return next((place for place in places if place != result and place.is_file()), None)  # a folder's have one name
 
 
 def check_record(result: Path, source: Path | None = None) -> list[str]:
