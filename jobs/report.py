@@ -16,6 +16,7 @@ from jobs.records import STATES, VideoRecord
 from jobs.state import READERS, RECORDS, SUMMARY, JobState
 from jobs.storage import Place, read_json
 from vidsr.errors import InputMissing
+from vidsr.paths import own_files
 
 REPORT = "report.html"
 MOST_PICTURES = 300  # thumbnail pairs on the page; 40,000 would be a page of 800 MB
@@ -30,18 +31,18 @@ def write_report(output: Place) -> str:
 
     Raises:
         InputMissing: no job has written there.
+        OutputUnwritable, DiskTooSmall: what is there cannot be read, or the page not be written.
     """
-    summary = read_json(output, SUMMARY)
-    if summary is None:
-        raise InputMissing(f"{output.url} holds no job; name the output folder of one")
-    suffix = ".json"
-    names = [
-        entry.name[len(RECORDS) + 1 : -len(suffix)] for entry in output.files(RECORDS) if entry.name.endswith(suffix)
-    ]
-    records = JobState(output).read_all(names)
-    page = report_page(summary, [records[name] for name in sorted(records)], output.read, time.time())
-    output.write(REPORT, page.encode())
-    return output.url_of(REPORT)
+    with own_files(output.url):
+        summary = read_json(output, SUMMARY)
+        if summary is None:
+            raise InputMissing(f"{output.url} holds no job; name the output folder of one")
+        suffix = ".json"
+        names = (entry.name for entry in output.files(RECORDS) if entry.name.endswith(suffix))
+        records = JobState(output).read_all([name[len(RECORDS) + 1 : -len(suffix)] for name in names])
+        page = report_page(summary, [records[name] for name in sorted(records)], output.read, time.time())
+        output.write(REPORT, page.encode())
+        return output.url_of(REPORT)
 
 
 def report_page(

@@ -162,14 +162,17 @@ class FolderPlace:
         """See Place."""
         try:
             return self._path(name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:
         """See Place."""
         part = self._part(name)
-        part.write_bytes(content)
-        part.replace(self._path(name))
+        try:
+            part.write_bytes(content)
+            part.replace(self._path(name))
+        finally:
+            part.unlink(missing_ok=True)
 
     def create(self, name: str, content: bytes) -> bool:
         """See Place. A hard link is atomic on NFS too, and never shows a file half written.

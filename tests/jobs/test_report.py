@@ -13,7 +13,7 @@ from jobs.report import BINS, report_page, throughput, totals, write_report
 from jobs.state import JobState, JobSummary
 from jobs.storage import FolderPlace
 from tests.browser import Browser
-from vidsr.errors import InputMissing
+from vidsr.errors import InputMissing, OutputUnwritable
 
 BEGAN = 1_000_000.0
 DONE = VideoRecord(
@@ -150,3 +150,15 @@ def test_a_lost_thumbnail_leaves_the_row_without_pictures() -> None:
 def test_a_folder_without_a_job(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="holds no job"):
         write_report(FolderPlace(str(tmp_path)))
+    (tmp_path / "drive.mp4").touch()
+    with pytest.raises(InputMissing, match="holds no job"):
+        write_report(FolderPlace(str(tmp_path / "drive.mp4")))
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    place = FolderPlace(str(tmp_path))
+    JobState(place).write_summary(JobSummary("/card", place.url, started=BEGAN))
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputUnwritable, match="Is a directory"):
+        write_report(place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".vidsr", "report.html"]
