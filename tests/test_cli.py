@@ -19,6 +19,7 @@ from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.batch import upscale_inputs
 from vidsr.graph.plan import Ledger
+from vidsr.image import upscale_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 VIDSR = (sys.executable, "-m", "vidsr")
@@ -307,6 +308,15 @@ def test_transparency_that_jpeg_cannot_keep(tmp_path: Path, nearest: Path) -> No
     Image.new("RGBA", (20, 12)).save(tmp_path / "a.png")
     words = ("upscale", tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--model", nearest, "--dry-run")
     assert "-o NAME.png" in refused(errors.SettingsError, *words)
+
+
+def test_a_picture_of_no_format_is_refused_before_the_work(tmp_path: Path, nearest: Path) -> None:
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png")
+    for name in ("b.mp4", "b.psd"):
+        with pytest.raises(errors.OutputUnwritable, match="another suffix with -o"):
+            upscale_image(
+                tmp_path / "a.png", tmp_path / "new" / name, UpscaleSettings(model=str(nearest)), False, dry_run=True
+            )
 
 
 def test_what_pictures_tell_is_kept(tmp_path: Path, nearest: Path) -> None:

@@ -46,6 +46,8 @@ def upscale_image(
     started = time.monotonic()
     check_source(source)
     result = default_result(source, out, settings)
+    if Image.registered_extensions().get(result.suffix.lower()) not in Image.SAVE:
+        raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
     if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
