@@ -15,7 +15,7 @@ from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result
+from vidsr.paths import check_result, check_source, default_result, sync
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -74,6 +74,7 @@ def upscale_image(
         kept["exif"] = _told(image)
     try:
         large.save(part, quality=JPEG_QUALITY, **kept)
+        sync(part)
     except (OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
