@@ -19,7 +19,7 @@ from typing import Any
 
 import vidsr
 from vidsr.errors import InputError, InputMissing
-from vidsr.paths import write_error, write_whole
+from vidsr.paths import sync, write_error, write_whole
 
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
@@ -208,9 +208,18 @@ def write_record(
     return record
 
 
-def renew_result(record: EvidenceRecord, result: Path, signature: str) -> EvidenceRecord:
-    """Write the record again after the result was signed, which changes its bytes."""
-    record = replace(record, result=_describe(result, result.parent), signature=signature)
+def replace_result(record: EvidenceRecord, result: Path, signed: Path, signature: str) -> EvidenceRecord:
+    """Put a signed file, whose bytes are others, in a result's place and write the record again.
+
+    All that takes time comes first: a death between the two would leave a result that is not what its record says.
+
+    Raises:
+        OSError: the file cannot be put there.
+        OutputUnwritable: the record cannot be written.
+    """
+    record = replace(record, result=_describe(result, result.parent, signed), signature=signature)
+    sync(signed)
+    signed.replace(result)
     _save(record, result)
     return record
 
