@@ -123,7 +123,7 @@ class FolderJob:
         videos = self.videos_to_do()
         self._state.write_summary(self.summary)
         todo_bytes = sum(video.travel.entry.size for video in videos)
-        view.begin(len(self._entries), len(self._entries) - len(videos), todo_bytes)
+        view.begin(len(self._entries), self.summary.earlier, len(self.summary.failures), todo_bytes)
         for sentence in self._found.sentences:
             view.say(sentence)
         try:

@@ -37,8 +37,8 @@ ASK_AGAIN_SECONDS = 5.0
 class View(Protocol):
     """Who watches a folder job."""
 
-    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
-        """The job starts; `earlier` of the videos are done already, the others have so many bytes together."""
+    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
+        """The job starts; of its videos, so many are done or stay failed, the others have so many bytes together."""
 
     def advance(self, frames: int) -> None:
         """So many more frames are finished."""

@@ -56,11 +56,13 @@ def test_what_stops_the_command_stops_its_dry_run(card: Path, tmp_path: Path, ne
 def test_what_is_done_costs_nothing_more(card: Path, tmp_path: Path, nearest: Path) -> None:
     settings, output = UpscaleSettings(model=str(nearest)), tmp_path / "large"
     for video in FolderJob(card, output, settings, options(tmp_path)).videos_to_do():
-        if video.name == "a.mp4":
-            JobState(open_place(output)).write(video.name, replace(video.record, state="done"))
+        if video.name != "day/b.avi":
+            state = "done" if video.name == "a.mp4" else "failed"
+            JobState(open_place(output)).write(video.name, replace(video.record, state=state))
     (output / "a.mp4").touch()
     report = estimate_folder(card, output, settings, options(tmp_path), gpu=False)
-    assert (report["videos"], report["done_before"], report["frames"]) == (3, 1, 9)
+    assert (report["videos"], report["done_before"], report["failed_before"], report["frames"]) == (3, 1, 1, 9)
+    assert not report["unreadable"]
 
 
 def test_the_disk_of_the_results_has_to_hold_them(
