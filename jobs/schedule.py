@@ -312,11 +312,11 @@ class Schedule:
     def _fail(self, video: Video, failure: Failure) -> None:
         """Try again what another try may cure; write down what it may not."""
         self._segments = [each for each in self._segments if each[-1] is not video]
-        crashes = video.record.crashes + failure.crashes
-        video.record = replace(video.record, crashes=crashes, error_class=failure.kind, error_message=failure.message)
+        crashes, message = video.record.crashes + failure.crashes, video.travel.with_name(failure.message)
+        video.record = replace(video.record, crashes=crashes, error_class=failure.kind, error_message=message)
         quarantined = crashes >= CRASHES_TO_QUARANTINE
         if failure.damaged and not video.decode:
-            self._view.say(f"{video.name} is damaged ({failure.message}); salvaging what can be decoded")
+            self._view.say(f"{video.name} is damaged ({message}); salvaging what can be decoded")
             video.decode = True
         elif quarantined or not failure.passing or video.tried >= ATTEMPTS:
             self._settle(

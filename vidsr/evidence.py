@@ -31,7 +31,7 @@ class FileDigest:
     """A file as it was.
 
     Attributes:
-        path: relative to the record's folder, with forward slashes.
+        path: relative to the record's folder, with forward slashes; or a whole path or URL.
         bytes: its size.
         sha256: of its content, in hexadecimal.
     """
@@ -174,6 +174,7 @@ def write_record(
     finished: float,
     salvaged: Sequence[str] = (),
     made: Path | None = None,
+    name: str | None = None,
 ) -> EvidenceRecord:
     """Write the record of a finished result beside it. Both files are read once, for their sha256.
 
@@ -187,13 +188,15 @@ def write_record(
         started, finished: seconds since 1970 UTC.
         salvaged: sentences about what a damaged source did not give.
         made: where the result's file is now, if it does not have its name yet.
+        name: what the source is called, if it or the result is a copy that will not stay where it is.
 
     Raises:
         InputMissing: one of the files is gone.
         OutputUnwritable: the record cannot be written.
     """
+    described = _describe(source, result.parent)
     record = EvidenceRecord(
-        source=_describe(source, result.parent),
+        source=replace(described, path=name) if name else described,
         result=_describe(result, result.parent, made),
         model=model,
         settings=json.loads(json.dumps(settings, default=str)),
