@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from PIL.ExifTags import Base
 
@@ -18,6 +19,7 @@ from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.batch import upscale_inputs
+from vidsr.cli import main
 from vidsr.graph.plan import Ledger
 from vidsr.image import upscale_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
@@ -118,7 +120,21 @@ def test_sound_only(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission_to_read(clip: Path) -> None:
     clip.chmod(0)
-    refused(errors.InputUnreadable, "upscale", clip)
+    for words in (
+        ("upscale", clip),
+        ("probe", clip),
+        ("verify", clip, clip),
+        ("compare", clip, clip, "--png", "a.png"),
+    ):
+        refused(errors.InputUnreadable, *words)
+    refused(errors.BadWeights, "export", clip, "-o", "a.onnx")
+
+
+def test_no_permission_to_read_is_no_wrong_usage(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *words, **options: False)  # root may read everything
+    for words in (("probe", clip), ("verify", clip, clip), ("compare", clip, clip, "--png", "a.png")):
+        done = CliRunner().invoke(main, list(map(str, words)))
+        assert done.exit_code == errors.InputUnreadable.exit_code and "chmod u+r" in done.stderr
 
 
 def test_output_equals_input(clip: Path) -> None:

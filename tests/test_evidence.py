@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -11,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import vidsr
-from vidsr.errors import InputError, InputMissing
+from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.evidence import (
     CheckOutcome,
     EvidenceRecord,
     FrameCounts,
     ModelDigest,
     check_record,
+    digest,
     enhanced_note,
     find_source,
     read_record,
@@ -138,6 +141,24 @@ def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: p
         assert ["drive.mp4 has 7 bytes" in problem for problem in check_record(name)] == [True]
     monkeypatch.chdir(result.parent)
     assert len(check_record(Path(result.name))) == 1
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, result, _ = made(tmp_path)
+    for secret in (source, result):
+        with monkeypatch.context() as denied:  # which root never is
+            denied.setattr("vidsr.evidence.digest", deny(secret, digest))
+            with pytest.raises(InputUnreadable, match=f"{secret.name} cannot be read"):
+                check_record(result, source)
+
+
+def deny(secret: Path, read: Callable[[Path], tuple[int, str]]) -> Callable[[Path], tuple[int, str]]:
+    def reads(path: Path) -> tuple[int, str]:
+        if path == secret:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    return reads
 
 
 def test_folder_and_record_may_move_together(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import vidsr
-from vidsr.errors import InputError, InputMissing
+from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.paths import sync, write_error, write_whole
 
 RECORD_SUFFIX = ".vidsr.json"
@@ -271,6 +271,7 @@ def check_record(result: Path, source: Path | None = None) -> list[str]:
     Raises:
         InputMissing: there is no record.
         InputError: the record is not a record.
+        InputUnreadable: one of the files may not be read.
     """
     record = read_record(result)
     problems = [f"the check {c.name!r} failed when the result was made: {c.detail}" for c in record.checks if not c.ok]
@@ -286,7 +287,10 @@ def check_record(result: Path, source: Path | None = None) -> list[str]:
 def _compare(path: Path, expected: FileDigest) -> list[str]:
     if not path.is_file():
         return [f"{path} is missing"]
-    size, sha256 = digest(path)
+    try:
+        size, sha256 = digest(path)
+    except OSError as error:
+        raise InputUnreadable(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if size != expected.bytes:
         return [f"{path} has {size} bytes and had {expected.bytes} when the record was written"]
     if sha256 != expected.sha256:

@@ -52,6 +52,11 @@ def test_a_truncated_file_is_refused(weights: Path) -> None:
         load_weights(weights)
 
 
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadWeights, match="cannot be read"):
+        load_weights(tmp_path)
+
+
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     torch.save({"weight": torch.zeros(3)}, path)

@@ -36,10 +36,13 @@ def describe(path: Path) -> ModelFile:
     """Read a weights file's configuration without loading the weights.
 
     Raises:
-        BadWeights: truncated, a pickle, or of another architecture.
+        BadWeights: not to be read, truncated, a pickle, or of another architecture.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise BadWeights(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if start[:2] == b"\x80\x02" or start == b"PK\x03\x04":
         raise BadWeights(f"{path} is a pickle, which can run code when it is loaded; convert it to safetensors")
     try:
