@@ -131,6 +131,10 @@ class Leases:
         with self._lock:
             return name in self._held and name not in self._lost
 
+    def anywhere(self) -> bool:
+        """Whether any process, here or elsewhere, holds a lease."""
+        return not all(map(self._is_over, self._files()))
+
     def renew(self) -> None:
         """Make all leases last again, and notice those that were taken over."""
         with self._lock:
