@@ -108,7 +108,8 @@ class LineFolderView:
 
     def stop(self) -> None:
         """See View."""
-        self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
+        if self._figures.videos:  # else it ended before it began, and why is said
+            self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
 
 
 class TableFolderView(LineFolderView):

@@ -36,6 +36,13 @@ def test_what_is_shown(kind: type[LineFolderView]) -> None:
         assert "c.mp4" in shown and "4/6" in shown
 
 
+@pytest.mark.parametrize("kind", [LineFolderView, TableFolderView])
+def test_what_did_not_begin_shows_nothing(kind: type[LineFolderView]) -> None:
+    text = io.StringIO()
+    kind(Console(file=text)).stop()
+    assert text.getvalue() == ""
+
+
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = Figures()
     assert figures.left == "–"
