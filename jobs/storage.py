@@ -97,10 +97,8 @@ def open_place(url: str | Path) -> Place:
     """
     text = str(url)
     protocol, found, rest = text.partition("://")
-    if not found:
-        return FolderPlace(str(Path(text).absolute()))
-    if protocol in ("file", "local"):
-        return FolderPlace(rest)
+    if not found or protocol in ("file", "local"):
+        return FolderPlace(str(Path(rest or text).absolute()))
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:
