@@ -1,5 +1,6 @@
 """The command as a user meets it: help, bad input, exit codes. Each run is a real process."""
 
+import errno
 import json
 import os
 import shutil
@@ -333,6 +334,19 @@ def test_a_picture_of_no_format_is_refused_before_the_work(tmp_path: Path, neare
             upscale_image(
                 tmp_path / "a.png", tmp_path / "new" / name, UpscaleSettings(model=str(nearest)), False, dry_run=True
             )
+
+
+def test_a_disk_that_becomes_full_leaves_no_half_picture(
+    tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.DiskTooSmall):
+        upscale_image(tmp_path / "a.jpg", None, UpscaleSettings(model=str(nearest)), False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_what_pictures_tell_is_kept(tmp_path: Path, nearest: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result, sync
+from vidsr.paths import check_result, check_source, default_result, write_error, write_whole
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -46,7 +47,8 @@ def upscale_image(
     started = time.monotonic()
     check_source(source)
     result = default_result(source, out, settings)
-    if Image.registered_extensions().get(result.suffix.lower()) not in Image.SAVE:
+    kind = Image.registered_extensions().get(result.suffix.lower())
+    if kind not in Image.SAVE:
         raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
@@ -68,17 +70,18 @@ def upscale_image(
         return report
     upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
     large = upscaler.upscale(image, size)
-    part = result.with_name(f".{result.stem}.part{result.suffix}")
     kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if key in image.info}
     if isinstance(image, TiffImageFile):
         kept["exif"] = _told(image)
+    content = io.BytesIO()
     try:
-        large.save(part, quality=JPEG_QUALITY, **kept)
-        sync(part)
+        large.save(content, kind, quality=JPEG_QUALITY, **kept)
     except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
-    part.replace(result)
+    try:
+        write_whole(result, content.getvalue())
+    except OSError as error:
+        raise write_error(result, error) from error
     return {**report, "seconds": round(time.monotonic() - started, 3)}
 
 
