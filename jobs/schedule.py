@@ -135,13 +135,16 @@ class Schedule:
         Returns:
             Whether everything is final.
         """
-        while self._tasks or self._pool or self._begin():
-            self._feed()
-            self._listen()
-            self._begin()
-            self._show()
-        for video in self._open.values():
-            self._state.write(video.name, replace(video.record, state="pending"))
+        try:
+            while self._tasks or self._pool or self._begin():
+                self._feed()
+                self._listen()
+                self._begin()
+                self._show()
+        finally:  # where Ray is lost, and of a second Ctrl-C, too
+            for video in self._open.values():
+                if self._leases.holds(video.name):  # else another job does it now
+                    self._state.write(video.name, replace(video.record, state="pending"))
         return not (self._queue or self._elsewhere or self._open)
 
     def _show(self) -> None:
