@@ -143,6 +143,15 @@ def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: p
     assert len(check_record(Path(result.name))) == 1
 
 
+def test_names_that_cannot_be_looked_at_are_not_there(tmp_path: Path) -> None:
+    _, result, record = made(tmp_path)
+    name = "n" * 300  # root may look at everything else
+    assert find_source(replace(record, source=replace(record.source, path=name)), result) is None
+    assert "missing" in check_record(result, tmp_path / name)[0]
+    with pytest.raises(InputMissing):
+        read_record(tmp_path / name)
+
+
 def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, result, _ = made(tmp_path)
     for secret in (source, result):

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from os.path import isfile  # unlike Path's, it takes what may not be looked at for not there
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def read_record(result: Path) -> EvidenceRecord:
         InputError: the file is not a record.
     """
     path = record_path(result)
-    if not path.is_file():
+    if not isfile(path):
         raise InputMissing(f"no record {path}; it must lie beside the result")
     try:
         return EvidenceRecord.from_json(path.read_text(encoding="utf-8"))
@@ -255,7 +256,7 @@ def read_record(result: Path) -> EvidenceRecord:
 def find_source(record: EvidenceRecord, result: Path) -> Path | None:
     """The source where the record says it is, or beside the result; None where it is gone."""
     places = (result.parent / record.source.path, result.with_name(Path(record.source.path).name))
-    return next((place for place in places if place != result and place.is_file()), None)  # a folder's have one name
+    return next((place for place in places if place != result and isfile(place)), None)  # a folder's have one name
 
 
 def check_record(result: Path, source: Path | None = None) -> list[str]:
@@ -285,7 +286,7 @@ def check_record(result: Path, source: Path | None = None) -> list[str]:
 
 
 def _compare(path: Path, expected: FileDigest) -> list[str]:
-    if not path.is_file():
+    if not isfile(path):
         return [f"{path} is missing"]
     try:
         size, sha256 = digest(path)

@@ -86,7 +86,7 @@ def test_names_and_scales(weights: Path) -> None:
     assert find_model(str(weights), 2).config == CONFIG
     with pytest.raises(WrongScale):
         find_model(str(weights), 4)
-    for unknown in ("nonsense", str(weights.with_name("missing.safetensors"))):
+    for unknown in ("nonsense", "n" * 300, str(weights.with_name("missing.safetensors"))):
         with pytest.raises(UnknownModel):
             find_model(unknown, 2)
 

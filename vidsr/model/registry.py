@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def find_model(name: str, scale: int) -> ModelFile:
         BadWeights: the file cannot be used.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".safetensors" or isfile(path):
+        if not isfile(path):
             raise UnknownModel(f"no weights file {name}; `vidsr models` lists the bundled ones")
         found = describe(path)
     else:
