@@ -40,11 +40,14 @@ def submit(
     from jobs.submit import Submission, connect
     from jobs.submit import submit as submit_job
     from vidsr.cli import picture_settings, upscale
+    from vidsr.settings import ClusterSettings
 
     with upscale.make_context("vidsr submit", list(arguments)) as context:
-        picture_settings(dict(context.params))  # what is wrong is said here, not in a log
-        _refuse_own_files(context.params)
-        if context.params["c2pa"]:
+        given = context.params
+        picture_settings(dict(given))  # what is wrong is said here, not in a log
+        ClusterSettings("auto", given["actors"] if gpus == 0 else gpus, given["actor_cpus"], cpus)
+        _refuse_own_files(given)
+        if given["c2pa"]:
             raise SettingsError("--c2pa would send your key to the cluster; use `vidsr evidence sign` on the results")
     client = connect(address)
     job = submit_job(client, Submission(arguments, gpus, cpus, image_has_vidsr))

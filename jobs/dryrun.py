@@ -6,43 +6,43 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jobs.find import find_videos, result_names
-from jobs.folder import FolderOptions, places
-from jobs.travel import Travel
+from jobs.folder import FolderJob, FolderOptions
 from vidsr.errors import VidsrError
 from vidsr.estimate import estimate
 from vidsr.graph.prepare import prepare
+from vidsr.paths import own_files
 from vidsr.settings import UpscaleSettings
 
 
 def estimate_folder(
     folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions, gpu: bool
 ) -> dict[str, Any]:
-    """What a folder would cost, for `--dry-run`: every video is probed, the model is tried on the first.
+    """What the videos that are left to do would cost, for `--dry-run`: each is probed, the model is tried on one.
 
     Raises:
-        NoVideos: the folder has none.
+        VidsrError: as `run_folder` before it begins.
     """
-    inputs, results = places(folder, output, settings)
-    found = find_videos(inputs, results, options.selection)
-    entries = found.videos
+    with own_files(output or folder):
+        job = FolderJob(folder, output, settings, options)
+        videos = job.videos_to_do()
+    summary = job.summary
     first: dict[str, Any] | None = None
     report: dict[str, Any] = {
-        "input": inputs.url, "output": results.url, "videos": len(entries),
-        "results_left_out": found.results, "other_files": found.others, "frames": 0, "seconds": 0.0,
-        "output_bytes": 0, "unreadable": {},
+        "input": summary.input, "output": summary.output, "videos": summary.videos,
+        "done_before": summary.earlier, "failed_before": len(summary.failures),
+        "results_left_out": summary.results_left_out, "other_files": summary.other_files,
+        "frames": 0, "seconds": 0.0, "output_bytes": 0, "unreadable": {},
     }  # fmt: skip
     pixels = 0
-    names = result_names([entry.name for entry in entries], settings)
     with tempfile.TemporaryDirectory() as nowhere:
-        for entry in entries:
-            travel = Travel(inputs, entry, results, names[entry.name], options.cache)
+        for video in videos:
+            travel = video.travel
             try:
                 with travel.source() as path:
                     plan = prepare(path, travel.result_path, settings, True, gpu, scratch=Path(nowhere))
                     first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
             except VidsrError as error:
-                report["unreadable"][entry.name] = error.message
+                report["unreadable"][video.name] = error.message
                 continue
             report["frames"] += plan.frames
             report["seconds"] += float(plan.info.duration or 0)

@@ -85,7 +85,7 @@ def run_folder(
         OutputUnwritable, DiskTooSmall: the job's own files cannot be read or written below the output root.
     """
     with own_files(output or folder):  # leases and records; what is wrong with one video's files is said of that video
-        job = _FolderJob(folder, output, settings, options)
+        job = FolderJob(folder, output, settings, options)
         try:
             whole = job.run(session, view, stop)
         except RayError as error:
@@ -97,12 +97,13 @@ def run_folder(
     return job.summary
 
 
-class _FolderJob:
+class FolderJob:
     """One run over a folder."""
 
     def __init__(
         self, folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
     ) -> None:
+        """Find the videos; nothing is written yet. Raises what `run_folder` does."""
         self._inputs, self._results = places(folder, output, settings)
         settings = _check_settings(settings)
         self._settings, self._options = settings, options
@@ -119,10 +120,10 @@ class _FolderJob:
     def run(self, session: Session, view: View, stop: threading.Event) -> bool:
         """Do what is not done; False if it was stopped before."""
         whole = False
-        videos = self._videos_to_do()
+        videos = self.videos_to_do()
         self._state.write_summary(self.summary)
         todo_bytes = sum(video.travel.entry.size for video in videos)
-        view.begin(len(self._entries), len(self._entries) - len(videos), todo_bytes)
+        view.begin(len(self._entries), self.summary.earlier, len(self.summary.failures), todo_bytes)
         for sentence in self._found.sentences:
             view.say(sentence)
         try:
@@ -136,7 +137,7 @@ class _FolderJob:
             self._state.write_summary(self.summary)
         return whole
 
-    def _videos_to_do(self) -> list[Video]:
+    def videos_to_do(self) -> list[Video]:
         """What an earlier run with the same settings did not do, or did of another source."""
         old = self._state.read_all(entry.name for entry in self._entries)
         there = {entry.name for entry in self._results.files()} if old else set()

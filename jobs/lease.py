@@ -36,7 +36,7 @@ class Owner:
         token: unique.
         host: name of its machine.
         pid: its process there.
-        born: when the process began, since process numbers are used again.
+        born: when the process began, in seconds since its machine did, since process numbers are used again.
     """
 
     token: str
@@ -47,16 +47,21 @@ class Owner:
     @staticmethod
     def here() -> Owner:
         """This process, under a new token."""
-        return Owner(uuid4().hex, socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()))
 
     def is_dead(self) -> bool:
         """Whether it surely ended: it ran on this machine, and runs no more."""
         if self.host != socket.gethostname():
             return False
         try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.born) > 1)
+            return abs(_born(self.pid) - self.born) > 1
         except psutil.NoSuchProcess:
             return True
+
+
+def _born(pid: int) -> float:
+    """When a process began: since the machine did, as what the system says since 1970 moves with its clock."""
+    return float(psutil.Process(pid).create_time() - psutil.boot_time())
 
 
 class Leases:
@@ -125,6 +130,10 @@ class Leases:
         """Whether a lease is held and was not taken over after it expired."""
         with self._lock:
             return name in self._held and name not in self._lost
+
+    def anywhere(self) -> bool:
+        """Whether any process, here or elsewhere, holds a lease."""
+        return not all(map(self._is_over, self._files()))
 
     def renew(self) -> None:
         """Make all leases last again, and notice those that were taken over."""

@@ -9,13 +9,16 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
+from jobs.lease import SECONDS, Leases
 from jobs.records import STATES, VideoRecord
 from jobs.state import READERS, RECORDS, SUMMARY, JobState
 from jobs.storage import Place, read_json
 from vidsr.errors import InputMissing
+from vidsr.paths import own_files
 
 REPORT = "report.html"
 MOST_PICTURES = 300  # thumbnail pairs on the page; 40,000 would be a page of 800 MB
@@ -30,18 +33,30 @@ def write_report(output: Place) -> str:
 
     Raises:
         InputMissing: no job has written there.
+        OutputUnwritable, DiskTooSmall: what is there cannot be read, or the page not be written.
     """
-    summary = read_json(output, SUMMARY)
-    if summary is None:
-        raise InputMissing(f"{output.url} holds no job; name the output folder of one")
-    suffix = ".json"
-    names = [
-        entry.name[len(RECORDS) + 1 : -len(suffix)] for entry in output.files(RECORDS) if entry.name.endswith(suffix)
-    ]
-    records = JobState(output).read_all(names)
-    page = report_page(summary, [records[name] for name in sorted(records)], output.read, time.time())
-    output.write(REPORT, page.encode())
-    return output.url_of(REPORT)
+    with own_files(output.url):
+        summary = read_json(output, SUMMARY)
+        if summary is None:
+            raise InputMissing(f"{output.url} holds no job; name the output folder of one")
+        suffix = ".json"
+        names = (entry.name for entry in output.files(RECORDS) if entry.name.endswith(suffix))
+        found = JobState(output).read_all([name[len(RECORDS) + 1 : -len(suffix)] for name in names])
+        records = [found[name] for name in sorted(found)]
+        now = time.time()
+        begun = now - summary["started"] > SECONDS  # a job holds leases once it has a Ray
+        if summary["state"] == "running" and begun and not Leases(output).anywhere():
+            summary, records = _as_killed(summary, records)
+        page = report_page(summary, records, output.read, now)
+        output.write(REPORT, page.encode())
+        return output.url_of(REPORT)
+
+
+def _as_killed(summary: dict[str, Any], records: Sequence[VideoRecord]) -> tuple[dict[str, Any], list[VideoRecord]]:
+    """What a job would have written that could not say its end; as far as is known, that is when it last wrote."""
+    last = max([summary["started"], *(time for each in records for time in (each.started, each.finished) if time)])
+    ended = [replace(each, state="pending") if each.state == "running" else each for each in records]
+    return {**summary, "state": "interrupted", "finished": last}, ended
 
 
 def report_page(

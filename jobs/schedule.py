@@ -37,8 +37,8 @@ ASK_AGAIN_SECONDS = 5.0
 class View(Protocol):
     """Who watches a folder job."""
 
-    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
-        """The job starts; `earlier` of the videos are done already, the others have so many bytes together."""
+    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
+        """The job starts; of its videos, so many are done or stay failed, the others have so many bytes together."""
 
     def advance(self, frames: int) -> None:
         """So many more frames are finished."""
@@ -135,13 +135,16 @@ class Schedule:
         Returns:
             Whether everything is final.
         """
-        while self._tasks or self._pool or self._begin():
-            self._feed()
-            self._listen()
-            self._begin()
-            self._show()
-        for video in self._open.values():
-            self._state.write(video.name, replace(video.record, state="pending"))
+        try:
+            while self._tasks or self._pool or self._begin():
+                self._feed()
+                self._listen()
+                self._begin()
+                self._show()
+        finally:  # where Ray is lost, and of a second Ctrl-C, too
+            for video in self._open.values():
+                if self._leases.holds(video.name):  # else another job does it now
+                    self._state.write(video.name, replace(video.record, state="pending"))
         return not (self._queue or self._elsewhere or self._open)
 
     def _show(self) -> None:
@@ -312,11 +315,11 @@ class Schedule:
     def _fail(self, video: Video, failure: Failure) -> None:
         """Try again what another try may cure; write down what it may not."""
         self._segments = [each for each in self._segments if each[-1] is not video]
-        crashes = video.record.crashes + failure.crashes
-        video.record = replace(video.record, crashes=crashes, error_class=failure.kind, error_message=failure.message)
+        crashes, message = video.record.crashes + failure.crashes, video.travel.with_name(failure.message)
+        video.record = replace(video.record, crashes=crashes, error_class=failure.kind, error_message=message)
         quarantined = crashes >= CRASHES_TO_QUARANTINE
         if failure.damaged and not video.decode:
-            self._view.say(f"{video.name} is damaged ({failure.message}); salvaging what can be decoded")
+            self._view.say(f"{video.name} is damaged ({message}); salvaging what can be decoded")
             video.decode = True
         elif quarantined or not failure.passing or video.tried >= ATTEMPTS:
             self._settle(

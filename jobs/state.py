@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from os.path import isfile
+from pathlib import Path
 from typing import Any
 
 from jobs.find import STATE_FOLDER
 from jobs.records import VideoRecord
 from jobs.storage import Place, read_json, short_name
 from vidsr.errors import SettingsError
+from vidsr.evidence import digest
 from vidsr.graph.plan import changed_parts
 from vidsr.settings import UpscaleSettings
 
@@ -123,10 +126,12 @@ class JobState:
 
 
 def wanted(settings: UpscaleSettings) -> dict[str, Any]:
-    """The settings that a result depends on, as JSON gives them back."""
+    """The settings that a result depends on, as JSON gives them back. Of a weights file, its content is one."""
     values = asdict(settings)
     for name in ("device", "backend", "hwaccel", "segment_seconds"):
         del values[name]
+    if isfile(settings.model):
+        values["model"] = f"{settings.model} (sha256 {digest(Path(settings.model))[1][:16]})"
     return dict(json.loads(json.dumps(values)))
 
 

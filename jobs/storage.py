@@ -97,10 +97,8 @@ def open_place(url: str | Path) -> Place:
     """
     text = str(url)
     protocol, found, rest = text.partition("://")
-    if not found:
-        return FolderPlace(str(Path(text).absolute()))
-    if protocol in ("file", "local"):
-        return FolderPlace(rest)
+    if not found or protocol in ("file", "local"):
+        return FolderPlace(str(Path(rest or text).absolute()))
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:
@@ -162,14 +160,17 @@ class FolderPlace:
         """See Place."""
         try:
             return self._path(name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:
         """See Place."""
         part = self._part(name)
-        part.write_bytes(content)
-        part.replace(self._path(name))
+        try:
+            part.write_bytes(content)
+            part.replace(self._path(name))
+        finally:
+            part.unlink(missing_ok=True)
 
     def create(self, name: str, content: bytes) -> bool:
         """See Place. A hard link is atomic on NFS too, and never shows a file half written.

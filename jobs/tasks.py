@@ -143,7 +143,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float, m
         return Finished(record.result.bytes, plan.info.notes, record.salvaged, there, time.monotonic() - started)
     with travel.files() as source, plan.ledger.held(plan.result):
         travel.collect(plan.ledger, plan.segments)
-        outcome = join_and_verify(plan, computed, begun, Silent())
+        outcome = join_and_verify(plan, computed, begun, Silent(), travel.far_name)
         size = plan.result.stat().st_size
         thumbnails = _thumbnails(travel, source)
         travel.publish()

@@ -81,6 +81,20 @@ class Travel:
         return replace(self, recovered=self.output.entry(name))
 
     @property
+    def name(self) -> str:
+        """The source's whole path or URL."""
+        return self.inputs.url_of(self.entry.name)
+
+    @property
+    def far_name(self) -> str | None:
+        """The same where this node only has a copy of the source, or makes the result for another place."""
+        return self.name if None in (self.inputs.folder, self.output.folder) else None
+
+    def with_name(self, message: str) -> str:
+        """A message in which the source has its own name, and not that of its copy on a node."""
+        return message.replace(str(self._path), self.name)
+
+    @property
     def result_path(self) -> Path:
         """Where the result is made: in its place, or in a folder of its own on each node."""
         if self.output.folder is not None:

@@ -21,7 +21,7 @@ class Figures:
     """What both views count. Time left comes from bytes of sources, since a video's frames are known late."""
 
     def __init__(self) -> None:
-        self.videos = self.earlier = self.frames = 0
+        self.videos = self.done_before = self.failed_before = self.frames = 0
         self.total_bytes = self.ended_bytes = 0
         self.ended: Counter[str] = Counter()
         self.working: list[str] = []
@@ -40,7 +40,12 @@ class Figures:
     @property
     def failed(self) -> int:
         """Videos without a result."""
-        return self.ended["failed"] + self.ended["quarantined"]
+        return self.failed_before + self.ended["failed"] + self.ended["quarantined"]
+
+    @property
+    def final(self) -> int:
+        """Videos for which nothing is left to do."""
+        return self.done_before + self.failed_before + sum(self.ended.values())
 
     @property
     def left(self) -> str:
@@ -53,7 +58,7 @@ class Figures:
     def row(self) -> dict[str, str]:
         """The figures in words."""
         return {
-            "videos": f"{self.earlier + sum(self.ended.values())}/{self.videos}",
+            "videos": f"{self.final}/{self.videos}",
             "failed": str(self.failed),
             "frames": f"{self.frames:,}",
             "fps": f"{self.rate:.2f}",
@@ -69,11 +74,13 @@ class LineFolderView:
         self._figures = Figures()
         self._spoke = time.monotonic()
 
-    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
+    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
         """See View."""
         self._figures = Figures()
-        self._figures.videos, self._figures.earlier, self._figures.total_bytes = videos, earlier, source_bytes
-        self.say(f"{videos} videos, {earlier} of them done before, {source_bytes / 1e6:.1f} MB to do")
+        self._figures.videos, self._figures.total_bytes = videos, source_bytes
+        self._figures.done_before, self._figures.failed_before = done, failed
+        and_failed = f" and {failed} failed before" if failed else ""
+        self.say(f"{videos} videos, {done} of them done before{and_failed}, {source_bytes / 1e6:.1f} MB to do")
 
     def advance(self, frames: int) -> None:
         """See View."""
@@ -101,7 +108,8 @@ class LineFolderView:
 
     def stop(self) -> None:
         """See View."""
-        self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
+        if self._figures.videos:  # else it ended before it began, and why is said
+            self.say(", ".join(f"{name} {value}" for name, value in self._figures.row().items()))
 
 
 class TableFolderView(LineFolderView):
@@ -113,10 +121,10 @@ class TableFolderView(LineFolderView):
         self._task = self._bar.add_task("videos", total=None)
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._draw)
 
-    def begin(self, videos: int, earlier: int, source_bytes: int) -> None:
+    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
         """See View."""
-        super().begin(videos, earlier, source_bytes)
-        self._bar.update(self._task, total=videos, completed=earlier)
+        super().begin(videos, done, failed, source_bytes)
+        self._bar.update(self._task, total=videos, completed=self._figures.final)
         self._live.start()
 
     def now(self, working: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The command as a user meets it: help, bad input, exit codes. Each run is a real process."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from PIL.ExifTags import Base
 
@@ -18,7 +20,9 @@ from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.batch import upscale_inputs
+from vidsr.cli import main
 from vidsr.graph.plan import Ledger
+from vidsr.image import upscale_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 VIDSR = (sys.executable, "-m", "vidsr")
@@ -117,7 +121,21 @@ def test_sound_only(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission_to_read(clip: Path) -> None:
     clip.chmod(0)
-    refused(errors.InputUnreadable, "upscale", clip)
+    for words in (
+        ("upscale", clip),
+        ("probe", clip),
+        ("verify", clip, clip),
+        ("compare", clip, clip, "--png", "a.png"),
+    ):
+        refused(errors.InputUnreadable, *words)
+    refused(errors.BadWeights, "export", clip, "-o", "a.onnx")
+
+
+def test_no_permission_to_read_is_no_wrong_usage(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *words, **options: False)  # root may read everything
+    for words in (("probe", clip), ("verify", clip, clip), ("compare", clip, clip, "--png", "a.png")):
+        done = CliRunner().invoke(main, list(map(str, words)))
+        assert done.exit_code == errors.InputUnreadable.exit_code and "chmod u+r" in done.stderr
 
 
 def test_output_equals_input(clip: Path) -> None:
@@ -307,6 +325,28 @@ def test_transparency_that_jpeg_cannot_keep(tmp_path: Path, nearest: Path) -> No
     Image.new("RGBA", (20, 12)).save(tmp_path / "a.png")
     words = ("upscale", tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--model", nearest, "--dry-run")
     assert "-o NAME.png" in refused(errors.SettingsError, *words)
+
+
+def test_a_picture_of_no_format_is_refused_before_the_work(tmp_path: Path, nearest: Path) -> None:
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png")
+    for name in ("b.mp4", "b.psd"):
+        with pytest.raises(errors.OutputUnwritable, match="another suffix with -o"):
+            upscale_image(
+                tmp_path / "a.png", tmp_path / "new" / name, UpscaleSettings(model=str(nearest)), False, dry_run=True
+            )
+
+
+def test_a_disk_that_becomes_full_leaves_no_half_picture(
+    tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.DiskTooSmall):
+        upscale_image(tmp_path / "a.jpg", None, UpscaleSettings(model=str(nearest)), False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_what_pictures_tell_is_kept(tmp_path: Path, nearest: Path) -> None:

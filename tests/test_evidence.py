@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -11,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import vidsr
-from vidsr.errors import InputError, InputMissing
+from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.evidence import (
     CheckOutcome,
     EvidenceRecord,
     FrameCounts,
     ModelDigest,
     check_record,
+    digest,
     enhanced_note,
     find_source,
     read_record,
@@ -112,6 +115,17 @@ def test_the_source_may_be_gone_moved_or_named(tmp_path: Path) -> None:
     assert "missing" in check_record(result, tmp_path / "gone.mp4")[0]
 
 
+def test_a_result_of_its_sources_name_is_not_taken_for_the_source(tmp_path: Path) -> None:
+    source, result, _ = made(tmp_path)
+    result = result.rename(result.with_name(source.name))
+    record = write_record(
+        source, result, model=MODEL, settings={}, frames=FrameCounts(1, 1), checks=[CHECK], started=0.0, finished=1.0
+    )
+    source.unlink()  # the card was taken out
+    assert find_source(record, result) is None
+    assert check_record(result) == []
+
+
 @pytest.mark.parametrize("linked", ["out", "in", "in and out"])
 def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str) -> None:
     (tmp_path / "store" / "deep").mkdir(parents=True)
@@ -127,6 +141,33 @@ def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: p
         assert ["drive.mp4 has 7 bytes" in problem for problem in check_record(name)] == [True]
     monkeypatch.chdir(result.parent)
     assert len(check_record(Path(result.name))) == 1
+
+
+def test_names_that_cannot_be_looked_at_are_not_there(tmp_path: Path) -> None:
+    _, result, record = made(tmp_path)
+    name = "n" * 300  # root may look at everything else
+    assert find_source(replace(record, source=replace(record.source, path=name)), result) is None
+    assert "missing" in check_record(result, tmp_path / name)[0]
+    with pytest.raises(InputMissing):
+        read_record(tmp_path / name)
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, result, _ = made(tmp_path)
+    for secret in (source, result):
+        with monkeypatch.context() as denied:  # which root never is
+            denied.setattr("vidsr.evidence.digest", deny(secret, digest))
+            with pytest.raises(InputUnreadable, match=f"{secret.name} cannot be read"):
+                check_record(result, source)
+
+
+def deny(secret: Path, read: Callable[[Path], tuple[int, str]]) -> Callable[[Path], tuple[int, str]]:
+    def reads(path: Path) -> tuple[int, str]:
+        if path == secret:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    return reads
 
 
 def test_folder_and_record_may_move_together(tmp_path: Path) -> None:

@@ -130,6 +130,23 @@ def test_a_result_that_is_not_what_its_record_says_is_not_signed(tmp_path: Path,
         sign_result(result, credentials)
 
 
+def test_a_death_on_the_way_leaves_the_result_as_its_record_says(
+    tmp_path: Path, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, result = made(tmp_path)
+    for step in ("vidsr.evidence._describe", "vidsr.evidence.sync"):  # what takes time of a large result
+        with monkeypatch.context() as dying:
+            dying.setattr(step, raise_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sign_result(result, credentials)
+        assert check_record(result) == []
+    assert sign_result(result, credentials).signature
+
+
+def raise_interrupt(*words: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_what_cannot_be_signed_is_left_as_it_was(tmp_path: Path, credentials: Credentials) -> None:
     _, result = made(tmp_path)
     before = result.read_bytes()
@@ -192,6 +209,10 @@ def test_what_cannot_be_signed_is_said_before_the_work(tmp_path: Path, credentia
     assert done.exit_code == SettingsError.exit_code and "--container mp4" in done.output
     done = CliRunner().invoke(main, ["submit", *words, str(credentials.certificates), str(credentials.key)])
     assert done.exit_code == SettingsError.exit_code and "send your key" in done.output
+    words += [str(credentials.certificates), str(credentials.key)]
+    planned = CliRunner().invoke(main, ["upscale", *words, "--dry-run"])
+    assert planned.exit_code == SettingsError.exit_code and "--container mp4" in planned.output
+    del words[-2:]
     assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
     words[0] = str(make_clip(tmp_path / "a.avi", Clip(frames=4)))  # becomes Matroska
     done = CliRunner().invoke(main, ["upscale", *words, str(credentials.certificates), str(credentials.key)])

@@ -153,6 +153,8 @@ def _upscale_file(
         from vidsr.estimate import estimate
 
         with _look(source, out, settings, overwrite, session.sees_gpu(settings.device)) as plan:
+            if credentials:
+                media_type(plan.result)
             return estimate(plan)
     try:
         return _upscale(source, out, settings, overwrite, credentials, session, stop)

@@ -31,6 +31,7 @@ from vidsr.settings import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(readable=False, path_type=Path)  # what may not be read is an error of its own, and no wrong usage
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
 
 
@@ -150,7 +151,7 @@ def path_or_url(text: str) -> Path | str:
 FOLDER_OPTIONS = options(
     click.option("--pattern", "patterns", multiple=True,
                  help="Of a folder, only names that fit this shell pattern; may be given often."),
-    click.option("--list", "list_file", type=click.Path(path_type=Path), default=None,
+    click.option("--list", "list_file", type=PATH, default=None,
                  help="Of a folder, only the names in this file, one a line."),
     click.option("--limit", type=click.IntRange(1), default=None, help="Of a folder, at most so many videos."),
     click.option("--retry-failed", is_flag=True, help="Of a folder, also what failed in an earlier run."),
@@ -161,7 +162,7 @@ FOLDER_OPTIONS = options(
 
 
 C2PA = partial(
-    click.option, "--c2pa", nargs=2, type=click.Path(path_type=Path), default=None, metavar="CERTIFICATES KEY",
+    click.option, "--c2pa", nargs=2, type=PATH, default=None, metavar="CERTIFICATES KEY",
     help="Sign results with your certificates (yours first) and private key, PEM files.",
 )  # fmt: skip
 
@@ -245,7 +246,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @JSON
 def probe(file: Path, as_json: bool) -> None:
     """Show what a video file is: streams, picture, colour, frame times."""
@@ -257,8 +258,8 @@ def probe(file: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
+@click.argument("result", type=PATH)
 @click.option("--start", type=float, default=None, help="As RESULT was made with.  [default: by its record]")
 @click.option("--end", type=float, default=None, help="As RESULT was made with.  [default: by its record]")
 @JSON
@@ -285,10 +286,10 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
 
 
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("result", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="HTML page to write.")
-@click.option("--png", type=click.Path(path_type=Path), default=None, help="Still to write.")
+@click.argument("source", type=PATH)
+@click.argument("result", type=PATH)
+@click.option("-o", "--output", type=PATH, default=None, help="HTML page to write.")
+@click.option("--png", type=PATH, default=None, help="Still to write.")
 @click.option("--time", type=float, default=0.0, show_default=True, help="Second of the still.")
 @click.option("--start", type=float, default=0.0, show_default=True, help="Second at which the page's stretch begins.")
 @click.option("--end", type=float, default=None, help="Second at which it ends.")
@@ -318,8 +319,8 @@ def evidence() -> None:
 
 
 @evidence.command("check")
-@click.argument("result", type=click.Path(path_type=Path))
-@click.option("--source", type=click.Path(path_type=Path), default=None, help="The source, if it was moved.")
+@click.argument("result", type=PATH)
+@click.option("--source", type=PATH, default=None, help="The source, if it was moved.")
 @JSON
 def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
     """Hold RESULT, and its source if it is there, against the record. Exits with 0 only if nothing changed."""
@@ -336,7 +337,7 @@ def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
 
 
 @evidence.command("sign")
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=PATH)
 @C2PA(required=True)
 def sign_evidence(result: Path, c2pa: tuple[Path, Path]) -> None:
     """Put a signed C2PA manifest into RESULT and renew its record."""
@@ -349,7 +350,7 @@ def sign_evidence(result: Path, c2pa: tuple[Path, Path]) -> None:
 @main.command()
 @click.argument("model")
 @click.option("--scale", type=click.Choice(("2", "4")), default="2", show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write.")
+@click.option("-o", "--output", type=PATH, required=True, help="The ONNX file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export(model: str, scale: str, output: Path, overwrite: bool) -> None:
     """Write MODEL, a bundled one or a weights file, as ONNX for other programs."""

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from os.path import isfile  # unlike Path's, it takes what may not be looked at for not there
 from pathlib import Path
 from typing import Any
 
 import vidsr
-from vidsr.errors import InputError, InputMissing
-from vidsr.paths import write_error, write_whole
+from vidsr.errors import InputError, InputMissing, InputUnreadable
+from vidsr.paths import sync, write_error, write_whole
 
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
@@ -31,7 +32,7 @@ class FileDigest:
     """A file as it was.
 
     Attributes:
-        path: relative to the record's folder, with forward slashes.
+        path: relative to the record's folder, with forward slashes; or a whole path or URL.
         bytes: its size.
         sha256: of its content, in hexadecimal.
     """
@@ -174,6 +175,7 @@ def write_record(
     finished: float,
     salvaged: Sequence[str] = (),
     made: Path | None = None,
+    name: str | None = None,
 ) -> EvidenceRecord:
     """Write the record of a finished result beside it. Both files are read once, for their sha256.
 
@@ -187,13 +189,15 @@ def write_record(
         started, finished: seconds since 1970 UTC.
         salvaged: sentences about what a damaged source did not give.
         made: where the result's file is now, if it does not have its name yet.
+        name: what the source is called, if it or the result is a copy that will not stay where it is.
 
     Raises:
         InputMissing: one of the files is gone.
         OutputUnwritable: the record cannot be written.
     """
+    described = _describe(source, result.parent)
     record = EvidenceRecord(
-        source=_describe(source, result.parent),
+        source=replace(described, path=name) if name else described,
         result=_describe(result, result.parent, made),
         model=model,
         settings=json.loads(json.dumps(settings, default=str)),
@@ -208,9 +212,18 @@ def write_record(
     return record
 
 
-def renew_result(record: EvidenceRecord, result: Path, signature: str) -> EvidenceRecord:
-    """Write the record again after the result was signed, which changes its bytes."""
-    record = replace(record, result=_describe(result, result.parent), signature=signature)
+def replace_result(record: EvidenceRecord, result: Path, signed: Path, signature: str) -> EvidenceRecord:
+    """Put a signed file, whose bytes are others, in a result's place and write the record again.
+
+    All that takes time comes first: a death between the two would leave a result that is not what its record says.
+
+    Raises:
+        OSError: the file cannot be put there.
+        OutputUnwritable: the record cannot be written.
+    """
+    record = replace(record, result=_describe(result, result.parent, signed), signature=signature)
+    sync(signed)
+    signed.replace(result)
     _save(record, result)
     return record
 
@@ -232,7 +245,7 @@ def read_record(result: Path) -> EvidenceRecord:
         InputError: the file is not a record.
     """
     path = record_path(result)
-    if not path.is_file():
+    if not isfile(path):
         raise InputMissing(f"no record {path}; it must lie beside the result")
     try:
         return EvidenceRecord.from_json(path.read_text(encoding="utf-8"))
@@ -242,8 +255,8 @@ def read_record(result: Path) -> EvidenceRecord:
 
 def find_source(record: EvidenceRecord, result: Path) -> Path | None:
     """The source where the record says it is, or beside the result; None where it is gone."""
-    places = (result.parent / record.source.path, result.parent / Path(record.source.path).name)
-    return next((place for place in places if place.is_file()), None)
+    places = (result.parent / record.source.path, result.with_name(Path(record.source.path).name))
+    return next((place for place in places if place != result and isfile(place)), None)  # a folder's have one name
 
 
 def check_record(result: Path, source: Path | None = None) -> list[str]:
@@ -259,6 +272,7 @@ def check_record(result: Path, source: Path | None = None) -> list[str]:
     Raises:
         InputMissing: there is no record.
         InputError: the record is not a record.
+        InputUnreadable: one of the files may not be read.
     """
     record = read_record(result)
     problems = [f"the check {c.name!r} failed when the result was made: {c.detail}" for c in record.checks if not c.ok]
@@ -272,9 +286,12 @@ def check_record(result: Path, source: Path | None = None) -> list[str]:
 
 
 def _compare(path: Path, expected: FileDigest) -> list[str]:
-    if not path.is_file():
+    if not isfile(path):
         return [f"{path} is missing"]
-    size, sha256 = digest(path)
+    try:
+        size, sha256 = digest(path)
+    except OSError as error:
+        raise InputUnreadable(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if size != expected.bytes:
         return [f"{path} has {size} bytes and had {expected.bytes} when the record was written"]
     if sha256 != expected.sha256:

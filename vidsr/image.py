@@ -18,7 +18,7 @@ from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result
+from vidsr.paths import check_result, check_source, default_result, write_error, write_whole
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -50,6 +50,9 @@ def upscale_image(
     started = time.monotonic()
     check_source(source)
     result = default_result(source, out, settings)
+    kind = Image.registered_extensions().get(result.suffix.lower())
+    if kind not in Image.SAVE:
+        raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
     if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
@@ -72,18 +75,25 @@ def upscale_image(
     upscaler = Upscaler(model.path, settings.device, scale, settings.backend, fidelity=settings.fidelity)
     shown = _in_srgb(image) if image.mode in NOT_RGB else image
     large = upscaler.upscale(shown, size)
-    part = result.with_name(f".{result.stem}.part{result.suffix}")
+    content = BytesIO()
+    try:
+        large.save(content, kind, lossless=lossless_webp, **_options(image, shown))
+    except (OSError, ValueError) as error:
+        raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
+    try:
+        write_whole(result, content.getvalue())
+    except OSError as error:
+        raise write_error(result, error) from error
+    return {**report, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _options(image: Image.Image, shown: Image.Image) -> dict[str, Any]:
+    """What a picture is saved with: what its file tells of it, and how a JPEG codes it."""
     infos = {"exif": image.info, "icc_profile": shown.info, "dpi": image.info}
     kept = {key: info[key] for key, info in infos.items() if key in info}
     if isinstance(image, TiffImageFile):
         kept["exif"] = _told(image)
-    try:
-        large.save(part, quality=JPEG_QUALITY, subsampling=_chroma_sampling(image), lossless=lossless_webp, **kept)
-    except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
-        raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
-    part.replace(result)
-    return {**report, "seconds": round(time.monotonic() - started, 3)}
+    return {**kept, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
 
 
 def _notes(image: Image.Image) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -99,7 +100,7 @@ class UpscaleSettings:
             raise SettingsError(
                 f"--stabilise-detail {self.stabilise_detail} is out of range; use 0 (off) to {MOST_STABILISED}"
             )
-        if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):
+        if not 0 <= (self.start or 0) < (math.inf if self.end is None else self.end) or self.end == math.inf:
             raise SettingsError("--start and --end do not make a range; --end must lie after --start, both from 0")
         if not 0.1 <= self.segment_seconds <= 3600:
             raise SettingsError(f"--segment-seconds {self.segment_seconds} is out of range; use 0.1 to 3600")

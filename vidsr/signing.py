@@ -6,13 +6,12 @@ The signature is made by the user's own key after the run; the key never travels
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsr.errors import InputError, OutputUnwritable, SettingsError
-from vidsr.evidence import RECORD_SUFFIX, EvidenceRecord, check_record, find_source, read_record, renew_result
+from vidsr.evidence import RECORD_SUFFIX, EvidenceRecord, check_record, find_source, read_record, replace_result
 
 if TYPE_CHECKING:
     import c2pa
@@ -101,13 +100,11 @@ def sign_result(result: Path, credentials: Credentials) -> EvidenceRecord:
     try:
         with open_signer(credentials) as signer:
             _sign(record, result, part, kind, signer)
-        signature = _signature(part, kind)
-        os.replace(part, result)
+        return replace_result(record, result, part, _signature(part, kind))
     except OSError as error:
         raise OutputUnwritable(f"{result} cannot be signed ({error.strerror}: {error.filename})") from error
     finally:
         part.unlink(missing_ok=True)
-    return renew_result(record, result, signature)
 
 
 def media_type(result: Path) -> str:

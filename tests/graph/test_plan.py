@@ -1,5 +1,6 @@
 """Cutting into segments, ranges, keys and the ledger."""
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ def test_ranges_count_from_the_first_frame() -> None:
     assert choose_range(info, UpscaleSettings(start=0.03)) == FrameRange(1, 4)
     with pytest.raises(SettingsError, match="no frame"):
         choose_range(info, UpscaleSettings(start=5))
+    for start, end in ((math.nan, None), (math.inf, None), (0, math.nan), (0, math.inf)):  # JSON has none of them
+        with pytest.raises(SettingsError, match="do not make a range"):
+            UpscaleSettings(start=start, end=end)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import DeviceError, SettingsError, UnknownModel
+from vidsr.errors import ClusterError, DeviceError, SettingsError, UnknownModel
 from vidsr.graph import upscalers
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.graph.stages import LoadedUpscaler
-from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.graph.upscalers import UpscalerSpec, identity
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 
@@ -33,6 +33,19 @@ def test_what_keeps_upscalers_from_starting_is_said(
 
 def work_of(session: Session) -> list[dict[str, Any]]:
     return list(ray.get([each.describe.remote() for each in session.upscalers.handles]))
+
+
+def test_a_lost_ray_is_no_missing_device(session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.load(UpscalerSpec(str(nearest), 2, "cpu", "auto"))
+    started = session.upscalers
+    tables = {identity(member.handle): {"State": "DEAD"} for member in started._members}
+    monkeypatch.setattr(upscalers, "START_SECONDS", 0.0)
+    with monkeypatch.context() as lost:  # what Ray says once the raylet of its one machine was killed
+        lost.setattr(ray, "nodes", lambda: [{"Alive": False}])
+        lost.setattr(upscalers.state, "actors", lambda: tables)
+        started.look()
+        with pytest.raises(ClusterError, match="run the same command"):
+            _ = started.handles
 
 
 def test_a_gpu_that_is_nowhere(session: Session, nearest: Path) -> None:

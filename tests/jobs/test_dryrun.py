@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,11 @@ import pytest
 from jobs.cache import NodeCache
 from jobs.dryrun import estimate_folder
 from jobs.find import Selection
-from jobs.folder import FolderOptions
+from jobs.folder import FolderJob, FolderOptions
+from jobs.state import JobState, JobSummary, wanted
+from jobs.storage import open_place
 from tests.media.clips import Clip, make_clip
+from vidsr.errors import SettingsError, UnknownModel
 from vidsr.graph import prepare
 from vidsr.settings import UpscaleSettings
 
@@ -37,6 +41,28 @@ def test_frames_and_bytes_are_counted_and_nothing_is_written(card: Path, tmp_pat
     assert report["seconds"] == pytest.approx(15 / 25) and report["output_bytes"] > 0
     assert report["model"]["name"] == nearest.stem and "model_seconds" in report
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_stops_the_command_stops_its_dry_run(card: Path, tmp_path: Path, nearest: Path) -> None:
+    with pytest.raises(UnknownModel):
+        estimate_folder(card, None, UpscaleSettings(model="no-such-model"), options(tmp_path), gpu=False)
+    settings = UpscaleSettings(model=str(nearest))
+    summary = JobSummary(str(card), str(tmp_path / "large"), settings=wanted(settings))
+    JobState(open_place(tmp_path / "large")).write_summary(summary)
+    with pytest.raises(SettingsError, match="another fill_gaps"):
+        estimate_folder(card, tmp_path / "large", replace(settings, fill_gaps=True), options(tmp_path), gpu=False)
+
+
+def test_what_is_done_costs_nothing_more(card: Path, tmp_path: Path, nearest: Path) -> None:
+    settings, output = UpscaleSettings(model=str(nearest)), tmp_path / "large"
+    for video in FolderJob(card, output, settings, options(tmp_path)).videos_to_do():
+        if video.name != "day/b.avi":
+            state = "done" if video.name == "a.mp4" else "failed"
+            JobState(open_place(output)).write(video.name, replace(video.record, state=state))
+    (output / "a.mp4").touch()
+    report = estimate_folder(card, output, settings, options(tmp_path), gpu=False)
+    assert (report["videos"], report["done_before"], report["failed_before"], report["frames"]) == (3, 1, 1, 9)
+    assert not report["unreadable"]
 
 
 def test_the_disk_of_the_results_has_to_hold_them(

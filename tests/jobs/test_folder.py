@@ -17,6 +17,7 @@ from tests.jobs import runs
 from tests.jobs.conftest import RunningCluster, S3Server
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import SomeFailed
+from vidsr.evidence import EvidenceRecord
 
 
 def wait_for(ready: Callable[[], bool], job: subprocess.Popen[str], seconds: float = 500) -> None:
@@ -106,18 +107,22 @@ def test_from_and_to_an_object_store_that_fails_sometimes(
     store = open_place(bucket)
     for path in card.rglob("*.mp4"):
         store.upload(path, f"card/{path.relative_to(card).as_posix()}")
+    broken = f"{bucket}/card/broken.mp4"
+    store.write("card/broken.mp4", b"no video")
     s3.fail_every, before = 7, s3.failed
     words = ("--address", cluster.address, "--actors", 2)
-    report = runs.end(runs.start(f"{bucket}/card", f"{bucket}/out", nearest, *words))
+    report = runs.end(runs.start(f"{bucket}/card", f"{bucket}/out", nearest, *words), SomeFailed.exit_code)
     s3.fail_every = 0
     assert (report["done"], report["computed_frames"]) == (3, 24 + 25 + 26)
     assert s3.failed > before
+    assert report["failures"][broken].startswith(f"NotAVideo: {broken}: not a video"), "not called by a copy's name"
     names = {e.name for e in store.files("out")}
     for path in card.rglob("*.mp4"):
         name = path.relative_to(card).with_suffix(".mkv").as_posix()
         store.download(f"out/{name}", tmp_path / name)
         runs.assert_is_enlarged(path, tmp_path / name)
-        assert f"out/{name}.vidsr.json" in names
+        record = EvidenceRecord.from_json((store.read(f"out/{name}.vidsr.json") or b"").decode())
+        assert record.source.path == f"{bucket}/card/{path.relative_to(card).as_posix()}"
     assert not [name for name in names if "/segments/" in name or "/leases/" in name]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.lease import FOLDER, Leases
@@ -87,6 +88,15 @@ def test_a_dead_process_of_this_machine_keeps_nothing(tmp_path: Path) -> None:
     (lease,) = (json.loads(p.read_text()) for p in tmp_path.rglob("*.json"))
     assert lease["owner"]["host"] == socket.gethostname()
     assert Leases(open_place(tmp_path)).acquire("a")
+
+
+def test_a_clock_that_is_set_takes_nothing_from_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_place(tmp_path)
+    one, two = Leases(place), Leases(place)
+    assert one.acquire("a.mp4")
+    moved = psutil.boot_time() + 100  # by which Linux says when each process began
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: moved)
+    assert not two.acquire("a.mp4")
 
 
 def wait_for_renewal(folder: Path, expires: float) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from jobs.records import STATES, VideoRecord
+from jobs.state import JobState, JobSummary, settings_digest, wanted
+from jobs.storage import FolderPlace
 from vidsr.errors import SettingsError
+from vidsr.settings import UpscaleSettings
 
 RECORD = VideoRecord(
     source="s3://in/a.mp4",
@@ -42,3 +46,16 @@ def test_states() -> None:
     final = {s for s in STATES if VideoRecord("a", "b", s).final}
     assert good == {"done", "salvaged"}
     assert final == {"done", "salvaged", "failed", "quarantined"}
+
+
+def test_other_weights_under_the_same_name_are_another_model(tmp_path: Path) -> None:
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"first")
+    settings = UpscaleSettings(model=str(weights))
+    state, before = JobState(FolderPlace(str(tmp_path))), settings_digest(settings)
+    state.write_summary(JobSummary("in", "out", settings=wanted(settings)))
+    state.refuse_other_settings(settings, overwrite=False)
+    weights.write_bytes(b"trained on")
+    assert settings_digest(settings) != before
+    with pytest.raises(SettingsError, match="another model"):
+        state.refuse_other_settings(settings, overwrite=False)

@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from selenium.webdriver.support.select import Select
 
+from jobs.lease import Leases
 from jobs.records import VideoRecord
 from jobs.report import BINS, report_page, throughput, totals, write_report
 from jobs.state import JobState, JobSummary
 from jobs.storage import FolderPlace
 from tests.browser import Browser
-from vidsr.errors import InputMissing
+from vidsr.errors import InputMissing, OutputUnwritable
 
 BEGAN = 1_000_000.0
 DONE = VideoRecord(
@@ -113,6 +114,11 @@ def test_every_video_that_has_a_result_has_its_pictures(page: Browser) -> None:
     assert pair[0] != pair[1]
 
 
+def test_seconds_make_whole_minutes(page: Browser) -> None:
+    said = page.js("return [59.7, 359.7, 3599.7].map(duration)")
+    assert said == ["59.7 s", "6 min", "1 h 0 min"]
+
+
 def test_the_list_is_paged_filtered_searched_and_sorted(page: Browser) -> None:
     names = "return [...document.querySelectorAll('#rows .name')].map((n) => n.textContent)"
     assert len(page.js(names)) == 100
@@ -160,3 +166,30 @@ def test_a_lost_thumbnail_leaves_the_row_without_pictures() -> None:
 def test_a_folder_without_a_job(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="holds no job"):
         write_report(FolderPlace(str(tmp_path)))
+    (tmp_path / "drive.mp4").touch()
+    with pytest.raises(InputMissing, match="holds no job"):
+        write_report(FolderPlace(str(tmp_path / "drive.mp4")))
+
+
+def test_a_killed_job_is_not_running(tmp_path: Path) -> None:
+    place = FolderPlace(str(tmp_path))
+    state, leases = JobState(place), Leases(place)
+    state.write_summary(JobSummary("/card", place.url, videos=2, started=BEGAN))
+    state.write("a.mp4", DONE)
+    state.write("b.mp4", replace(DONE, state="running", started=BEGAN + 70, finished=None))
+    leases.acquire("b.mp4")
+    page = Path(write_report(place)).read_text()
+    assert '"state":"running"' in page and '"running":1' in page
+    leases.release("b.mp4")  # as if it had expired
+    page = Path(write_report(place)).read_text()
+    assert f'"state":"interrupted","started":{BEGAN},"ended":{BEGAN + 70}' in page
+    assert '"running":0,"done":1' in page and '"pending":1' in page
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    place = FolderPlace(str(tmp_path))
+    JobState(place).write_summary(JobSummary("/card", place.url, started=BEGAN))
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputUnwritable, match="Is a directory"):
+        write_report(place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".vidsr", "report.html"]

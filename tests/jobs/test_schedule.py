@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import RayError
 from rich.console import Console
 
 from jobs import tasks
@@ -30,7 +31,7 @@ from jobs.travel import Travel
 from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import DiskTooSmall, Interrupted, SettingsError, SomeFailed
+from vidsr.errors import ClusterError, DiskTooSmall, Interrupted, SettingsError, SomeFailed
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES
 from vidsr.media.probe import probe
@@ -116,6 +117,16 @@ def test_a_stopped_job_goes_on(session: Session, tmp_path: Path, nearest: Path) 
     replaced = run(card, nearest, session)
     assert (replaced.earlier, replaced.computed_frames) == (1, 61)
     runs.assert_is_enlarged(card / "day0" / "clip00.mp4", out / "day0" / "clip00.mkv")
+
+
+def test_where_ray_is_lost_nothing_is_said_to_be_running(
+    session: Session, tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = runs.make_card(tmp_path / "card", 2, frames=6)
+    monkeypatch.setattr(Watch, "now", Mock(side_effect=RayError("the head is gone")))
+    with pytest.raises(ClusterError, match="the head is gone"):
+        run(card, nearest, session)
+    assert {record.state for record in runs.records(tmp_path / "card_2x").values()} == {"pending"}
 
 
 def test_room_on_disk_bounds_what_is_begun(

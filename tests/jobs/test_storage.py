@@ -51,6 +51,10 @@ def test_small_files(place: Place) -> None:
     assert [e.name for e in place.files()] == ["c.txt"]
 
 
+def test_tasks_with_another_current_folder_find_the_place() -> None:
+    assert {open_place(name).url for name in ("card", "./card", "file://card")} == {str(Path.cwd() / "card")}
+
+
 def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
     card, disk = tmp_path / "card", tmp_path / "disk"
     for folder in (card / "monday", disk / "tuesday"):

@@ -120,6 +120,12 @@ def test_wrong_options_are_refused_before_anything_is_sent(tmp_path: Path) -> No
     assert subprocess.run(command, capture_output=True).returncode == ClusterError.exit_code
 
 
+@pytest.mark.parametrize("words", [["--actors", "0"], ["--actor-cpus", "2000"], ["--cpus", "nan"], ["--gpus", "9999"]])
+def test_what_no_cluster_has_is_refused_before_anything_is_sent(words: list[str]) -> None:
+    done = CliRunner().invoke(main, ["submit", "--address", "http://127.0.0.1:9", "/card", *words])
+    assert done.exit_code == SettingsError.exit_code and "out of range" in done.stderr
+
+
 def test_what_is_submitted() -> None:
     on_gpus = Submission(("in put", "-o", "s3://b/out"), gpus=4, cpus=2, image_has_vidsr=True)
     assert on_gpus.entrypoint == (

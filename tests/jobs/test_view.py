@@ -19,7 +19,7 @@ def test_what_is_shown(kind: type[LineFolderView]) -> None:
     text = io.StringIO()
     live = kind is TableFolderView
     view = kind(Console(file=text, width=120, highlight=False, force_terminal=live))
-    view.begin(5, 1, 400)
+    view.begin(6, 1, 1, 400)
     view.advance(30)
     view.now(["c.mp4", "d.mp4"])
     view.end_video(GOOD)
@@ -27,19 +27,27 @@ def test_what_is_shown(kind: type[LineFolderView]) -> None:
     view.stop()
     shown = text.getvalue()
     for words in (
-        "5 videos, 1 of them done before",
+        "6 videos, 1 of them done before and 1 failed before, 0.0 MB to do",
         "out/a.mp4: done, 30 frames",
         "in/b.mp4: failed, NotAVideo: no [x] it",
     ):
         assert words in shown
     if kind is TableFolderView:
-        assert "c.mp4" in shown and "3/5" in shown
+        assert "c.mp4" in shown and "4/6" in shown
+
+
+@pytest.mark.parametrize("kind", [LineFolderView, TableFolderView])
+def test_what_did_not_begin_shows_nothing(kind: type[LineFolderView]) -> None:
+    text = io.StringIO()
+    kind(Console(file=text)).stop()
+    assert text.getvalue() == ""
 
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = Figures()
     assert figures.left == "–"
-    figures.videos, figures.earlier, figures.total_bytes, figures.ended_bytes, figures.frames = 9, 2, 400, 100, 60
+    figures.videos, figures.done_before, figures.failed_before, figures.frames = 9, 1, 1, 60
+    figures.total_bytes, figures.ended_bytes = 400, 100
     figures.ended.update(["done", "failed", "quarantined"])
     monkeypatch.setattr("jobs.view.time.monotonic", lambda: figures.began + 20)
-    assert figures.row() == {"videos": "5/9", "failed": "2", "frames": "60", "fps": "3.00", "left": "0:01:00"}
+    assert figures.row() == {"videos": "5/9", "failed": "3", "frames": "60", "fps": "3.00", "left": "0:01:00"}

@@ -200,6 +200,8 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
         write_page(source, result, page, seconds=0)
     with pytest.raises(OutputUnwritable, match=r"page\.html"):
         write_page(source, result, tmp_path / "no folder" / "page.html")
+    with pytest.raises(OutputUnwritable, match="too long"):
+        write_page(source, result, tmp_path / ("n" * 300))
     assert not page.exists()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +43,19 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [Part(make_clip(tmp_path / f"{n}.mkv", Clip(frames=2)), Fraction(n)) for n in range(2)]
+    target, synced = tmp_path / "joined.mkv", []
+
+    def sync(number: int) -> None:
+        assert not target.exists()
+        synced.append(os.fstat(number).st_ino)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    join(parts, target)
+    assert synced == [target.stat().st_ino]
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])

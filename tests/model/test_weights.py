@@ -52,6 +52,11 @@ def test_a_truncated_file_is_refused(weights: Path) -> None:
         load_weights(weights)
 
 
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadWeights, match="cannot be read"):
+        load_weights(tmp_path)
+
+
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     torch.save({"weight": torch.zeros(3)}, path)
@@ -81,7 +86,7 @@ def test_names_and_scales(weights: Path) -> None:
     assert find_model(str(weights), 2).config == CONFIG
     with pytest.raises(WrongScale):
         find_model(str(weights), 4)
-    for unknown in ("nonsense", str(weights.with_name("missing.safetensors"))):
+    for unknown in ("nonsense", "n" * 300, str(weights.with_name("missing.safetensors"))):
         with pytest.raises(UnknownModel):
             find_model(unknown, 2)
 

@@ -260,7 +260,7 @@ def _filled(plan: VideoPlan) -> int:
     return len(shows) - len(set(shows))
 
 
-def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -> Outcome:
+def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, name: str | None = None) -> Outcome:
     """Join a plan's finished segments, hold the result against the source, record it and give it its name.
 
     Everything is made in the ledger's folder first. The result gets its name last, so it never lacks its record, and a
@@ -271,6 +271,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         computed: frames that this run computed.
         started: `time.time()` at the run's begin.
         progress: who watches.
+        name: as `write_record`.
 
     Raises:
         VerifyFailed: the joined file is left in the ledger's folder for inspection; or the source changed meanwhile.
@@ -316,6 +317,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress) -
         finished=time.time(),
         salvaged=outcome.salvaged,
         made=joined,
+        name=name,
     )
     sync(joined)  # the name must not outlive a power loss alone, and the segments end now
     joined.replace(result)

@@ -12,7 +12,7 @@ from ray._private import state
 from ray.exceptions import RayError
 
 from vidsr import errors
-from vidsr.errors import NO_GPU, DeviceError, VidsrError
+from vidsr.errors import NO_GPU, ClusterError, DeviceError, VidsrError
 from vidsr.graph.stages import TRIES, UpscalerActor
 from vidsr.settings import BATCHES_ON_A_GPU, ClusterSettings
 
@@ -107,9 +107,12 @@ class Upscalers:
         """Those that work; none while all are starting.
 
         Raises:
+            ClusterError: no machine is left; a local Ray's process was ended.
             VidsrError: none can start; of the class and message with which the first ended.
         """
         if self._members and all(member.state == "DEAD" for member in self._members):
+            if not self.machines:
+                raise ClusterError("Ray's processes on this machine ended; run the same command to go on")
             raise _reason(self._members[0].handle)
         return [member.handle for member in self._members if member.state == "ALIVE"]
 

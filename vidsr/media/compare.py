@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
 
 def _refuse_inputs(target: Path, *videos: Path) -> None:
     for video in videos:
-        if target.exists() and video.exists() and target.samefile(video):
+        if exists(target) and exists(video) and target.samefile(video):
             raise OutputIsInput(f"{target} is one of the videos; give another name")
 
 

@@ -23,7 +23,7 @@ from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import is_remade, least_step, make_out, reorder_depth, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
-from vidsr.paths import write_error
+from vidsr.paths import sync, write_error
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
         if format_of(target.suffix) in MATROSKA_FAMILY:
             fill_rooms(working, infos[0].sample_aspect)
         _prove(parts, infos, working, target)
+        sync(working)  # a power loss must not leave the name without what it names
     except (av.error.FFmpegError, OSError) as error:
         working.unlink(missing_ok=True)
         raise write_error(target, error) from error

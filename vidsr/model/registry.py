@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,13 @@ def describe(path: Path) -> ModelFile:
     """Read a weights file's configuration without loading the weights.
 
     Raises:
-        BadWeights: truncated, a pickle, or of another architecture.
+        BadWeights: not to be read, truncated, a pickle, or of another architecture.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise BadWeights(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if start[:2] == b"\x80\x02" or start == b"PK\x03\x04":
         raise BadWeights(f"{path} is a pickle, which can run code when it is loaded; convert it to safetensors")
     try:
@@ -77,8 +81,8 @@ def find_model(name: str, scale: int) -> ModelFile:
         BadWeights: the file cannot be used.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".safetensors" or isfile(path):
+        if not isfile(path):
             raise UnknownModel(f"no weights file {name}; `vidsr models` lists the bundled ones")
         found = describe(path)
     else:
