@@ -14,7 +14,7 @@ demo: $(BASE)
 	@$(BIN)/python -m training.demo $(if $(VIDEO),"$(VIDEO)")
 
 test: $(TEST)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(TEST)
 	@$(BIN)/python -m pytest -m slow
