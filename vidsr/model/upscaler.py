@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -394,6 +393,8 @@ def _bled(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]
     seen = alpha > 0
     if seen.all() or not seen.any():
         return rgb
+    import cv2  # machines that only train have none
+
     hidden = (~seen).astype(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     colours = np.empty((int(nearest.max()) + 1, 3), np.uint8)
