@@ -20,7 +20,7 @@ from typing import Any
 
 import vidsr
 from vidsr.errors import InputError, InputMissing, InputUnreadable
-from vidsr.paths import sync, write_error, write_whole
+from vidsr.paths import sync, write_output
 
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
@@ -329,8 +329,4 @@ def iso_time(seconds: float) -> str:
 
 
 def _save(record: EvidenceRecord, result: Path) -> None:
-    path = record_path(result)
-    try:
-        write_whole(path, record.to_json().encode())
-    except OSError as error:
-        raise write_error(path, error) from error
+    write_output(record_path(result), record.to_json().encode())

@@ -56,6 +56,18 @@ class PixelLayout:
         return [luma, chroma, chroma]
 
 
+# Luma weights of red and blue (Kr, Kb) by matrix: ITU-T H.273, table 4.
+LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+
+
 @dataclass(frozen=True)
 class Colour:
     """What the samples mean, in the code points of ITU-T H.273 (2 is "unspecified") as FFmpeg numbers them.

@@ -18,7 +18,7 @@ from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result, write_error, write_whole
+from vidsr.paths import check_result, check_source, default_result, write_output
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -80,10 +80,7 @@ def upscale_image(
         large.save(content, kind, lossless=lossless_webp, **_options(image, shown))
     except (OSError, ValueError) as error:
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
-    try:
-        write_whole(result, content.getvalue())
-    except OSError as error:
-        raise write_error(result, error) from error
+    write_output(result, content.getvalue())
     return {**report, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -53,6 +53,18 @@ def write_whole(path: Path, content: bytes) -> Path:
         raise
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that the user asked for, or its record, as `write_whole` does.
+
+    Raises:
+        OutputUnwritable, DiskTooSmall: it cannot be written.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def is_full(error: BaseException | None) -> bool:
     """Whether an error, FFmpeg's too, says that there is no room on the disk."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -15,8 +15,8 @@ from PIL import Image
 from tests.media.clips import MILLISECOND, Clip, frame_of, make_clip, picture
 from tests.media.numbered import TIMES, write_numbered
 from tests.media.pipeline import upscale
+from vidsr import paths
 from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
-from vidsr.media import compare
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
 from vidsr.media.probe import probe
@@ -218,6 +218,6 @@ def test_neither_video_is_overwritten(pair: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(paths, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DiskTooSmall, match=r"still\.png cannot be written, the disk is full"):
         write_still(*pair, tmp_path / "still.png", 0)

@@ -21,7 +21,7 @@ from vidsr.errors import NotAVideo, OutputIsInput, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
-from vidsr.paths import write_error, write_whole
+from vidsr.paths import write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -69,7 +69,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
         shown = (Path(folder, "source.mp4"), Path(folder, "result.mp4"))
         frames = _code_stretch(left, right, start, seconds, shown, copied)
         text = _fill_template(_describe(left, right, frames, copied), shown)
-    _write(page, text.encode())
+    write_output(page, text.encode())
 
 
 def write_still(source: Path, result: Path, png: Path, time: float) -> None:
@@ -100,7 +100,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
         f"{result.name}  {right.width} x {right.height}",
         f"At {pair.time:.3f} s. The result, made small again, agrees with the source {agreement} (PSNR of luma).",
     )
-    _write(png, _encode(compose(before, after, captions), "PNG"))
+    write_output(png, _encode(compose(before, after, captions), "PNG"))
 
 
 def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
@@ -220,11 +220,3 @@ def _encode(picture: Image.Image, kind: str) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, kind)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file under its final name by rename."""
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise write_error(path, error) from error

@@ -51,13 +51,11 @@ class Span:
     def of(cls, info: VideoInfo, first: int, stop: int, name: str) -> Span:
         """The span of frames first..stop-1 in a container.
 
-        Times are kept unless the beginning is cut off, or what is seen or heard would not be: no container has frames
-        before 0, and MP4 plays no sound there.
+        Times are kept unless the beginning is cut off, or what is seen or heard would not be.
         """
         begin = info.table.time(first) if first else None
         end = info.table.time(stop) if stop < len(info.table) else None
-        lead = info.sound_lead if name in MOV_FAMILY else Fraction(0)
-        return cls(begin, end, -max(lead, info.picture_lead) if begin is None else begin)
+        return cls(begin, end, -info.lead(name in MOV_FAMILY) if begin is None else begin)
 
 
 def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
@@ -70,8 +68,7 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         segments: Matroska files of SegmentEncoder, in order; together they have frames first..stop-1.
         target: the file to write.
         first, stop: the range of the source's frames. From a later `first` on, times start at 0.
-            Otherwise they are kept, but for `VideoInfo.picture_lead`, and `sound_lead` in MP4 and MOV: all are later
-            by that.
+            Otherwise they are kept, but for `VideoInfo.lead`, by which all are later.
         note: a sentence for the result's metadata, put under the first of NOTE_TAGS that the source does not use.
 
     Returns:

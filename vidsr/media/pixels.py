@@ -9,7 +9,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from vidsr.frames import Colour, PixelLayout, Plane
+from vidsr.frames import LUMA_WEIGHTS, Colour, PixelLayout, Plane
 
 FULL_RANGE = 2
 UNSPECIFIED_RANGE = 0
@@ -97,7 +97,7 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     """A frame of RGB or of a palette in a planar 4:4:4 format of full range, whatever its tags say.
 
     Each sample is the nearest one: swscale's are half a code off in chroma, and in luma of more than 8 bits.
-    Matrices: ITU-T H.273 table 4.
+    Formula: ITU-T H.273, equations for MatrixCoefficients 1 and 5/6.
     """
     layout = source_format(pix_fmt).layout
     planar = pix_fmt.replace("yuv444p", "gbrp")
@@ -106,7 +106,7 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     rgb = empty_planes(layout, frame.width, frame.height, 1)
     copy_planes(frame if taken else frame.reformat(format=planar), rgb, 0)
     green, blue, red = (plane.astype(np.float32) for plane in rgb)
-    kr, kb = (0.2126, 0.0722) if _matrix_for_rgb(frame) == BT709 else (0.299, 0.114)
+    kr, kb = LUMA_WEIGHTS[_matrix_for_rgb(frame)]
     y = kr * red + (1 - kr - kb) * green + kb * blue
     centre, top = 1 << (layout.depth - 1), (1 << layout.depth) - 1
     values = (y, (blue - y) / (2 * (1 - kb)) + centre, (red - y) / (2 * (1 - kr)) + centre)

@@ -171,6 +171,10 @@ class VideoInfo:
         """How long before 0 its first frame is shown, in seconds: where a clock of 33 bits is about to begin anew."""
         return max(-self.table.time(0), Fraction(0))
 
+    def lead(self, in_mov: bool) -> Fraction:
+        """How much later all is in a result, in seconds: no container has frames before 0, nor MP4 and MOV sound."""
+        return max(self.sound_lead if in_mov else Fraction(0), self.picture_lead)
+
     def begun_at(self, first: int) -> VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
         streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)

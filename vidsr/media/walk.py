@@ -117,12 +117,11 @@ class Walk:
         """How far the whole file may be moved: a part begins at 0, and some containers play nothing before 0."""
         if self._part or "mpegts" in self._made.container:
             return shift
-        info = self._info
-        if "mov" in self._made.container:
-            return max(info.sound_lead, info.picture_lead)
-        if info.picture_lead:
-            return info.picture_lead
-        earliest = min((s.start * s.time_base for s in info.streams if s.start is not None), default=Fraction(0))
+        in_mov = "mov" in self._made.container
+        lead = self._info.lead(in_mov)
+        if in_mov or lead:
+            return lead
+        earliest = min((s.start * s.time_base for s in self._info.streams if s.start is not None), default=Fraction(0))
         moved = "matroska" in self._made.container and abs(shift + earliest) < self._made.table.time_base
         return shift if moved else Fraction(0)
 

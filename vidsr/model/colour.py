@@ -12,20 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
+from vidsr.frames import LUMA_WEIGHTS, Colour, FrameBatch, PixelLayout, Plane
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.transfer import download, upload
 
-# Luma weights of red and blue (Kr, Kb) by matrix code point.
-_WEIGHTS = {
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
-    10: (0.2627, 0.0593),
-}
 # A CPU rounds so many values at a time that they stay in its cache.
 _CPU_VALUES = 1 << 17
 _LEFT = {0, 1, 3, 5}
@@ -167,7 +157,7 @@ def batch_to_rgb(batch: FrameBatch, device: torch.device) -> Tensor:
         )
         for p in batch.planes[1:]
     )
-    kr, kb = _WEIGHTS.get(batch.colour.resolved_matrix(batch.height), _WEIGHTS[1])
+    kr, kb = LUMA_WEIGHTS.get(batch.colour.resolved_matrix(batch.height), LUMA_WEIGHTS[1])
     r = y + 2 * (1 - kr) * v
     b = y + 2 * (1 - kb) * u
     g = (y - kr * r - kb * b) / (1 - kr - kb)
@@ -180,7 +170,7 @@ def rgb_to_planes(rgb: Tensor, colour: Colour, layout: PixelLayout, source_heigh
     `source_height` decides the matrix of untagged video, so that both directions use the same one.
     """
     r, g, b = rgb[:, 0:1], rgb[:, 1:2], rgb[:, 2:3]
-    kr, kb = _WEIGHTS.get(colour.resolved_matrix(source_height), _WEIGHTS[1])
+    kr, kb = LUMA_WEIGHTS.get(colour.resolved_matrix(source_height), LUMA_WEIGHTS[1])
     y = kr * r + (1 - kr - kb) * g + kb * b
     black, white = luma_range(colour, layout.depth)
     luma = to_plane(y * white + black, layout.depth)
