@@ -28,7 +28,7 @@ from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
-from vidsr.paths import by_name, own_files, size_label
+from vidsr.paths import by_name, check_folder, own_files, size_label
 from vidsr.settings import CACHE_GB, UpscaleSettings
 
 
@@ -105,6 +105,8 @@ class FolderJob:
     ) -> None:
         """Find the videos; nothing is written yet. Raises what `run_folder` does."""
         self._inputs, self._results = places(folder, output, settings)
+        if self._results.folder is not None:
+            check_folder(self._results.folder, make=False)
         settings = _check_settings(settings)
         self._settings, self._options = settings, options
         self._found = find_videos(self._inputs, self._results, options.selection)

@@ -22,6 +22,7 @@ from jobs.failures import explain
 from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
+from vidsr.errors import OutputExists
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
 
@@ -68,11 +69,20 @@ def _seconds(text: str) -> Fraction | None:
 
 
 def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
-    """Join a recording's clips unless that was done already; returns what could not be carried."""
+    """Join a recording's clips unless that was done already; returns what could not be carried.
+
+    Raises:
+        OutputExists: something else has the joined video's name.
+        VidsrError: as `join` says.
+    """
     target = joined_name(recording)
-    note = _note(results.output, recording)
-    if read_json(results.output, f"{NOTES}/{target}.json") == note and results.output.entry(target):
-        return ()
+    note, earlier = _note(results.output, recording), read_json(results.output, f"{NOTES}/{target}.json")
+    if results.output.entry(target):
+        if earlier == note:
+            return ()
+        if earlier is None:
+            raise OutputExists(f"{results.output.url_of(target)} exists and is no join; move it away")
+    results.output.write(f"{NOTES}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
     with results.paths([clip.name for clip in recording.clips]) as paths, TemporaryDirectory() as folder:
         parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
         if results.output.folder is not None:

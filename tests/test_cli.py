@@ -255,8 +255,14 @@ def test_the_same_command_goes_on_with_the_next_input(tmp_path: Path, nearest: P
     assert "a_2x.mp4 is there from an earlier run" in done.stderr
     assert [report["computed_frames"] for report in json.loads(done.stdout)] == [0, 7]
     assert first.with_name("a_2x.mp4").stat().st_mtime_ns == made
-    line = refused(errors.OutputExists, *words, "--fidelity", "1", "--crf", "20")  # made otherwise
-    assert "a_2x.mp4 exists" in line
+    third = make_clip(tmp_path / "c.mp4", Clip(frames=6))
+    otherwise = vidsr(*words[:3], third, *words[3:], "--fidelity", "1", "--crf", "20")
+    assert otherwise.returncode == errors.SomeFailed.exit_code, otherwise.stderr
+    *refusals, made_now = json.loads(otherwise.stdout)
+    assert [reason.split(" exists;")[0] for report in refusals for reason in report["failures"].values()] == [
+        f"OutputExists: {tmp_path / name}" for name in ("a_2x.mp4", "b_2x.mp4")
+    ]
+    assert made_now["computed_frames"] == 6
 
 
 def test_an_input_that_is_missing_is_said_before_the_work(clip: Path, nearest: Path) -> None:

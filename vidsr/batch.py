@@ -84,7 +84,7 @@ def upscale_inputs(
                     assert not isinstance(out, str)  # which was refused
                     alone, anew = len(inputs) == 1, options.overwrite
                     done = _upscale_file(source, out, settings, anew, credentials, dry_run, session, stop, alone)
-            except (InputError, SegmentFailed, VerifyFailed) as error:
+            except (InputError, OutputExists, SegmentFailed, VerifyFailed) as error:
                 if len(inputs) == 1:
                     raise
                 click.echo(f"vidsr: {error.message}", err=True)

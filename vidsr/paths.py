@@ -175,14 +175,27 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
         raise OutputIsInput(f"{result} is the source itself; give another name with -o")
     if exists(result) and not overwrite:
         raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
-    folder = existing_folder(result.parent)
-    if not isdir(folder):
-        raise OutputUnwritable(f"the folder {result.parent} cannot be made, {folder} is a file; use -o")
+    check_folder(result.parent, make)
+
+
+def check_folder(folder: Path, make: bool) -> None:
+    """Refuse a folder that results cannot be written into.
+
+    Args:
+        folder: it.
+        make: make it; else only see whether it could be made.
+
+    Raises:
+        OutputUnwritable
+    """
+    above = existing_folder(folder)
+    if not isdir(above):
+        raise OutputUnwritable(f"the folder {folder} cannot be made, {above} is a file; use -o")
     if make:
         try:
-            result.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputUnwritable(f"the folder {result.parent} cannot be made ({error.strerror}); use -o") from error
-        folder = result.parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputUnwritable(f"the folder {folder} may not be written; use -o for another place")
+            raise OutputUnwritable(f"the folder {folder} cannot be made ({error.strerror}); use -o") from error
+        above = folder
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputUnwritable(f"the folder {above} may not be written; use -o for another place")

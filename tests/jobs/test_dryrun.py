@@ -16,7 +16,7 @@ from jobs.folder import FolderJob, FolderOptions
 from jobs.state import JobState, JobSummary, wanted
 from jobs.storage import open_place
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import SettingsError, UnknownModel
+from vidsr.errors import OutputUnwritable, SettingsError, UnknownModel
 from vidsr.graph import prepare
 from vidsr.settings import UpscaleSettings
 
@@ -51,6 +51,12 @@ def test_what_stops_the_command_stops_its_dry_run(card: Path, tmp_path: Path, ne
     JobState(open_place(tmp_path / "large")).write_summary(summary)
     with pytest.raises(SettingsError, match="another fill_gaps"):
         estimate_folder(card, tmp_path / "large", replace(settings, fill_gaps=True), options(tmp_path), gpu=False)
+
+
+def test_an_output_that_cannot_be_made_is_refused(card: Path, tmp_path: Path, nearest: Path) -> None:
+    settings = UpscaleSettings(model=str(nearest))
+    with pytest.raises(OutputUnwritable, match=r"large cannot be made, .*a\.mp4 is a file; use -o"):
+        estimate_folder(card, card / "a.mp4" / "large", settings, options(tmp_path), gpu=False)
 
 
 def test_what_is_done_costs_nothing_more(card: Path, tmp_path: Path, nearest: Path) -> None:

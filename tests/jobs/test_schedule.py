@@ -221,6 +221,18 @@ def test_loop_recordings_are_joined(session: Session, loop: Path, nearest: Path)
     assert joined.stat().st_mtime_ns == before, "done once"
 
 
+def test_a_join_replaces_no_file_of_another(session: Session, loop: Path, nearest: Path) -> None:
+    out, name = loop.with_name("card_2x"), "NO20260101-120000-000001F_joined.mkv"
+    out.mkdir()
+    (out / name).write_bytes(b"of the user")
+    summary = run(loop, nearest, session, join=True)
+    assert not summary.joined and list(summary.join_failures) == [name]
+    assert "exists and is no join; move it away" in summary.join_failures[name]
+    assert (out / name).read_bytes() == b"of the user"
+    (out / name).unlink()
+    assert run(loop, nearest, session, join=True).joined == [name]
+
+
 def test_a_stopped_job_joins_nothing_more(session: Session, loop: Path, nearest: Path) -> None:
     with pytest.raises(Interrupted):
         run(loop, nearest, session, after=3 * 25, join=True)
