@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,7 +35,7 @@ class RenewedBank:
         self._pairs: Pairs | None = None
         self._next: Future[None] | None = None
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context) if maker else None
+        self._pool = ProcessPoolExecutor(1, context, _end_with_parent) if maker else None
 
     def pairs(self, step: int) -> Pairs:
         """The bank for a step; waits where it is not yet made."""
@@ -79,6 +81,18 @@ class RenewedBank:
             if time.monotonic() > deadline:
                 raise SettingsError(f"{self._path(number)} did not appear; --run must be a folder that workers share")
             time.sleep(0.5)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed: else it would code on beside the run that is resumed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def forget_banks(folder: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -50,6 +53,39 @@ def test_the_clean_share_is_that_of_all_steps(batch: int, share: float) -> None:
     clean = [int(source.sample(step, batch, 8, random)[0].mean((1, 2, 3)).sum()) for step in range(100)]
     assert sum(clean) == round(100 * batch * share)
     assert set(clean) <= {math.floor(batch * share), math.ceil(batch * share)}
+
+
+LONG_RUN = """
+import sys
+from pathlib import Path
+import torch
+from tests.training.runs import small
+from training.source import RenewedBank
+
+if __name__ == "__main__":
+    photos, folder = sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2])
+    bank = RenewedBank(folder, photos, small(clips=100_000), torch.device("cpu"), True)
+    bank._start(0)
+    print(*bank._pool._processes, flush=True)
+    bank.pairs(0)
+"""
+
+
+def test_what_codes_ends_with_a_run_that_is_killed(photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(LONG_RUN)
+    words = [sys.executable, str(script), str(photos), str(tmp_path)]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=here) as run:
+        assert run.stdout is not None
+        coder = Path("/proc", run.stdout.readline().strip())
+        while "libx264" not in (coder / "maps").read_text():  # until it is at work
+            time.sleep(0.1)
+        run.kill()
+    deadline = time.monotonic() + 60
+    while coder.exists():
+        assert time.monotonic() < deadline, "it codes on"
+        time.sleep(0.1)
 
 
 def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
