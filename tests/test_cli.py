@@ -556,6 +556,56 @@ def test_pictures_keep_exif_and_profile(tmp_path: Path, nearest: Path, suffix: s
         assert large.info["icc_profile"] == profile
 
 
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><dc:rights>\xc2\xa9 me</dc:rights></x:xmpmeta>"
+
+
+@pytest.mark.parametrize("into", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_pictures_keep_xmp(tmp_path: Path, nearest: Path, suffix: str, into: str) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    from vidsr.image import upscale_image
+
+    texts, tags = PngInfo(), Image.Exif()
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    tags[Base.Make] = "ACME"
+    if suffix == ".tif":
+        tags[700] = XMP
+    Image.new("RGB", (20, 12)).save(tmp_path / f"a{suffix}", xmp=XMP, pnginfo=texts, exif=tags)
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    assert not upscale_image(tmp_path / f"a{suffix}", tmp_path / f"b{into}", settings, False)["notes"]
+    with Image.open(tmp_path / f"b{into}") as large:
+        assert (large.info["xmp"], large.getexif()[Base.Make]) == (XMP, "ACME")
+
+
+def test_pictures_keep_comments(tmp_path: Path, nearest: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text("Author", "A. Müller")
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png", pnginfo=texts)
+    Image.new("RGB", (20, 12)).save(tmp_path / "b.jpg", comment=b"of the user")
+    assert vidsr("upscale", "a.png", "b.jpg", "--model", nearest, cwd=tmp_path).returncode == 0
+    with Image.open(tmp_path / "a_2x.png") as png, Image.open(tmp_path / "b_2x.jpg") as jpeg:
+        assert png.text == {"Author": "A. Müller"} and jpeg.info["comment"] == b"of the user"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("xmp", "suffix", "said"),
+    [
+        (b"<a MicroVideoOffset='99'/>", ".jpg", "it is left out with them"),
+        (b"<a hdrgm:Version='1.0'/>", ".png", "it is left out with them"),
+        (XMP, ".bmp", "BMP has no place for its XMP"),
+    ],
+)
+def test_xmp_that_cannot_be_kept_is_said(tmp_path: Path, nearest: Path, xmp: bytes, suffix: str, said: str) -> None:
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", xmp=xmp)
+    done = vidsr("upscale", "a.jpg", "-o", f"b{suffix}", "--model", nearest, cwd=tmp_path)
+    assert done.returncode == 0 and said in done.stderr
+    with Image.open(tmp_path / f"b{suffix}") as large:
+        assert "xmp" not in large.info
+
+
 @pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "grey.png", "rgb.tif", "grey.tif"])
 def test_pictures_of_more_than_8_bits_are_refused(tmp_path: Path, name: str) -> None:
     import cv2

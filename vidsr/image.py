@@ -1,4 +1,4 @@
-"""One picture from file to file; EXIF (with its orientation) and ICC profile are kept."""
+"""One picture from file to file; what the file tells of it is kept."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import LOSSLESS, is_clean, is_noisy
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
+from vidsr.image_metadata import kept_metadata, lost_metadata
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
 from vidsr.paths import check_result, check_source, default_result, write_output
@@ -23,7 +24,6 @@ from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
 TURNED = 5  # the first of EXIF's orientations that swap width and height
-TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}  # MPO: a JPEG of a phone, with more pictures behind it
 NOT_RGB = ("CMYK", "LAB")
@@ -68,7 +68,7 @@ def upscale_image(
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
-        "model": {"name": model.name, "sha256": model.sha256}, "notes": _notes(image),
+        "model": {"name": model.name, "sha256": model.sha256}, "notes": _notes(image, kind),
     }  # fmt: skip
     if dry_run:
         return report
@@ -77,25 +77,17 @@ def upscale_image(
     large = upscaler.upscale(shown, size)
     content = BytesIO()
     try:
-        large.save(content, kind, lossless=lossless_webp, **_options(image, shown))
+        how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
+        large.save(content, kind, **how, **kept_metadata(image, shown, kind))
     except (OSError, ValueError) as error:
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     write_output(result, content.getvalue())
     return {**report, "seconds": round(time.monotonic() - started, 3)}
 
 
-def _options(image: Image.Image, shown: Image.Image) -> dict[str, Any]:
-    """What a picture is saved with: what its file tells of it, and how a JPEG codes it."""
-    infos = {"exif": image.info, "icc_profile": shown.info, "dpi": image.info}
-    kept = {key: info[key] for key, info in infos.items() if key in info}
-    if isinstance(image, TiffImageFile):
-        kept["exif"] = _told(image)
-    return {**kept, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
-
-
-def _notes(image: Image.Image) -> list[str]:
+def _notes(image: Image.Image, kind: str) -> list[str]:
     """What the result has not of its source, or has otherwise."""
-    notes = []
+    notes = lost_metadata(image, kind)
     if (pictures := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it holds {pictures} pictures; the first is enlarged, and the others (previews, depth) left out")
     if image.mode in NOT_RGB:
@@ -117,15 +109,6 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 def _chroma_sampling(image: Image.Image) -> int:
     """How a JPEG is to hold colour, as Pillow counts: like its source, so that fine colour is not averaged away."""
     return get_sampling(image) if isinstance(image, JpegImageFile) else 0
-
-
-def _told(image: TiffImageFile) -> Image.Exif:
-    """What a TIFF tells of the picture, without how its pixels lie in the file."""
-    found, told = image.getexif(), Image.Exif()
-    for tag in TOLD_TAGS:
-        if tag in found:
-            told[tag] = found[tag]
-    return told
 
 
 def _open(source: Path) -> Image.Image:

@@ -1,0 +1,80 @@
+"""What a picture's file tells besides its pixels: EXIF, XMP, comments, colour profile and resolution."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.TiffImagePlugin import XMP, TiffImageFile
+
+_TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
+# Of a phone's XMP: where in the file a gain map, a depth map or a film lies behind the picture. They are not taken.
+_TELLS_OF_OTHERS = re.compile(rb"Container:Directory|MicroVideo|MotionPhoto|hdrgm:|GDepth:|GImage:")
+_EXIF = b"Exif\0\0"
+_MOST_IN_JPEG = 65_000  # bytes of a JPEG's segment, less what goes before
+_XMP_IN_PNG = "XML:com.adobe.xmp"
+
+
+def kept_metadata(image: Image.Image, shown: Image.Image, kind: str) -> dict[str, Any]:
+    """What Pillow saves a result with, so that it tells what its source told.
+
+    Args:
+        image: the source.
+        shown: the picture that is enlarged, whose colour profile the result has.
+        kind: the result's format, as Pillow calls it.
+    """
+    infos = {"exif": image.info, "icc_profile": shown.info, "dpi": image.info}
+    kept = {key: info[key] for key, info in infos.items() if key in info}
+    if "exif" in kept and not kept["exif"].startswith(_EXIF):  # which WebP has not, and JPEG needs
+        kept["exif"] = _EXIF + kept["exif"]
+    xmp = _xmp(image) if _fits(_xmp(image), kind) else b""
+    if isinstance(image, TiffImageFile) or (xmp and kind == "TIFF"):
+        kept["exif"] = _told(image, xmp if kind == "TIFF" else b"")
+    if kind in ("JPEG", "WEBP") and xmp:
+        kept["xmp"] = xmp
+    if kind == "JPEG" and "comment" in image.info:
+        kept["comment"] = image.info["comment"]
+    if kind == "PNG":
+        kept["pnginfo"] = _texts(image, xmp)
+    return kept
+
+
+def lost_metadata(image: Image.Image, kind: str) -> list[str]:
+    """What of it the result does not tell, as sentences."""
+    if image.info.get("xmp") and not _xmp(image):
+        return ["its XMP tells where other pictures or a film lie in the file; it is left out with them"]
+    return [] if _fits(_xmp(image), kind) else [f"{kind} has no place for its XMP"]
+
+
+def _xmp(image: Image.Image) -> bytes:
+    found: bytes = image.info.get("xmp", b"")
+    return b"" if _TELLS_OF_OTHERS.search(found) else found
+
+
+def _fits(xmp: bytes, kind: str) -> bool:
+    return not xmp or kind in ("PNG", "WEBP", "TIFF") or (kind == "JPEG" and len(xmp) <= _MOST_IN_JPEG)
+
+
+def _told(image: Image.Image, xmp: bytes) -> Image.Exif:
+    """What is told of the picture, without how its pixels lie in a TIFF."""
+    found, told = image.getexif(), Image.Exif()
+    for tag in _TOLD_TAGS:
+        if tag in found:
+            told[tag] = found[tag]
+    if xmp:
+        told[XMP] = xmp
+    return told
+
+
+def _texts(image: Image.Image, xmp: bytes) -> PngInfo:
+    texts = PngInfo()
+    if isinstance(image, PngImageFile):
+        for name, text in image.text.items():
+            if name != _XMP_IN_PNG:
+                texts.add_itxt(name, text)
+    if xmp:
+        texts.add_itxt(_XMP_IN_PNG, xmp.decode(errors="replace"))
+    return texts
