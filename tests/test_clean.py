@@ -45,6 +45,7 @@ def test_auto_of_a_video(tmp_path: Path, codec: str, options: dict[str, str], fi
     plans = [prepare(clip, None, UpscaleSettings(fidelity=fidelity), False, False) for _ in range(2)]
     assert [plan.model.name for plan in plans] == [model] * 2
     assert plans[0].key == plans[1].key
+    assert plans[0].upscaler.fidelity == fidelity
     weights = [plans[0].model, *([find_sharp(plans[0].model)] if fidelity < 1 else [])]
     assert plans[0].key["weights"] == [file.sha256 for file in weights]
     assert all(file.sha256 in str(plans[0].recorded_settings) for file in weights[1:])

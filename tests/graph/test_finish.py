@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -14,9 +15,11 @@ from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
-from vidsr.evidence import check_record
+from vidsr.evidence import check_record, record_path
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
+from vidsr.graph.session import Session
+from vidsr.media.probe import probe
 from vidsr.media.verify import Check, VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
@@ -69,6 +72,30 @@ def test_a_result_never_lacks_its_record(
     monkeypatch.undo()
     assert vidsr.upscale(drive, result, model=str(nearest)).computed_frames == 0
     assert check_record(result) == []
+    (note,) = (value for key, value in probe(result).tags if key.lower() == "comment")
+    assert note.startswith("Enhanced: enlarged 2x by vidsr")
+
+
+def test_a_result_is_on_the_disk_before_it_has_its_name(
+    drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss must not leave the name without what it names: the segments are gone then."""
+    result, synced, sync = tmp_path / "large.mp4", [], os.fsync
+
+    def watched(number: int) -> None:
+        sync(number)
+        if not result.exists():
+            synced.append(os.fstat(number).st_ino)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    drive.with_suffix(".gps").write_bytes(b"$GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998,011.3,E*62")
+    settings = UpscaleSettings(model=str(nearest), device="cpu", gpx=True)
+    stop = threading.Event()
+    with Session(ClusterSettings()) as session:
+        outcome = run.upscale_video(drive, result, settings, False, session, run.Silent(), stop)
+    track = tmp_path / "large.mp4.gpx"
+    assert {path.stat().st_ino for path in (result, record_path(result), track)} <= set(synced)
+    assert track in outcome.mux.beside and b'lat="-37.86' in track.read_bytes()
 
 
 def test_a_file_that_took_the_name_meanwhile_is_not_replaced(

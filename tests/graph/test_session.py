@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 import ray
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
@@ -37,6 +39,15 @@ def test_a_cluster_does_not_take_the_number_of_a_gpu() -> None:
         Session(ClusterSettings(address="127.0.0.1:1"), "cuda:1").start()
 
 
+def ports_for_others() -> list[str]:
+    """What this process and those that it started listen on and other machines can reach."""
+    me = psutil.Process()
+    found = [c for process in (me, *me.children(recursive=True)) for c in process.net_connections("inet")]
+    heard = [str(c.laddr.ip).removeprefix("::ffff:") for c in found if c.status == psutil.CONN_LISTEN]
+    assert len(heard) > 2
+    return [address for address in heard if not ip_address(address).is_loopback]
+
+
 def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "that of a Ray which this process had before")
     loader = AuthenticationTokenLoader.instance()
@@ -48,6 +59,7 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
     try:
         session.start()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
+        assert ports_for_others() == []
     finally:
         session.close()
 

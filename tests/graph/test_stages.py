@@ -9,16 +9,19 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
+from vidsr.frames import PixelLayout
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import Silent, compute, run
 from vidsr.graph.session import Session
-from vidsr.graph.stages import ENCODER_NICENESS, decode
+from vidsr.graph.stages import ENCODER_NICENESS, decode, decode_segment
+from vidsr.media.decode import decode_range
 from vidsr.settings import UpscaleSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system's processes have no niceness")
@@ -98,3 +101,29 @@ def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> 
 def test_encoders_stand_back_only_for_upscalers_on_their_own_cores(gpu: bool, tmp_path: Path, nearest: Path) -> None:
     plan = planned(tmp_path, nearest, frames=4, gpu=gpu)
     assert plan.job(plan.segments[0]).shares_cores == (not gpu)
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "frames"),
+    [((320, 180), 8, 8), ((1920, 1080), 8, 4), ((1920, 1080), 10, 2), ((3840, 2160), 8, 1), ((7680, 4320), 10, 1)],
+)
+def test_a_batch_has_as_many_frames_as_memory_allows(
+    size: tuple[int, int], depth: int, frames: int, tmp_path: Path, nearest: Path
+) -> None:
+    plan = planned(tmp_path, nearest, frames=4)
+    job = replace(plan.job(plan.segments[0]), width=size[0], height=size[1])
+    assert replace(job, info=replace(job.info, layout=PixelLayout(depth))).batch_frames == frames
+
+
+def test_fields_become_whole_pictures_unless_that_is_off(tmp_path: Path, nearest: Path) -> None:
+    interlaced = {"flags": "+ildct+ilme", "x264-params": "interlaced=1"}
+    source = make_clip(tmp_path / "fields.mp4", Clip(frames=6, options=interlaced))
+    made = []
+    for word in ("auto", "off"):
+        settings = UpscaleSettings(model=str(nearest), device="cpu", stabilise_detail=0.0, deinterlace=word)
+        plan = prepare(source, None, settings, overwrite=False, gpu=False)
+        (batch,) = decode_segment(plan.job(plan.segments[0]))
+        (wanted,) = decode_range(plan.info, 0, 6, 8, deinterlace=word == "auto")
+        np.testing.assert_array_equal(batch.planes[0], wanted.planes[0])
+        made.append(batch.planes[0])
+    assert (made[0] != made[1]).any()

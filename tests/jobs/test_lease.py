@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -56,10 +58,51 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(place: Place) -> 
     assert not two.acquire("a.mp4"), "it was renewed"
     clock.now += 2
     assert two.acquire("a.mp4")
+    assert len(list(place.files(FOLDER))) == 1, "the old one is gone"
     one.renew()
     assert not one.holds("a.mp4")
     one.release("a.mp4")
     assert not Leases(place, 60, clock).acquire("a.mp4"), "a loser's release must not free the winner's lease"
+    two.release("a.mp4")
+    assert one.acquire("a.mp4") and one.holds("a.mp4"), "what was lost once can be had again"
+
+
+@dataclass(frozen=True)
+class Late(FolderPlace):
+    """A folder of which much happens before a file is created in it."""
+
+    meanwhile: Callable[[], object]
+
+    def create(self, name: str, content: bytes) -> bool:
+        self.meanwhile()
+        return super().create(name, content)
+
+
+def test_who_comes_two_generations_late_gets_nothing(tmp_path: Path) -> None:
+    place, clock = open_place(tmp_path), Clock()
+    assert Leases(place, 60, clock).acquire("a.mp4")
+    clock.now += 61
+    two, three = Leases(place, 60, clock), Leases(place, 60, clock)
+
+    def meanwhile() -> None:
+        assert two.acquire("a.mp4")
+        clock.now += 61
+        assert three.acquire("a.mp4")
+
+    assert not Leases(Late(str(tmp_path), meanwhile), 60, clock).acquire("a.mp4")
+    three.renew()
+    assert three.holds("a.mp4")
+    assert len(list(place.files(FOLDER))) == 1
+
+
+def test_the_latest_of_two_leases_counts(tmp_path: Path) -> None:
+    """As between the making of one and the end of the one before."""
+    leases = Leases(open_place(tmp_path))
+    assert leases.acquire("a.mp4")
+    first = next(tmp_path.rglob("*.json"))
+    shutil.copy(first, first.with_name(first.name.replace(".1.", ".2.")))
+    leases.renew()
+    assert not leases.holds("a.mp4")
 
 
 def test_many_at_once_after_expiry(tmp_path: Path) -> None:
@@ -90,6 +133,18 @@ def test_a_dead_process_of_this_machine_keeps_nothing(tmp_path: Path) -> None:
     assert Leases(open_place(tmp_path)).acquire("a")
 
 
+def test_a_process_of_another_machine_is_not_looked_for_here(tmp_path: Path) -> None:
+    clock = Clock()
+    assert Leases(open_place(tmp_path), 60, clock).acquire("a")
+    file = next(tmp_path.rglob("*.json"))
+    lease = json.loads(file.read_text())
+    lease["owner"] |= {"host": "another", "pid": 2**22 + 1, "born": 0.0}  # no process of this machine
+    file.write_text(json.dumps(lease))
+    assert not Leases(open_place(tmp_path), 60, clock).acquire("a")
+    clock.now += 61
+    assert Leases(open_place(tmp_path), 60, clock).acquire("a")
+
+
 def test_a_clock_that_is_set_takes_nothing_from_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = open_place(tmp_path)
     one, two = Leases(place), Leases(place)
@@ -97,6 +152,31 @@ def test_a_clock_that_is_set_takes_nothing_from_the_living(tmp_path: Path, monke
     moved = psutil.boot_time() + 100  # by which Linux says when each process began
     monkeypatch.setattr("psutil._psplatform.boot_time", lambda: moved)
     assert not two.acquire("a.mp4")
+
+
+def test_a_lease_that_is_released_while_others_are_renewed_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Leases(open_place(tmp_path))
+    look = leases._files
+
+    def files() -> list[str]:
+        found = look()
+        leases.release("a.mp4")
+        return found
+
+    assert leases.acquire("a.mp4")
+    monkeypatch.setattr(leases, "_files", files)
+    leases.renew()
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_lease_outlasts_a_renewal_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases, waits = Leases(open_place(tmp_path), seconds=60), []
+    monkeypatch.setattr(leases._ended, "wait", lambda seconds: waits.append(seconds) or True)
+    with leases:
+        pass
+    assert [0 < seconds <= 20 for seconds in waits] == [True]
 
 
 def wait_for_renewal(folder: Path, expires: float) -> None:

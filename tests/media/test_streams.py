@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import pytest
@@ -14,10 +18,15 @@ from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
 from vidsr.media import mux as muxing
+from vidsr.media.beside import Record
+from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
+from vidsr.media.carried import Timing
 from vidsr.media.container import codec_tag
+from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
+from vidsr.media.streams import check_streams
 from vidsr.media.tracks import turn_off
 from vidsr.media.verify import verify
 
@@ -33,6 +42,80 @@ def prove(source: Path, result: Path) -> MuxReport:
     report = upscale(source, result)
     assert not faults(source, result)
     return report
+
+
+def sound(packets: str, times: Sequence[int] = (), index: int = 1, **more: Any) -> Contents:
+    """A stream of packets that are told apart by a letter; of 1 ms each, one after the other."""
+    described = {"kind": "audio", "codec": "aac", "tag": "", "language": "eng", "disposition": (), "tags": {}, **more}
+    return Contents(
+        index=index, time_base=Fraction(1, 1000), form=NalFormat(False, 4),
+        times=array("q", times or range(len(packets))), durations=array("q", [1] * len(packets)),
+        digests=[letter.encode() * DIGEST_BYTES for letter in packets], **described,
+    )  # fmt: skip
+
+
+def wrong(source: Sequence[Contents], result: Sequence[Contents], part: tuple[int, int] | None = None) -> list[str]:
+    """What is found of a result's streams, of which `part` is shown, in ms."""
+    begin, end = (Fraction(time, 1000) for time in part) if part else (None, None)
+    ours, theirs = (
+        cast("Inventory", SimpleNamespace(others={stream.index: stream for stream in streams}))
+        for streams in (source, result)
+    )
+    timing = Timing(begin or Fraction(0), Fraction(0), begin, end)
+    return [check.detail.split(": ")[1] for check in check_streams(ours, theirs, timing, Record()) if not check.ok]
+
+
+def test_a_stream_is_itself_and_nothing_else() -> None:
+    first, second = sound("abcdef"), sound("ghijkl", index=2)
+    assert wrong([first, second], [first, second]) == []
+    assert wrong([first, second], [first]) == ["missing"]
+    assert wrong([first, replace(first, index=2)], [first]) == ["missing"]
+    assert wrong([first, second], [replace(first, index=2), replace(second, index=1)]) == ["comes in another order"]
+    for less in ("abcde", "bcdef", "abdef"):
+        assert wrong([first], [sound(less)]) == ["5 packets instead of 6"]
+    assert wrong([first], [sound("abcdex")]) == ["1 packets changed"]
+    assert wrong([first], [sound("abcdefx")]) == ["7 packets instead of 6"]
+
+
+def test_a_packet_comes_when_it_came() -> None:
+    source = sound("abcd")
+    assert wrong([source], [sound("abcd", (0, 1, 3, 3))]) == ["packet 2 is +1.000 ms off against the picture"]
+    assert wrong([source], [sound("abcd", (-1, 1, 2, 3))]) == []  # Matroska counts back
+    assert wrong([source], [sound("abcd", (-2, 1, 2, 3))]) == ["packet 0 is -2.000 ms off against the picture"]
+    assert wrong([source], [sound("abcd", (0, NO_TIME, 2, 3))]) == []
+    back = sound("abcd", (0, 5, 3, 6))
+    assert wrong([back], [sound("abcd", (0, 5, 6, 6))]) == []  # which no muxer takes
+    assert wrong([back], [sound("abcd", (0, 5, 6, 7))]) == ["packet 3 is +1.000 ms off against the picture"]
+
+
+@pytest.mark.parametrize("packets", ["abcdefghijklmnopqrstuvwxyzABCD", "abcd" * 7 + "ab", "a" * 30])
+def test_a_part_has_the_packets_of_its_time(packets: str) -> None:
+    """One at either end may be cut, or be one too many, though others are the same."""
+
+    def found(first: int, stop: int) -> list[str]:
+        times = range(first - 10, stop - 10)
+        return wrong([sound(packets)], [sound(packets[first:stop], times)], (10, 20))
+
+    silence = len(set(packets)) == 1  # of which the first tells nothing
+    for first, stop in ((10, 20), (10, 21), (10, 19), *(() if silence else ((9, 20), (11, 20)))):
+        assert found(first, stop) == [], (first, stop)
+    for first, stop in ((12, 20), (10, 18)):
+        assert found(first, stop), (first, stop)
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "fault"),
+    [
+        ({"language": "spa"}, {"language": "und"}, "language und instead of spa"),
+        ({"tags": {"title": "rear"}}, {}, "tags lost"),
+        ({"disposition": ("forced", "default")}, {}, "flags lost"),
+        ({"kind": "data", "tag": "gpmd"}, {"kind": "data", "tag": "stts"}, "it is marked stts instead of gpmd"),
+    ],
+)
+def test_a_stream_keeps_what_is_said_of_it(given: dict[str, Any], made: dict[str, Any], fault: str) -> None:
+    source = sound("abcdef", **given)
+    assert wrong([source], [source]) == []
+    assert wrong([source], [sound("abcdef", **made)]) == [fault]
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("aac", "avi"), ("pcm_bluray", "m2ts")])

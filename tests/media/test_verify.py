@@ -14,9 +14,10 @@ import av
 import numpy as np
 import pytest
 
-from tests.media.clips import VFR, Clip, make_clip
+from tests.media.clips import VFR, Clip, make_clip, rotate
 from tests.media.enlarge import Frames, Packets, enlarge
-from tests.media.pipeline import upscale
+from tests.media.pipeline import SETTINGS, upscale, write_segment
+from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
@@ -202,12 +203,22 @@ def _delay(packets: Packets, ticks: int) -> Packets:
     ("sabotage", "caught"),
     [
         (lambda p: _without(p, 20), 1),
+        (lambda p: p[:-1], 1),
+        (lambda p: p[1:], 1),
         (lambda p: [x for x in p if x.stream_index != 2], 1),
         (_damage, 1),
         (lambda p: _delay(p, 480), 1),
         (lambda p: _delay(p, 2), 1),
     ],
-    ids=["packet-missing", "track-silent", "packet-changed", "delayed-10-ms", "delayed-2-samples"],
+    ids=[
+        "packet-missing",
+        "last-missing",
+        "first-missing",
+        "track-silent",
+        "packet-changed",
+        "delayed-10-ms",
+        "delayed-2-samples",
+    ],
 )
 def test_wrong_sound_is_found(source: Path, tmp_path: Path, sabotage: Any, caught: int) -> None:
     report = verify(source, enlarge(source, tmp_path / "r.mp4", packets=sabotage))
@@ -219,8 +230,63 @@ def test_lost_description_is_found(source: Path, tmp_path: Path) -> None:
     dates = {"creation_time": "2024-05-06T07:08:09Z"}
     assert_only(verify(source, enlarge(source, tmp_path / "t.mp4", tags=dates)), "tags")
     assert_only(verify(source, enlarge(source, tmp_path / "c.mp4", chapters=False)), "chapters")
-    colours = faults(verify(source, enlarge(source, tmp_path / "m.mp4", colour=(1, 1, 1, 1))))
-    assert set(colours) == {"colour matrix", "colour primaries", "colour transfer"}
+    colours = faults(verify(source, enlarge(source, tmp_path / "m.mp4", colour=(1, 1, 1, 2))))
+    assert set(colours) == {"colour matrix", "colour primaries", "colour transfer", "colour range"}
+
+
+@pytest.mark.parametrize(
+    ("clip", "caught"),
+    [
+        (Clip(frames=6, aspect=Fraction(4, 3)), {"sample aspect"}),
+        (Clip(frames=6, rotation=90), {"rotation"}),
+        (Clip(frames=6, rotation=-1), {"rotation"}),
+        (Clip(frames=6, pix_fmt="yuv444p"), {"pixel format"}),
+    ],
+    ids=["anamorphic", "turned", "mirrored", "colour-halved"],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_picture_that_is_shown_otherwise_is_found(tmp_path: Path, clip: Clip, caught: set[str], suffix: str) -> None:
+    plain = make_clip(tmp_path / "plain.mp4", replace(clip, aspect=None, rotation=0, pix_fmt="yuv420p"))
+    original = make_clip(tmp_path / "source.mp4", clip)
+    report = verify(original, enlarge(plain, tmp_path / f"r.{suffix}"))
+    assert set(faults(report)) - {"picture"} == caught, faults(report)
+
+
+def test_a_turned_picture_that_is_moved_elsewhere_is_found(tmp_path: Path) -> None:
+    original = make_clip(tmp_path / "source.mp4", Clip(frames=6, rotation=90))
+    result = enlarge(original, tmp_path / "r.mp4")
+    rotate(result, 90, 2 * 96, 2 * 64)
+    assert verify(original, result).ok
+    rotate(result, 90, 96, 64)
+    assert_only(verify(original, result), "rotation")
+
+
+def test_lost_hdr_metadata_are_found(tmp_path: Path) -> None:
+    plain = probe(make_clip(tmp_path / "plain.mp4", Clip(frames=4, pix_fmt="yuv420p10le", colour=(9, 9, 16, 1))))
+    original, result = tmp_path / "source.mkv", tmp_path / "r.mkv"
+    write_segment(original, replace(plain, hdr=HDR), 0, 4, 1, SETTINGS)
+    info = probe(original)
+    assert info.hdr is not None
+    for hdr in (None, replace(info.hdr, light_level=(1000, 401))):
+        upscale(original, result, info=replace(info, hdr=hdr))
+        assert_only(verify(original, result), "HDR metadata")
+
+
+@pytest.mark.parametrize("key", ["language", "title"])
+def test_a_lost_tag_of_the_picture_is_found(tmp_path: Path, key: str) -> None:
+    original = tmp_path / "source.mkv"
+    with (
+        av.open(str(make_clip(tmp_path / "plain.mkv", Clip(frames=6)))) as old,
+        av.open(str(original), "w") as new,
+    ):
+        copy = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        copy.metadata[key] = "fra"
+        for packet in old.demux():
+            if packet.size:
+                packet.stream = copy
+                new.mux(packet)
+    report = verify(original, enlarge(tmp_path / "plain.mkv", tmp_path / "r.mkv"))
+    assert faults(report) == {"picture's tags": f"{key}='fra' lost"}
 
 
 def test_a_wrong_chroma_location_is_found(source: Path, tmp_path: Path) -> None:
@@ -234,8 +300,11 @@ def test_a_wrong_chroma_location_is_found(source: Path, tmp_path: Path) -> None:
 
 def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
     info = probe(source)
-    report = verify(source, enlarge(source, tmp_path / "r.mp4", 2), (info.width * 4, info.height * 4))
-    assert_only(report, "size")
+    result = enlarge(source, tmp_path / "r.mp4", 2)
+    for width, height in ((4, 4), (2, 4), (4, 2)):
+        assert_only(verify(source, result, (info.width * width, info.height * height)), "size")
+    square = make_clip(tmp_path / "square.mp4", replace(SOUND, width=info.width * 2, height=info.width * 2))
+    assert "size" in faults(verify(source, square))
 
 
 def test_a_file_is_not_larger_than_itself(source: Path) -> None:

@@ -63,15 +63,14 @@ def chroma_range(colour: Colour, depth: int) -> tuple[float, float]:
     return (centre, float((1 << depth) - 1)) if colour.full_range else (centre, 224.0 * (1 << (depth - 8)))
 
 
-def _site(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
-    """(vertical, horizontal) place of a chroma sample among its luma samples: 0 first, 0.5 middle, 1 last."""
-    horizontal = 0.0 if colour.chroma_location in _LEFT and layout.chroma_x else 0.5
-    vertical = 0.5
-    if layout.chroma_y and colour.chroma_location in _TOP:
-        vertical = 0.0
-    elif layout.chroma_y and colour.chroma_location in _BOTTOM:
-        vertical = 1.0
-    return vertical, horizontal
+def _site(colour: Colour) -> tuple[float, float]:
+    """(vertical, horizontal) place of a chroma sample among its luma samples: 0 first, 0.5 middle, 1 last.
+
+    Along an axis that is not subsampled there is one luma sample, and every place is the same.
+    """
+    location = colour.chroma_location
+    vertical = 0.0 if location in _TOP else 1.0 if location in _BOTTOM else 0.5
+    return vertical, 0.0 if location in _LEFT else 0.5
 
 
 def _off_middle(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
@@ -79,7 +78,7 @@ def _off_middle(colour: Colour, layout: PixelLayout) -> tuple[float, float]:
 
     It is the same at every size, so it has to be left out of what is resized.
     """
-    vertical, horizontal = _site(colour, layout)
+    vertical, horizontal = _site(colour)
     return (vertical - 0.5) * (1 - 1 / (1 << layout.chroma_y)), (horizontal - 0.5) * (1 - 1 / (1 << layout.chroma_x))
 
 
@@ -107,14 +106,14 @@ def _chroma_to_luma_size(chroma: Tensor, height: int, width: int, colour: Colour
     factors = (1 << layout.chroma_y, 1 << layout.chroma_x)
     if factors == (1, 1):
         return chroma
-    vertical, horizontal = _site(colour, layout)
+    vertical, horizontal = _site(colour)
     shift = ((0.5 - vertical) * (factors[0] - 1), (0.5 - horizontal) * (factors[1] - 1))
     return bicubic_upscale(chroma, factors, shift)[..., :height, :width]
 
 
 def _chroma_to_own_size(chroma: Tensor, colour: Colour, layout: PixelLayout) -> Tensor:
     """Average luma-sized chroma (N, C, h, w) down to its subsampled size, at its siting."""
-    sites = _site(colour, layout)
+    sites = _site(colour)
     for axis, log2 in enumerate((layout.chroma_y, layout.chroma_x)):
         factor = 1 << log2
         if factor == 1:
