@@ -198,6 +198,7 @@ def _sparse_is_possible(folder: Path) -> bool:
         (("--height", "4320"), errors.SettingsError),
         (("--start", "5", "--end", "2"), errors.SettingsError),
         (("--device", "tpu"), errors.SettingsError),
+        (("--cache-gb", "nan"), errors.SettingsError),
         (("--model", "no-such-model"), errors.UnknownModel),
         (("--scale", "2", "--height", "100"), errors.SettingsError),
     ],
