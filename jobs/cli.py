@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from os.path import isabs, isfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from vidsr.as_json import json_option, print_json
 from vidsr.errors import SettingsError
 
 ADDRESS = click.option(
@@ -88,7 +88,7 @@ def jobs() -> None:
 
 @jobs.command("list")
 @ADDRESS
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array on stdout.")
+@json_option("array")
 def list_(address: str, as_json: bool) -> None:
     """List the jobs of vidsr, the newest first."""
     from jobs.submit import connect, list_jobs
@@ -99,7 +99,7 @@ def list_(address: str, as_json: bool) -> None:
         for job in list_jobs(connect(address))
     ]  # fmt: skip
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     for job in found:
         click.echo(f"{job['job']}  {job['status']}  {job['command']}")

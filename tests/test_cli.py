@@ -74,7 +74,7 @@ def interrupted(*arguments):
     signal.raise_signal(signal.SIGINT)
 
 vidsr.batch.upscale_inputs = interrupted
-main(["upscale", "drive.mp4"])
+main(["upscale", "drive.mp4", "--json"])
 """
 
 
@@ -84,6 +84,7 @@ def test_the_second_interrupt_ends_with_the_code_of_interrupts() -> None:
     assert (first.split(";")[0], was_set) == ("vidsr: finishing the segments in flight", "True")
     assert last.startswith("vidsr: stopped at once")
     assert done.returncode == errors.Interrupted.exit_code
+    assert json.loads(done.stdout)["error"] == "Interrupted"
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -198,6 +199,7 @@ def _sparse_is_possible(folder: Path) -> bool:
         (("--height", "4320"), errors.SettingsError),
         (("--start", "5", "--end", "2"), errors.SettingsError),
         (("--device", "tpu"), errors.SettingsError),
+        (("--cache-gb", "nan"), errors.SettingsError),
         (("--model", "no-such-model"), errors.UnknownModel),
         (("--scale", "2", "--height", "100"), errors.SettingsError),
     ],
@@ -400,6 +402,34 @@ def test_probe_and_models_speak_json(clip: Path) -> None:
     assert json.loads(vidsr("probe", clip, "--json").stdout)["table"]["frames"] == 6
     assert isinstance(json.loads(vidsr("models", "--json").stdout), list)
     assert "h264" in vidsr("probe", clip).stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("upscale", "missing.mp4"),
+        ("upscale", "missing.mp4", "--dry-run"),
+        ("probe", "missing.mp4"),
+        ("verify", "missing.mp4", "missing_2x.mp4"),
+        ("evidence", "check", "missing_2x.mp4"),
+        ("jobs", "list", "--address", "http://127.0.0.1:9"),
+    ],
+    ids=" ".join,
+)
+def test_errors_speak_json_too(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = vidsr(*words, "--json", cwd=tmp_path)
+    kind = errors.ClusterError if words[0] == "jobs" else errors.InputMissing
+    said = done.stderr.strip().removeprefix("vidsr: ")
+    assert json.loads(done.stdout) == {"error": kind.__name__, "message": said, "exit_code": done.returncode}
+    assert done.returncode == kind.exit_code
+    assert vidsr(*words, cwd=tmp_path).stdout == ""
+
+
+def test_an_error_after_the_reports_prints_no_second_value(clip: Path, nearest: Path) -> None:
+    (clip.parent / "notes.mp4").write_text("these are my notes")
+    done = vidsr("upscale", clip, clip.with_name("notes.mp4"), "--model", nearest, "--dry-run", "--json")
+    assert done.returncode == errors.SomeFailed.exit_code
+    assert len(json.loads(done.stdout)) == 2
 
 
 def test_doctor_examines(tmp_path: Path) -> None:

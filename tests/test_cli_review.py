@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.media.numbered import write_numbered
 from vidsr.cli import main
-from vidsr.errors import InputMissing, SettingsError, VerifyFailed
+from vidsr.errors import InputMissing, OutputUnwritable, SettingsError, VerifyFailed
 from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, write_record
 
 
@@ -64,3 +64,22 @@ def test_evidence_check_finds_a_changed_byte(pair: tuple[Path, Path]) -> None:
 def test_evidence_check_without_a_record(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(main, ["evidence", "check", str(tmp_path / "gone.mp4")])
     assert outcome.exit_code == InputMissing.exit_code
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("compare", "drive.mp4", "drive_2x.mp4", "-o"), OutputUnwritable.exit_code),
+        (("compare", "drive.mp4", "drive_2x.mp4", "--png"), OutputUnwritable.exit_code),
+        (("verify", "drive.mp4"), InputMissing.exit_code),
+        (("evidence", "check"), InputMissing.exit_code),
+    ],
+)
+@pytest.mark.parametrize("folder", [".", "", "/"])
+def test_a_folder_in_the_place_of_a_file(
+    pair: tuple[Path, Path], words: tuple[str, ...], code: int, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pair[0].parent)
+    outcome = CliRunner().invoke(main, [*words, folder])
+    assert outcome.exit_code == code, outcome.exception
+    assert "is a folder" in outcome.output or "is no file" in outcome.output

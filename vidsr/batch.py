@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import isnan
 from os.path import isdir, splitext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,8 @@ from vidsr.signing import Credentials, media_type, open_signer, sign_folder, sig
 def folder_options(values: dict[str, Any], overwrite: bool) -> FolderOptions:
     """FolderOptions from the values of the command's options for folders."""
     listed = values["list_file"]
+    if isnan(values["cache_gb"]):  # which click takes for one within any range
+        raise SettingsError("--cache-gb nan makes no sense; give a number")
     selection = Selection(values["patterns"], read_list(listed) if listed else None, values["limit"])
     cache = NodeCache(default_cache(), int(values["cache_gb"] * 1e9))
     return FolderOptions(selection, overwrite, values["retry_failed"], values["join"], cache)

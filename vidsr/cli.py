@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -11,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from jobs.cli import jobs, submit
 from vidsr import __version__
+from vidsr.as_json import json_option, print_json, print_json_error
 from vidsr.errors import SALVAGED, Interrupted, SettingsError, SomeFailed, VidsrError
 from vidsr.settings import (
     CACHE_GB,
@@ -32,7 +32,7 @@ from vidsr.settings import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(readable=False, path_type=Path)  # what may not be read is an error of its own, and no wrong usage
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
+JSON = json_option()
 
 
 class Command(click.Group):
@@ -45,11 +45,15 @@ class Command(click.Group):
         except VidsrError as error:
             if ctx.params.get("debug"):
                 click.echo(traceback.format_exc(), err=True, nl=False)
-            click.echo(f"vidsr: {error.message}", err=True)
-            ctx.exit(error.exit_code)
+            self._end(ctx, error)
         except KeyboardInterrupt:  # click would exit with 1
-            click.echo("\nvidsr: stopped at once; what was finished is kept", err=True)
-            ctx.exit(Interrupted.exit_code)
+            click.echo(err=True)
+            self._end(ctx, Interrupted("stopped at once; what was finished is kept"))
+
+    def _end(self, ctx: click.Context, error: VidsrError) -> NoReturn:
+        click.echo(f"vidsr: {error.message}", err=True)
+        print_json_error(error)
+        ctx.exit(error.exit_code)
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -206,7 +210,7 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     with _stop_on_interrupt() as stop, redirect_stdout(sys.stderr):
         reports = upscale_inputs(list(inputs), output, settings, cluster, folder, credentials, dry_run, stop)
     if as_json:
-        click.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+        print_json(reports[0] if len(reports) == 1 else reports)
     elif dry_run:
         from vidsr.describe import estimate_table
 
@@ -384,7 +388,7 @@ def doctor(as_json: bool) -> None:
 
 def _show(value: Any, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(value, indent=2))
+        print_json(value)
     else:
         from rich.console import Console
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from os.path import isfile  # unlike Path's, it takes what may not be looked at for not there
+from os.path import isdir, isfile  # unlike Path's, they take what may not be looked at for not there
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,8 @@ def read_record(result: Path) -> EvidenceRecord:
         InputMissing: there is none.
         InputError: the file is not a record.
     """
+    if isdir(result):  # `.` has no name that one beside it could be made of
+        raise InputMissing(f"{result} is a folder; name the result itself")
     path = record_path(result)
     if not isfile(path):
         raise InputMissing(f"no record {path}; it must lie beside the result")

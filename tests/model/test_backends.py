@@ -87,6 +87,12 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
 
 
+def test_a_cache_that_may_not_be_looked_at_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the home folder of somebody else; what asks for the file gets an error there too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / (300 * "x")))
+    OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
+
+
 def test_the_choice() -> None:
     generator = busy(CONFIGS[0])
     assert make_backend(generator, CPU, "auto").name.startswith("openvino")

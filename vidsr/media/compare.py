@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
-from os.path import exists
+from os.path import exists, isdir
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from vidsr.errors import NotAVideo, OutputIsInput, SettingsError
+from vidsr.errors import NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
@@ -59,7 +59,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
         OutputIsInput: the page would replace one of them.
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
-    _refuse_inputs(page, source, result)
+    _check_target(page, source, result)
     if seconds <= 0 or start < 0:
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
@@ -87,7 +87,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
         OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
-    _refuse_inputs(png, source, result)
+    _check_target(png, source, result)
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)
@@ -118,7 +118,10 @@ def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
     return _encode(before, "JPEG"), _encode(after, "JPEG")
 
 
-def _refuse_inputs(target: Path, *videos: Path) -> None:
+def _check_target(target: Path, *videos: Path) -> None:
+    """Refuse what cannot be written before any work is done for it."""
+    if isdir(target):
+        raise OutputUnwritable(f"{target} is a folder; name a file in it")
     for video in videos:
         if exists(target) and exists(video) and target.samefile(video):
             raise OutputIsInput(f"{target} is one of the videos; give another name")

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from os.path import isfile  # unlike Path's, it takes what may not be looked at for not there
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class _Residual(torch.nn.Module):
 def _network(core: Any, generator: Generator) -> Any:
     """The generator as OpenVINO has it, from the user's cache where it was converted before (1 s)."""
     path = cache_folder() / f"{_key(generator)}.xml"
-    if path.exists() and path.with_suffix(".bin").exists():
+    if isfile(path) and isfile(path.with_suffix(".bin")):
         try:
             return core.read_model(path)
         except RuntimeError:
