@@ -35,6 +35,7 @@ from vidsr.media.container import (
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
+from vidsr.media.tracks import timecode_rate
 
 PROGRESSIVE_ORDERS = (0, 1)
 
@@ -113,6 +114,7 @@ class VideoInfo:
         reorder_depth: frames that the decoder holds back to sort them.
         tags: the container's metadata, as (key, value) pairs.
         chapters: number of chapters.
+        timecode_rate: frames a second that its timecode track counts; None where it has none.
     """
 
     path: Path
@@ -145,6 +147,7 @@ class VideoInfo:
     reorder_depth: int = 0
     tags: tuple[tuple[str, str], ...] = ()
     chapters: int = 0
+    timecode_rate: Fraction | None = None
 
     @property
     def frames(self) -> int:
@@ -177,8 +180,19 @@ class VideoInfo:
 
     def begun_at(self, first: int) -> VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
-        streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)
-        return replace(self, streams=streams, tags=begun_later(self.tags, first, self.rate)) if first else self
+        later = self.timecode_at(first)
+        streams = tuple(replace(stream, tags=begun_later(stream.tags, *later)) for stream in self.streams)
+        return replace(self, streams=streams, tags=begun_later(self.tags, *later)) if first else self
+
+    def rate_in(self, in_mov: bool) -> Fraction:
+        """The rate that a muxer is told: those of MP4 and MOV count the timecode by it."""
+        return self.timecode_rate or self.rate if in_mov else self.rate
+
+    def timecode_at(self, first: int) -> tuple[int, Fraction]:
+        """How many frames later than at its beginning the timecode is at frame `first`, and at which rate it counts."""
+        if self.timecode_rate is None:
+            return first, self.rate
+        return round((self.table.time(first) - self.table.time(0)) * self.timecode_rate), self.timecode_rate
 
     def display_matrix_at(self, width: int, height: int) -> tuple[int, ...] | None:
         """The display matrix of the picture enlarged to that size: what it moves the turned picture by, grows too."""
@@ -254,6 +268,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
         chapters=len(container.chapters()),
+        timecode_rate=timecode_rate(path) if "mov" in container.format.name else None,
     )
 
 
