@@ -263,7 +263,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*first.notes, *_left_out(stream, description)),
+        notes=(*first.notes, *_left_out(container, stream, description, first)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
@@ -272,8 +272,10 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     )
 
 
-def _left_out(stream: VideoStream, description: str) -> Iterator[str]:
-    """What only the container says of the picture, and no result can."""
+def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
+    """What the container says of the picture, or fails to say, and no result can."""
+    if first.timecode and "timecode" not in {key.lower() for key in (*container.metadata, *stream.metadata)}:
+        yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
     if "\n      DOVI configuration record:" in description:
         yield not_said("it is Dolby Vision")
     if cropping := re.search(r"\n      Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description):
