@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -19,9 +20,9 @@ from PIL.ExifTags import Base as Tag
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
 from vidsr.errors import DamagedVideo, NotAVideo
-from vidsr.frames import PixelLayout
+from vidsr.frames import Colour, PixelLayout
 from vidsr.media.decode import decode_range
-from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, rgb_to_yuv
+from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, rgb_to_yuv, source_format, to_planar
 from vidsr.media.probe import probe
 
 LARGE = {
@@ -122,6 +123,29 @@ def test_semi_planar_is_rearranged_without_loss(tmp_path: Path) -> None:
     batch = next(decode_range(info, 0, 1, 1))
     for plane, samples in zip(batch.planes, planes, strict=True):
         np.testing.assert_array_equal(plane[0], samples)
+
+
+@pytest.mark.parametrize("pix_fmt", ["p210le", "p016le"])
+def test_rows_are_whole_at_any_width(pix_fmt: str) -> None:
+    """Threads of swscale, where they share one picture, write over the end of their last row, now and then too late."""
+    width, height = 170, 96
+    source = source_format(pix_fmt)
+    samples = np.random.default_rng(1).integers(0, 1 << source.layout.depth, (height, width), np.uint16)
+    shapes = source.layout.plane_shapes(width, height)
+    planar = VideoFrame(width, height, source.layout.pix_fmt)
+    fill_planes(planar, tuple(samples[None, :h, :w] for h, w in shapes), 0)
+    packed = [planar.reformat(format=pix_fmt, threads=1) for _ in range(8)]
+
+    def wrong(frame: VideoFrame) -> int:
+        made = empty_planes(source.layout, width, height, 1)
+        count = 0
+        for _ in range(100):
+            copy_planes(to_planar(frame, source, Colour()), made, 0)
+            count += any((plane[0] != samples[:h, :w]).any() for plane, (h, w) in zip(made, shapes, strict=True))
+        return count
+
+    with ThreadPoolExecutor(len(packed)) as pool:
+        assert sum(pool.map(wrong, packed)) == 0
 
 
 def test_rgb_becomes_full_range_444(tmp_path: Path) -> None:

@@ -87,6 +87,17 @@ def test_chapters_and_timecode(suffix: str, tmp_path: Path) -> None:
     ]
 
 
+def test_a_timecode_of_a_video_with_frames_left_out(tmp_path: Path) -> None:
+    """Numbers that are dropped are of 30000/1001 frames a second, and there are fewer."""
+    times = tuple(1001 * number for number in range(60) if number % 10 not in (3, 7))
+    rate, tick = Fraction(30000, 1001), Fraction(1, 30000)
+    clip = Clip(times=times, tick=tick, rate=rate, tags={"timecode": "01:02:03;04"})
+    source = make_clip(tmp_path / "a.mov", clip)
+    joined = tmp_path / "joined.mov"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(3))], joined) == ()
+    assert dict(probe(joined).stream.tags)["timecode"] == "01:02:03;04"
+
+
 def test_the_shape_of_pixels_stays(tmp_path: Path) -> None:
     wide = Clip(frames=10, codec="libvpx-vp9", aspect=Fraction(3, 2))
     sources = []

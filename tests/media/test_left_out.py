@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -30,6 +31,16 @@ def described(path: Path, clip: Clip, entry: bytes, added: bytes) -> Path:
         at = (content.rindex(kind) if kind != entry else begin + 4) - 4
         struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + len(added))
     path.write_bytes(bytes(content))
+    return path
+
+
+def replaced(path: Path, clip: Clip, message: str) -> Path:
+    """A stream of HEVC that has another message in place of its content light level."""
+    options = {"x265-params": "log-level=none:max-cll=1000,400"}
+    stream = make_clip(path, replace(clip, codec="libx265", options=options)).read_bytes()
+    light = b"\x4e\x01\x90\x04\x03\xe8\x01\x90\x80"
+    assert light in stream
+    path.write_bytes(stream.replace(light, bytes.fromhex(message)))
     return path
 
 
@@ -77,17 +88,43 @@ def test_a_cropping_box_is_said_to_be_lost(tmp_path: Path) -> None:
     assert not probe(described(tmp_path / "whole.mp4", Clip(frames=3), b"avc1", box(b"clap", whole))).notes
 
 
-def test_hdr10_plus_is_said_to_be_lost(tmp_path: Path) -> None:
-    """ITU-T T.35 messages of SMPTE ST 2094-40; here one takes the place of the content light level."""
-    options = {"x265-params": "log-level=none:max-cll=1000,400"}
-    path = make_clip(tmp_path / "clip.hevc", Clip(codec="libx265", pix_fmt="yuv420p10le", options=options, frames=3))
-    light = b"\x4e\x01\x90\x04\x03\xe8\x01\x90\x80"
-    stream = path.read_bytes()
-    assert light in stream
-    path.write_bytes(
-        stream.replace(light, bytes.fromhex("4e01 04 16 b5003c00010401 40000c8186a0c35061a813880000030080000000 80"))
-    )
-    assert any("HDR10+" in note for note in probe(path).notes)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("HDR10+", "b5003c00010401 40000c8186a0c35061a813880000030080000000"),
+        ("HDR Vivid", "260004000501" + 24 * "01"),
+    ],
+)
+def test_brightness_metadata_of_each_frame_is_said_to_be_lost(kind: str, message: str, tmp_path: Path) -> None:
+    """ITU-T T.35 messages of SMPTE ST 2094-40 or of CUVA 005.1; here one takes the place of the content light level."""
+    size = len(bytes.fromhex(message.replace("000003", "0000")))
+    sei = f"4e0104{size:02x} {message} 80"
+    path = replaced(tmp_path / "clip.hevc", Clip(pix_fmt="yuv420p10le", frames=3), sei)
+    assert any(f"({kind})" in note for note in probe(path).notes)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+def test_the_timecode_of_groups_of_pictures_is_said_to_be_lost(suffix: str, tmp_path: Path) -> None:
+    """Of MPEG-2, as camcorders of tape (HDV) write it. Most programs only count there, from 0."""
+    for timecode, notes in (("10:11:12:13", 1), ("00:00:00:00", 0)):
+        clip = Clip(codec="mpeg2video", frames=3, options={"gop_timecode": timecode})
+        found = [note for note in probe(make_clip(tmp_path / f"clip.{suffix}", clip)).notes if "timecode" in note]
+        assert len(found) == notes
+        assert all(note.startswith(f"its pictures have a timecode of their own ({timecode}") for note in found)
+
+
+def test_the_timecode_of_hevc_is_said_to_be_lost(tmp_path: Path) -> None:
+    """A time code message (ITU-T H.265, D.2.27) of 01:02:03:04, as professional cameras write it."""
+    bits = f"{1:02b}10{0:05b}100{4:09b}{3:06b}{2:06b}{1:05b}{0:05b}"
+    body = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    path = replaced(tmp_path / "clip.hevc", Clip(frames=3), f"4e0188{len(body):02x}{body.hex()}80")
+    assert any("timecode of their own (01:02:03:04 at the beginning)" in note for note in probe(path).notes)
+
+
+def test_the_active_part_of_the_picture_is_said_to_be_lost(tmp_path: Path) -> None:
+    """AFD, as broadcasts have it (ATSC A/53, part 4, 6.2.4): here that of 14:9 in the middle."""
+    path = replaced(tmp_path / "clip.hevc", Clip(frames=3), "4e01 04 09 b50031 44544731 41 fb 80")
+    assert any("which part of them is in use (AFD)" in note for note in probe(path).notes)
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("qtrle", "mov"), ("png", "mov"), ("ffv1", "mkv")])

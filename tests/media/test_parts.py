@@ -47,6 +47,41 @@ def test_a_part_has_the_timecode_of_its_first_frame(shared_data: Path, tmp_path:
         assert track.metadata["timecode"] == after
 
 
+def _count_by(path: Path, rate: Fraction) -> None:
+    """Makes a file's timecode count so many frames a second."""
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"tmcd")  # the last one is that of the sample description
+    struct.pack_into(">IIB", content, entry + 20, rate.numerator, rate.denominator, round(rate))
+    path.write_bytes(content)
+
+
+DROPPED = tuple(1001 * number for number in range(60) if number % 10 not in (3, 7))
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mp4"])
+@pytest.mark.parametrize("timecode", ["01:02:03;04", "01:02:03:29"])
+@pytest.mark.parametrize(
+    ("clip", "begin", "later"),
+    [
+        (Clip(times=DROPPED, tick=Fraction(1, 30000), rate=RATE), 24, 30),
+        (Clip(frames=60, rate=2 * RATE), 30, 15),
+        (Clip(frames=60, rate=RATE), 30, 30),
+    ],
+    ids=["frames left out", "half the rate", "the same rate"],
+)
+def test_a_timecode_counts_as_before(
+    clip: Clip, begin: int, later: int, timecode: str, suffix: str, tmp_path: Path
+) -> None:
+    """Whatever the rate of the pictures, which cameras leave out, or of which two have one number."""
+    source = make_clip(tmp_path / f"source.{suffix}", replace(clip, tags={"timecode": timecode}))
+    _count_by(source, RATE)
+    before = dict(probe(source).stream.tags)["timecode"]
+    for first in (0, begin):
+        result = tmp_path / f"{first}.{suffix}"
+        cut_out(source, result, first, len(clip.seconds))
+        assert dict(probe(result).stream.tags)["timecode"] == advanced(before, later if first else 0, RATE)
+
+
 @pytest.mark.parametrize(
     ("before", "frames", "rate", "after"),
     [

@@ -87,6 +87,22 @@ def test_dark_and_bright_rgb_passes(tmp_path: Path, codec: str, pix_fmt: str, va
     assert report.ok, faults(report)
 
 
+@pytest.mark.parametrize("pix_fmt", ["ya8", "ya16be", "monob"])
+def test_grey_with_transparency_or_of_one_bit_passes(tmp_path: Path, pix_fmt: str) -> None:
+    original = tmp_path / "source.mov"
+    with av.open(str(original), "w") as container:
+        stream = container.add_stream("png", rate=10, width=64, height=48, pix_fmt=pix_fmt)
+        for number in range(4):
+            rgb = np.zeros((48, 64, 3), np.uint8)
+            rgb[8:24, 8 + number : 24 + number] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+    result = tmp_path / "result.mkv"
+    upscale(original, result)
+    report = verify(original, result, (128, 96))
+    assert report.ok, faults(report)
+
+
 def test_coarse_quality_still_passes(source: Path, tmp_path: Path) -> None:
     report = verify(source, enlarge(source, tmp_path / "r.mp4", options={"crf": "40"}))
     assert report.ok, faults(report)

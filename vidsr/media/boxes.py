@@ -68,6 +68,16 @@ def _read_box(file: BinaryIO, position: int, end: int) -> Box | None:
     return Box(kind, position, body, min(position + size, end), position + size > end)
 
 
+def descend(file: BinaryIO, box: Box, *kinds: str) -> Box | None:
+    """The box that is reached by going to the first child of each kind in turn; None where one has none."""
+    for kind in kinds:
+        found = next((each for each in children(file, box.body, box.stop) if each.kind == kind), None)
+        if found is None:
+            return None
+        box = found
+    return box
+
+
 def is_mp4(file: BinaryIO, size: int) -> bool:
     """Whether the file begins with a box that MP4 and MOV files begin with."""
     first = next(children(file, 0, size), None)

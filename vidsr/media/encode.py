@@ -18,7 +18,7 @@ from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
-from vidsr.media.pixels import fill_planes, source_format
+from vidsr.media.pixels import fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.paths import is_full, write_error
 from vidsr.settings import EncodeSettings
@@ -190,4 +190,4 @@ def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
     colour = batch.colour
     frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
     frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
-    return frame if direct else frame.reformat(format=pix_fmt)
+    return frame if direct else rearranged(frame, pix_fmt)

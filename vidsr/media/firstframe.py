@@ -68,6 +68,7 @@ class FirstFrames:
     display_matrix: tuple[int, ...] | None
     interlaced: bool
     hdr: Hdr | None
+    timecode: str | None
     notes: tuple[str, ...]
     pts: tuple[int | None, ...]
 
@@ -96,6 +97,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
         display_matrix=_display_matrix(frame),
         interlaced=any(each.interlaced_frame for each in frames),
         hdr=_hdr(frame),
+        timecode=next(filter(None, map(_timecode, frames)), None),
         notes=(*([source.note] if source.note else []), *_left_out(frame)),
         pts=tuple(each.pts for each in frames),
     )
@@ -108,9 +110,31 @@ def _left_out(frame: VideoFrame) -> Iterator[str]:
         (Type.AMBIENT_VIEWING_ENVIRONMENT, "it says how bright the room was that it is meant for"),
         (Type.ICC_PROFILE, "its colours have an ICC profile"),
         (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),
+        (Type.DYNAMIC_HDR_VIVID, "each of its frames has brightness metadata of its own (HDR Vivid)"),
+        (Type.AFD, "its frames say which part of them is in use (AFD)"),
     ):
         if side_data(frame, kind):
             yield not_said(what)
+
+
+def _timecode(frame: VideoFrame) -> str | None:
+    """The timecode that a frame has within the picture's stream; None where it has none, or but counts from 0.
+
+    Of H.264 and HEVC it is that of SMPTE ST 12-1 in decimal digits of 4 bits, of MPEG-2 the 25 bits of its groups.
+    """
+    if clock := _side_data(frame, Type.S12M_TIMECODE):
+        count, code = struct.unpack_from("=2I", clock)
+        digits = [code & 0x3F, code >> 8 & 0x7F, code >> 16 & 0x7F, code >> 24 & 0x3F] if count else [0]
+        numbers, dropped = [10 * (each >> 4) + (each & 15) for each in digits], code >> 30 & 1
+    elif group := _side_data(frame, Type.GOP_TIMECODE):
+        (code,) = struct.unpack_from("=q", group)
+        numbers, dropped = [code >> 19 & 0x1F, code >> 13 & 0x3F, code >> 6 & 0x3F, code & 0x3F], code >> 24 & 1
+    else:
+        return None
+    if not any(numbers):
+        return None
+    hours, minutes, seconds, number = numbers
+    return f"{hours:02}:{minutes:02}:{seconds:02}{';' if dropped else ':'}{number:02}"
 
 
 def not_said(what: str) -> str:

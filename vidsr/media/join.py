@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
-from vidsr.media.formats import MATROSKA_FAMILY, container_options, format_of, most_lead
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import is_remade, least_step, make_out, reorder_depth, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
@@ -202,8 +202,10 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     is_picture = stream.index == info.stream_index
     counterpart.time_base = stream.time_base
     counterpart.disposition = stream.disposition
-    if isinstance(counterpart, VideoStream) and is_picture and info.display_matrix is not None:
-        counterpart.set_display_matrix(info.display_matrix)
+    if isinstance(counterpart, VideoStream) and is_picture:
+        counterpart.codec_context.framerate = info.rate_in(name in MOV_FAMILY)
+        if info.display_matrix is not None:
+            counterpart.set_display_matrix(info.display_matrix)
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)

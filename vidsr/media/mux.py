@@ -173,7 +173,7 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
         ) from None
     stream.time_base = info.table.time_base
     context = stream.codec_context
-    context.framerate = info.rate
+    context.framerate = info.rate_in(name in MOV_FAMILY)
     if codec == "hevc" and name in MOV_FAMILY:
         context.codec_tag = HEVC_TAG
     context.sample_aspect_ratio = info.sample_aspect

@@ -23,7 +23,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vidsr.media.pixels import rgb_to_yuv
+from vidsr.media.pixels import rearranged, rgb_to_yuv
 
 T = TypeVar("T")
 Blocks = NDArray[np.float32]
@@ -73,12 +73,15 @@ def grid_of(frame: VideoFrame, columns: int, rows: int, factor: Factor = (Fracti
 def _planar(frame: VideoFrame) -> VideoFrame:
     """The frame with one plane per component, little endian."""
     components = frame.format.components
-    wide = max(c.bits for c in components) > 8
-    planar = "yuv444p16le" if wide else "yuv444p"
+    bits = max(c.bits for c in components)
+    depth = "16le" if bits > 8 else ""
     if frame.format.is_rgb or frame.format.has_palette:
-        return rgb_to_yuv(frame, planar)
-    apart = len({c.plane for c in components}) == len(components)
-    return frame if apart and not frame.format.is_big_endian else frame.reformat(format=planar)
+        return rgb_to_yuv(frame, f"yuv444p{depth}")
+    grey = sum(not c.is_alpha for c in components) == 1
+    apart = len({c.plane for c in components}) == len(components) and bits >= 8
+    if apart and not frame.format.is_big_endian:
+        return frame
+    return rearranged(frame, f"gray{depth}" if grey else f"yuv444p{depth}")
 
 
 @lru_cache(maxsize=32)  # the same for every frame, and half of the time of looking at one

@@ -89,8 +89,17 @@ def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoF
     if source.convert is None:
         return frame
     if not source.rgb:
-        return frame.reformat(format=source.convert)
+        return rearranged(frame, source.convert)
     return rgb_to_yuv(frame, source.convert)
+
+
+def rearranged(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """A frame in another pixel format, by swscale on one thread.
+
+    Several would each take some rows, and write beyond the end of their last one: over the begin of the next, which
+    another thread may have written before.
+    """
+    return frame.reformat(format=pix_fmt, threads=1)
 
 
 def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
@@ -104,7 +113,7 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     # Where it only has to leave transparency out, swscale leaves some pixels unwritten.
     taken = frame.format.name in (planar, planar.replace("gbrp", "gbrap"))
     rgb = empty_planes(layout, frame.width, frame.height, 1)
-    copy_planes(frame if taken else frame.reformat(format=planar), rgb, 0)
+    copy_planes(frame if taken else rearranged(frame, planar), rgb, 0)
     green, blue, red = (plane.astype(np.float32) for plane in rgb)
     kr, kb = LUMA_WEIGHTS[_matrix_for_rgb(frame)]
     y = kr * red + (1 - kr - kb) * green + kb * blue

@@ -21,6 +21,7 @@ from vidsr.media.boxes import (
     TS_PACKET,
     Box,
     children,
+    descend,
     is_mp4,
     payload_start,
     pids_of,
@@ -153,17 +154,14 @@ def _of_track(file: BinaryIO, track: Box, path: str, unknown: set[int]) -> Itera
 
 def _of_description(file: BinaryIO, media: Box, path: str, unknown: bool) -> Iterator[PrivateBlock]:
     """A track's sample description where the result's does not say the same; timecode's is made anew."""
-    box = media
-    for kind in ("minf", "stbl", "stsd"):
-        found = next((each for each in children(file, box.body, box.stop) if each.kind == kind), None)
-        if found is None:
-            return
-        box, path = found, f"{path}/{kind}"
+    box = descend(file, media, "minf", "stbl", "stsd")
+    if box is None:
+        return
     file.seek(box.body)
     content = file.read(min(box.stop - box.body, _LARGEST_GAP))
     entry = content[_ENTRY_KIND]
     if (unknown and entry != _TIMECODE) or (entry in _UNREAD and _UNREAD[entry] in content):
-        yield _block(box, path)
+        yield _block(box, f"{path}/minf/stbl/stsd")
 
 
 def _of_user_data(file: BinaryIO, udta: Box, path: str) -> Iterator[PrivateBlock]:

@@ -35,6 +35,7 @@ from vidsr.media.container import (
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
+from vidsr.media.tracks import timecode_rate
 
 PROGRESSIVE_ORDERS = (0, 1)
 
@@ -113,6 +114,7 @@ class VideoInfo:
         reorder_depth: frames that the decoder holds back to sort them.
         tags: the container's metadata, as (key, value) pairs.
         chapters: number of chapters.
+        timecode_rate: frames a second that its timecode track counts; None where it has none.
     """
 
     path: Path
@@ -145,6 +147,7 @@ class VideoInfo:
     reorder_depth: int = 0
     tags: tuple[tuple[str, str], ...] = ()
     chapters: int = 0
+    timecode_rate: Fraction | None = None
 
     @property
     def frames(self) -> int:
@@ -177,8 +180,19 @@ class VideoInfo:
 
     def begun_at(self, first: int) -> VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
-        streams = tuple(replace(stream, tags=begun_later(stream.tags, first, self.rate)) for stream in self.streams)
-        return replace(self, streams=streams, tags=begun_later(self.tags, first, self.rate)) if first else self
+        later = self.timecode_at(first)
+        streams = tuple(replace(stream, tags=begun_later(stream.tags, *later)) for stream in self.streams)
+        return replace(self, streams=streams, tags=begun_later(self.tags, *later)) if first else self
+
+    def rate_in(self, in_mov: bool) -> Fraction:
+        """The rate that a muxer is told: those of MP4 and MOV count the timecode by it."""
+        return self.timecode_rate or self.rate if in_mov else self.rate
+
+    def timecode_at(self, first: int) -> tuple[int, Fraction]:
+        """How many frames later than at its beginning the timecode is at frame `first`, and at which rate it counts."""
+        if self.timecode_rate is None:
+            return first, self.rate
+        return round((self.table.time(first) - self.table.time(0)) * self.timecode_rate), self.timecode_rate
 
     def display_matrix_at(self, width: int, height: int) -> tuple[int, ...] | None:
         """The display matrix of the picture enlarged to that size: what it moves the turned picture by, grows too."""
@@ -249,16 +263,19 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*first.notes, *_left_out(stream, description)),
+        notes=(*first.notes, *_left_out(container, stream, description, first)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
         chapters=len(container.chapters()),
+        timecode_rate=timecode_rate(path) if "mov" in container.format.name else None,
     )
 
 
-def _left_out(stream: VideoStream, description: str) -> Iterator[str]:
-    """What only the container says of the picture, and no result can."""
+def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
+    """What the container says of the picture, or fails to say, and no result can."""
+    if first.timecode and "timecode" not in {key.lower() for key in (*container.metadata, *stream.metadata)}:
+        yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
     if "\n      DOVI configuration record:" in description:
         yield not_said("it is Dolby Vision")
     if cropping := re.search(r"\n      Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description):

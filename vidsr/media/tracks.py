@@ -1,30 +1,53 @@
-"""Tracks of a finished MP4 or MOV file that are not to be shown: its muxer turns on the first of each kind."""
+"""What tracks of MP4 and MOV files say that PyAV does not tell: which are shown, and how their timecode counts."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.boxes import Box, children, track_number
+from vidsr.media.boxes import Box, children, descend, track_number
 
 _ENABLED = 1
+_TIMECODE_ENTRY = 40  # bytes of a sample description up to the length of a frame of its first entry, a timecode
 
 
 def turn_off(path: Path, tracks: Collection[int]) -> None:
-    """Clear the flag of these tracks, by their numbers, that says that they are shown (ISO/IEC 14496-12, 8.3.2)."""
+    """Clear the flag of these tracks, by their numbers, that says that they are shown (ISO/IEC 14496-12, 8.3.2).
+
+    FFmpeg's muxer turns on the first of each kind.
+    """
     with path.open("r+b") as file:
-        for header in list(_track_headers(file, path.stat().st_size)):
-            if track_number(file, header) in tracks:
+        for track in list(_tracks(file, path.stat().st_size)):
+            header = descend(file, track, "tkhd")
+            if header and track_number(file, header) in tracks:
                 file.seek(header.body + 3)
                 (flags,) = file.read(1)
                 file.seek(header.body + 3)
                 file.write(bytes([flags & ~_ENABLED]))
 
 
-def _track_headers(file: BinaryIO, size: int) -> Iterator[Box]:
+def timecode_rate(path: Path) -> Fraction | None:
+    """How many frames a second an MP4's or MOV's first timecode track counts (QuickTime file format, `tmcd`).
+
+    It need not be the picture's rate: of 60 frames a second two often have one number, and some may be left out.
+    """
+    with path.open("rb") as file:
+        for track in _tracks(file, path.stat().st_size):
+            box = descend(file, track, "mdia", "minf", "stbl", "stsd")
+            if box is None:
+                continue
+            file.seek(box.body)
+            entry = file.read(_TIMECODE_ENTRY)
+            scale, length = int.from_bytes(entry[32:36], "big"), int.from_bytes(entry[36:40], "big")
+            if entry[12:16] == b"tmcd" and scale and length:
+                return Fraction(scale, length)
+    return None
+
+
+def _tracks(file: BinaryIO, size: int) -> Iterator[Box]:
     for moov in children(file, 0, size):
         for track in children(file, moov.body, moov.stop) if moov.kind == "moov" else ():
-            for box in children(file, track.body, track.stop) if track.kind == "trak" else ():
-                if box.kind == "tkhd":
-                    yield box
+            if track.kind == "trak":
+                yield track

@@ -99,7 +99,7 @@ def _verify(
     checks = [_check_size(info, made, size), *_check_description(info, made, record)]
     info = info.begun_at(first)
     with _open(info) as ours, _open(made) as theirs:
-        ours.begin_later(first, info.rate)
+        ours.begin_later(*info.timecode_at(first))
         ours.keep_part(
             info.table.time(first) if first else None, info.table.time(stop) if stop < len(info.table) else None
         )
