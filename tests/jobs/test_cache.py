@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -51,8 +52,6 @@ def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> 
 
 
 def test_the_oldest_go_and_what_is_held_stays(place: Place, tmp_path: Path) -> None:
-    import os
-
     cache = NodeCache(tmp_path / "cache", 250)
     sources = {name: entry(place, f"{name}.mp4") for name in "abcd"}
     with cache.hold(place, sources["a"]) as held:
@@ -64,6 +63,25 @@ def test_the_oldest_go_and_what_is_held_stays(place: Place, tmp_path: Path) -> N
             assert held.exists()
     with cache.hold(place, sources["d"]):
         assert sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*.mp4")) <= 250
+
+
+def test_what_was_used_last_stays(place: Place, tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 350)
+    sources = {name: entry(place, f"{name}.mp4") for name in "abcd"}
+    for used, name in enumerate("abc", 1):
+        with cache.hold(place, sources[name]) as path:
+            pass
+        os.utime(path.parent, (used, used))
+    with cache.hold(place, sources["a"]):
+        pass
+    with cache.hold(place, sources["d"]):
+        assert [cache.path(place, sources[name]).exists() for name in "abcd"] == [True, False, True, True]
+
+
+def test_another_version_of_a_source_is_another_copy(place: Place, tmp_path: Path) -> None:
+    cache, source = NodeCache(tmp_path / "cache", 1000), entry(place, "a.mp4")
+    versions = [source, replace(source, mtime_ns=1), replace(source, tag="another"), replace(source, size=99)]
+    assert len({cache.path(place, version) for version in versions}) == 4
 
 
 def test_too_large_for_the_cache(place: Place, tmp_path: Path) -> None:
