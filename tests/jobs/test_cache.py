@@ -35,9 +35,14 @@ def entry(place: Place, name: str) -> Entry:
 def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> None:
     cache, source = NodeCache(tmp_path / "cache", 1000), entry(place, "a.mp4")
     paths: list[Path] = []
+    fetched: list[int] = []
+
+    def fetch() -> None:
+        fetched.append(1)
+        time.sleep(0.1)  # the others come
 
     def hold() -> None:
-        with cache.hold(place, source) as path:
+        with cache.hold(Watched(place.url, fetch), source) as path:
             paths.append(path)
             assert path.read_bytes() == b"a" * 100
 
@@ -47,6 +52,7 @@ def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert set(paths) == {cache.path(place, source)} and len(paths) == 4
+    assert len(fetched) == 1
     assert paths[0].stat().st_mtime_ns == source.mtime_ns
     assert [p.name for p in paths[0].parent.iterdir()] == ["a.mp4"]
 
@@ -181,8 +187,15 @@ def test_a_copy_that_was_not_ended_takes_no_room(place: Place, tmp_path: Path) -
 def test_several_are_held_together(place: Place, tmp_path: Path) -> None:
     """Two that each want both copies, with room for these alone, do not wait for each other for ever."""
     cache = NodeCache(tmp_path / "cache", 250)
-    pair = [(place, entry(place, "a.mp4")), (place, entry(place, "b.mp4"))]
-    others = [(place, entry(place, "c.mp4")), (place, entry(place, "d.mp4"))]
+    both = threading.Barrier(2)
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)  # for the other, who does not come: each would have one copy and wait for room
+
+    first = Watched(place.url, meet)
+    pair: list[tuple[Place, Entry]] = [(first, entry(place, "a.mp4")), (place, entry(place, "b.mp4"))]
+    others: list[tuple[Place, Entry]] = [(first, entry(place, "c.mp4")), (place, entry(place, "d.mp4"))]
     done: list[list[str]] = []
 
     def hold(wanted: list[tuple[Place, Entry]]) -> None:
