@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from jobs.storage import FolderPlace, Place, open_place, read_json, short_name
+from jobs.storage import FolderPlace, Place, _insist, open_place, read_json, short_name
 from tests.jobs.conftest import S3Server
 from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError
 
@@ -141,6 +141,42 @@ def test_a_file_that_cannot_be_written_is_not_created(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="No space"):
         open_place(tmp_path).create("lease", b"mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_place(tmp_path)
+    place.write("record", b"old")
+    with (tmp_path / "record").open("rb") as reader:
+        place.write("record", b"new")
+        assert reader.read() == b"old"
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        place.write("record", b"newer")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("record", b"new")]
+
+
+def test_a_file_that_was_made_though_the_answer_was_an_error_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shares answer whose connection was lost for a moment."""
+    link, place = os.link, open_place(tmp_path)
+
+    def lost(source: Path, target: Path) -> None:
+        link(source, target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", lost)
+    assert place.create("lease", b"mine")
+    monkeypatch.undo()
+    assert not place.create("lease", b"another's")
+
+
+def test_the_last_try_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.storage.PAUSES", (0.0, 0.0))
+    busy = OSError(errno.EBUSY, "slow down")
+    assert _insist(Mock(side_effect=[busy, busy, b"content"])) == b"content"
+    with pytest.raises(OSError, match="slow down"):
+        _insist(Mock(side_effect=[busy, busy, busy, b"content"]))
 
 
 def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
