@@ -42,6 +42,7 @@ def test_small_files(place: Place) -> None:
     assert read_json(place, "a/b.json") == {"n": 22}
     entry = place.entry("a/b.json")
     assert entry is not None and entry.size == 9 and entry.mtime_ns > 1.7e18
+    assert bool(entry.tag) == (place.folder is None)
     assert place.entry("a") is None, "a folder is no file"
     place.write("c.txt", b"x")
     assert {e.name for e in place.files()} == {"a/b.json", "c.txt"}
@@ -177,6 +178,10 @@ def test_the_last_try_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _insist(Mock(side_effect=[busy, busy, b"content"])) == b"content"
     with pytest.raises(OSError, match="slow down"):
         _insist(Mock(side_effect=[busy, busy, busy, b"content"]))
+    unknown = Mock(side_effect=ValueError("no credentials"))
+    with pytest.raises(OSError, match="no credentials"):
+        _insist(unknown)
+    assert unknown.call_count == 1, "the library has tried as often as makes sense"
 
 
 def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
