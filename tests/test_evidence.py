@@ -189,7 +189,10 @@ def test_a_result_without_checks_is_not_verified(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_foreign_record_is_an_error(tmp_path: Path) -> None:
-    _, result, _ = made(tmp_path)
+    _, result, record = made(tmp_path)
+    record_path(result).write_text(record.to_json().replace('"vidsr_evidence": 1', '"vidsr_evidence": 2'))
+    with pytest.raises(InputError, match="another format; update vidsr"):
+        read_record(result)
     for text in ("", "[]", "{}", '{"vidsr_evidence": 2}'):
         record_path(result).write_text(text)
         with pytest.raises(InputError, match=r"vidsr\.json is not an evidence record"):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -34,9 +35,14 @@ def entry(place: Place, name: str) -> Entry:
 def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> None:
     cache, source = NodeCache(tmp_path / "cache", 1000), entry(place, "a.mp4")
     paths: list[Path] = []
+    fetched: list[int] = []
+
+    def fetch() -> None:
+        fetched.append(1)
+        time.sleep(0.1)  # the others come
 
     def hold() -> None:
-        with cache.hold(place, source) as path:
+        with cache.hold(Watched(place.url, fetch), source) as path:
             paths.append(path)
             assert path.read_bytes() == b"a" * 100
 
@@ -46,13 +52,12 @@ def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert set(paths) == {cache.path(place, source)} and len(paths) == 4
+    assert len(fetched) == 1
     assert paths[0].stat().st_mtime_ns == source.mtime_ns
     assert [p.name for p in paths[0].parent.iterdir()] == ["a.mp4"]
 
 
 def test_the_oldest_go_and_what_is_held_stays(place: Place, tmp_path: Path) -> None:
-    import os
-
     cache = NodeCache(tmp_path / "cache", 250)
     sources = {name: entry(place, f"{name}.mp4") for name in "abcd"}
     with cache.hold(place, sources["a"]) as held:
@@ -64,6 +69,25 @@ def test_the_oldest_go_and_what_is_held_stays(place: Place, tmp_path: Path) -> N
             assert held.exists()
     with cache.hold(place, sources["d"]):
         assert sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*.mp4")) <= 250
+
+
+def test_what_was_used_last_stays(place: Place, tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 350)
+    sources = {name: entry(place, f"{name}.mp4") for name in "abcd"}
+    for used, name in enumerate("abc", 1):
+        with cache.hold(place, sources[name]) as path:
+            pass
+        os.utime(path.parent, (used, used))
+    with cache.hold(place, sources["a"]):
+        pass
+    with cache.hold(place, sources["d"]):
+        assert [cache.path(place, sources[name]).exists() for name in "abcd"] == [True, False, True, True]
+
+
+def test_another_version_of_a_source_is_another_copy(place: Place, tmp_path: Path) -> None:
+    cache, source = NodeCache(tmp_path / "cache", 1000), entry(place, "a.mp4")
+    versions = [source, replace(source, mtime_ns=1), replace(source, tag="another"), replace(source, size=99)]
+    assert len({cache.path(place, version) for version in versions}) == 4
 
 
 def test_too_large_for_the_cache(place: Place, tmp_path: Path) -> None:
@@ -163,8 +187,15 @@ def test_a_copy_that_was_not_ended_takes_no_room(place: Place, tmp_path: Path) -
 def test_several_are_held_together(place: Place, tmp_path: Path) -> None:
     """Two that each want both copies, with room for these alone, do not wait for each other for ever."""
     cache = NodeCache(tmp_path / "cache", 250)
-    pair = [(place, entry(place, "a.mp4")), (place, entry(place, "b.mp4"))]
-    others = [(place, entry(place, "c.mp4")), (place, entry(place, "d.mp4"))]
+    both = threading.Barrier(2)
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)  # for the other, who does not come: each would have one copy and wait for room
+
+    first = Watched(place.url, meet)
+    pair: list[tuple[Place, Entry]] = [(first, entry(place, "a.mp4")), (place, entry(place, "b.mp4"))]
+    others: list[tuple[Place, Entry]] = [(first, entry(place, "c.mp4")), (place, entry(place, "d.mp4"))]
     done: list[list[str]] = []
 
     def hold(wanted: list[tuple[Place, Entry]]) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from jobs.storage import FolderPlace, Place, open_place, read_json, short_name
+from jobs.storage import FolderPlace, Place, _insist, open_place, read_json, short_name
 from tests.jobs.conftest import S3Server
 from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError
 
@@ -42,6 +42,7 @@ def test_small_files(place: Place) -> None:
     assert read_json(place, "a/b.json") == {"n": 22}
     entry = place.entry("a/b.json")
     assert entry is not None and entry.size == 9 and entry.mtime_ns > 1.7e18
+    assert bool(entry.tag) == (place.folder is None)
     assert place.entry("a") is None, "a folder is no file"
     place.write("c.txt", b"x")
     assert {e.name for e in place.files()} == {"a/b.json", "c.txt"}
@@ -141,6 +142,46 @@ def test_a_file_that_cannot_be_written_is_not_created(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="No space"):
         open_place(tmp_path).create("lease", b"mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_place(tmp_path)
+    place.write("record", b"old")
+    with (tmp_path / "record").open("rb") as reader:
+        place.write("record", b"new")
+        assert reader.read() == b"old"
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        place.write("record", b"newer")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("record", b"new")]
+
+
+def test_a_file_that_was_made_though_the_answer_was_an_error_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shares answer whose connection was lost for a moment."""
+    link, place = os.link, open_place(tmp_path)
+
+    def lost(source: Path, target: Path) -> None:
+        link(source, target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", lost)
+    assert place.create("lease", b"mine")
+    monkeypatch.undo()
+    assert not place.create("lease", b"another's")
+
+
+def test_the_last_try_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.storage.PAUSES", (0.0, 0.0))
+    busy = OSError(errno.EBUSY, "slow down")
+    assert _insist(Mock(side_effect=[busy, busy, b"content"])) == b"content"
+    with pytest.raises(OSError, match="slow down"):
+        _insist(Mock(side_effect=[busy, busy, busy, b"content"]))
+    unknown = Mock(side_effect=ValueError("no credentials"))
+    with pytest.raises(OSError, match="no credentials"):
+        _insist(unknown)
+    assert unknown.call_count == 1, "the library has tried as often as makes sense"
 
 
 def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -135,11 +135,19 @@ USER_DATA = (bytes(range(16)) + b"speed 42", bytes(range(16, 32)) + b"\0\0\1\0\0
 def test_user_data_stays_with_its_frame(tmp_path: Path, codec: str) -> None:
     info = probe(make_clip(tmp_path / "clip.mp4", Clip(options={"bf": "2"})))
     batches = [double(batch) for batch in decode_range(info, 0, info.frames, 5)]
-    given = [tuple(m + bytes([i + 1]) for m in USER_DATA[: i % 3]) for i in range(info.frames)]
+    given = [tuple(m + bytes([i + 1]) for m in USER_DATA[: (i + 1) % 3]) for i in range(info.frames)]
+    plain = encode(tmp_path / "plain.mkv", info, codec, [replace(batch, side_data=()) for batch in batches])
     batches = [replace(batch, side_data=tuple(given[i] for i in batch.index)) for batch in batches]
     made = probe(encode(tmp_path / "segment.mkv", info, codec, batches))
     assert made.user_data
     assert [m for batch in decode_range(made, 0, made.frames, 4) for m in batch.side_data] == given
+    assert flags(tmp_path / "segment.mkv") == flags(plain)
+
+
+def flags(path: Path) -> list[tuple[int | None, int | None, bool]]:
+    """When each packet is shown and how long, and whether the file says that decoding can begin with it."""
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.duration, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
 
 
 def test_a_user_data_unit_survives_its_own_syntax() -> None:

@@ -140,6 +140,7 @@ def test_synthetic_files(tmp_path: Path, case: str) -> None:
     assert made.table.durations[-1] * made.table.time_base == info.table.durations[-1] * info.table.time_base
     tags = {key.lower(): value for key, value in made.tags}
     assert all(tags[key] == value for key, value in clip.tags.items())
+    assert (b"hvc1" in target.read_bytes()) == (clip.codec == "libx265" and suffix == "mp4")
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
@@ -206,6 +207,24 @@ def test_a_part_of_a_video(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("first", "shown"), [(8, [(0, 80), (80, 200), (280, 200)]), (5, [(0, 200), (200, 200), (400, 200)])]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_line_that_is_still_shown_where_a_part_begins_ends_when_it_ended(
+    tmp_path: Path, suffix: str, first: int, shown: list[tuple[int, int]]
+) -> None:
+    """Lines of 0.2 s, one after the other; that which ends where the part begins is not in it."""
+    codec = "subrip" if suffix == ".mkv" else "mov_text"
+    path = make_clip(tmp_path / f"clip{suffix}", Clip(subtitles=(codec,)))
+    _, target, _ = enlarge(path, tmp_path, first=first, stop=24)
+    with av.open(str(target)) as container:
+        lines = [packet for packet in container.demux(subtitles=0) if packet.size > 2]  # MP4 has empty ones between
+    assert [bytes(line)[bytes(line).index(b"line") :][:6] for line in lines] == [b"line %d" % i for i in range(1, 4)]
+    times = [(round(p.pts * p.time_base * 1000), round(p.duration * p.time_base * 1000)) for p in lines]
+    assert times == shown
+
+
 def test_a_part_from_the_beginning_keeps_its_times(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", Clip(frames=50, start=Fraction(12, 25), sound=("aac",)))
     _, target, _ = enlarge(path, tmp_path, first=0, stop=20)
@@ -225,6 +244,22 @@ def test_uneven_frames_end_when_the_last_one_does(tmp_path: Path, first: int, st
     made = probe(tmp_path / "result.mp4")
     assert made.reorder_depth > 0
     assert made.duration == info.table.time(stop) - info.table.time(first)
+    with av.open(str(tmp_path / "result.mp4")) as container:  # players take it for how long a frame is shown
+        lasting = {packet.pts: packet.duration for packet in container.demux(video=0) if packet.size}
+    assert tuple(lasting[time] for time in sorted(lasting)) == info.table.durations[first:stop]
+
+
+def test_sound_lies_beside_its_picture_in_the_file(tmp_path: Path) -> None:
+    """Else players would have to seek. FFmpeg's muxers themselves sort 10 s at most."""
+    path = make_clip(tmp_path / "clip.mp4", Clip(frames=50, rate=Fraction(2), options={"g": "10"}, sound=("aac",)))
+    _, target, _ = enlarge(path, tmp_path)
+    seen = {0: 0.0, 1: 0.0}
+    with av.open(str(target)) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+    for packet in sorted(packets, key=lambda packet: packet.pos or 0):
+        seen[packet.stream_index] = float((packet.dts or 0) * packet.time_base)
+        assert abs(seen[0] - seen[1]) < 2
+    assert min(seen.values()) > 24
 
 
 def test_a_start_between_milliseconds(tmp_path: Path) -> None:
@@ -256,6 +291,18 @@ def test_tags_dates_and_places(tmp_path: Path) -> None:
         _, target, _ = enlarge(path, tmp_path, suffix)
         made = {key.lower(): value for key, value in probe(target).tags}
         assert {key: made.get(key) for key in tags} == tags
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_note_takes_the_place_that_is_free(tmp_path: Path, suffix: str) -> None:
+    """Matroska's demuxer gives names in capitals."""
+    for used, place in (("", "comment"), ("comment", "description"), ("comment description synopsis", "")):
+        path = make_clip(tmp_path / f"clip{suffix}", Clip(frames=2, tags=dict.fromkeys(used.split(), "mine")))
+        info, target = probe(path), tmp_path / f"result{suffix}"
+        mux(info, encode_doubled(info, tmp_path, [0, 2]), target, 0, 2, "a note")
+        made = {key.lower(): value for key, value in probe(target).tags}
+        wanted = {**dict.fromkeys(used.split(), "mine"), **({place: "a note"} if place else {})}
+        assert {key: made.get(key) for key in ("comment", "description", "synopsis") if key in made} == wanted
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -232,6 +232,16 @@ def test_a_second_video_whose_frame_is_still_shown_where_a_part_begins(
     assert decoded(part)[:14] == decoded(source)[9:23]
 
 
+def test_a_part_shows_a_frame_of_a_second_video_that_was_decoded_before_the_part_began(tmp_path: Path) -> None:
+    """The last one, after which no packet comes."""
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
+    options = {"bf": "2", "preset": "medium", "x264-params": "b-adapt=0:scenecut=0"}
+    rear = make_clip(tmp_path / "rear.mp4", Clip(frames=9, options=options, width=64))
+    source, part = join_streams(tmp_path / "source.mp4", front, rear), tmp_path / "part.mp4"
+    cut_out(source, part, 8, 21)
+    assert decoded(part) == decoded(source)[8:]
+
+
 def test_a_hidden_packet_that_is_not_the_sources_is_found(tmp_path: Path) -> None:
     front = make_clip(tmp_path / "front.mp4", Clip(frames=30, options={"g": "5"}))
     rear = make_clip(tmp_path / "rear.mp4", Clip(frames=30, options={"g": "6", "bf": "0"}, width=64))

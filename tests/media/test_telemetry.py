@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -204,13 +205,14 @@ def test_refused_streams_tags_and_chapters(tmp_path: Path) -> None:
     stream = json.loads(index_path(result).read_text())["streams"][0]
     assert (stream["index"], stream["codec"], stream["language"]) == (2, "aac", "spa")
     content = bin_path(result).read_bytes()
-    assert [packet[0] for packet in stream["packets"][:2]] == [19, 40]
+    assert [packet[:3:2] for packet in stream["packets"][:2]] == [[19, 21], [40, 21]]
     _, _, _, offset, length = stream["packets"][3]
     assert len(content[offset : offset + length]) == length > 0
 
 
 def test_side_files_are_copied_whatever_their_case(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "CLIP.GPS").write_bytes(NMEA + b"\r\n")
+    os.utime(tmp_path / "CLIP.GPS", (1e9, 1e9))
     (tmp_path / "clip.3gf").write_bytes(b"\1\2")
     (tmp_path / "clip.txt").write_bytes(b"no side file")
     (tmp_path / "other.gpx").write_bytes(b"another video's")
@@ -218,6 +220,7 @@ def test_side_files_are_copied_whatever_their_case(clip: Path, tmp_path: Path) -
     written = carry_beside(clip, result)
     assert {path.name for path in written} == {"result.GPS", "result.3gf", "result.mp4.telemetry.json"}
     assert (tmp_path / "result.GPS").read_bytes() == NMEA + b"\r\n"
+    assert (tmp_path / "result.GPS").stat().st_mtime == 1e9
     enlarge(clip, result)
     assert verify(clip, result).ok
     (tmp_path / "result.3gf").unlink()
@@ -235,6 +238,24 @@ def test_nothing_stale_is_left(clip: Path, tmp_path: Path) -> None:
     assert not bin_path(result).exists()
     assert not index_path(result).exists()
     assert Record.of(result) == Record()
+
+
+def test_what_is_placed_beside_takes_an_older_results_place_and_leaves_the_sources_own(
+    clip: Path, tmp_path: Path
+) -> None:
+    """A result of the source's stem: what is beside the one is beside the other."""
+    result, own, staged = tmp_path / "clip.mkv", tmp_path / "clip.gps", tmp_path / "staged"
+    own.write_bytes(b"positions")
+    staged.mkdir()
+    for path in (bin_path(result), index_path(result)):
+        path.write_text("of an older result")
+    files = carry_beside(clip, staged / result.name)
+    assert [path.name for path in files] == ["clip.gps", "clip.mkv.telemetry.json"]
+    inode = own.stat().st_ino
+    assert place_beside(files, clip, result) == (index_path(result),)
+    assert own.stat().st_ino == inode
+    assert not bin_path(result).exists()
+    assert json.loads(index_path(result).read_text())["files"] == ["clip.gps"]
 
 
 def test_broken_index_counts_as_none(tmp_path: Path) -> None:
