@@ -149,7 +149,7 @@ def test_stereoscopic_pixels(mode: str, aspect: Fraction, half: bool, suffix: st
     if half:
         content = source.read_bytes()
         source.write_bytes(re.sub(rb"\x54\xb0\x81.\x54\xba\x81.", b"\x54\xb0\x81\x60\x54\xba\x81\x40", content))
-    assert probe(source).sample_aspect == (aspect if half else 1)
+    assert probe(source).sample_aspect == (aspect if half else 1) and probe(source).notes == ()
     result = tmp_path / f"result.{suffix}"
     upscale(source, result, settings=EncodeSettings("libvpx-vp9" if suffix == "webm" else "libx264"))
     proof = verify(source, result)
