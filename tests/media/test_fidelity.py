@@ -129,6 +129,35 @@ def test_colour_of_which_only_some_is_said(colour: tuple[int, int, int, int], su
 
 
 @pytest.mark.parametrize(
+    ("mode", "aspect"),
+    [("left_right", Fraction(2)), ("col_interleaved_rl", Fraction(2)), ("top_bottom", Fraction(1, 2)),
+     ("row_interleaved_lr", Fraction(1, 2)), ("checkerboard_lr", Fraction(1))],
+)  # fmt: skip
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "mp4"])
+def test_stereoscopic_pixels(mode: str, aspect: Fraction, half: bool, suffix: str, tmp_path: Path) -> None:
+    """Matroska says how large one eye sees the picture: of films with half the columns of each, as large as both."""
+    plain = make_clip(tmp_path / "plain.mp4", Clip(frames=4))
+    source = tmp_path / "source.mkv"
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.metadata["stereo_mode"] = mode
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    if half:
+        content = source.read_bytes()
+        source.write_bytes(re.sub(rb"\x54\xb0\x81.\x54\xba\x81.", b"\x54\xb0\x81\x60\x54\xba\x81\x40", content))
+    assert probe(source).sample_aspect == (aspect if half else 1) and probe(source).notes == ()
+    result = tmp_path / f"result.{suffix}"
+    upscale(source, result, settings=EncodeSettings("libvpx-vp9" if suffix == "webm" else "libx264"))
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    assert suffix != "mkv" or dict(probe(result).stream.tags)["stereo_mode"] == mode
+
+
+@pytest.mark.parametrize(
     ("codec", "suffix", "aspect"),
     [("ffv1", "mkv", Fraction(8, 9)), ("libvpx-vp9", "webm", Fraction(4, 3)), ("libx264", "mkv", Fraction(16, 11)),
      ("libsvtav1", "mkv", Fraction(4055, 1367))],

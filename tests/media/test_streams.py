@@ -135,6 +135,21 @@ def test_codec_tags() -> None:
         assert codec_tag(f"  Stream #0:0[0x1](und): Video: {said}, 96x64\n    Metadata:\n") == tag
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("tick", [Fraction(1, 1024), Fraction(1, 1000)])
+@pytest.mark.parametrize("frames", [12, 60])
+def test_the_end_of_the_last_line(suffix: str, tick: Fraction, frames: int, tmp_path: Path) -> None:
+    """Where it is no whole tick of the film's clock, FFmpeg gives the empty line that its muxer puts behind it."""
+    times = tuple(round(number / 25 / tick) for number in range(frames))
+    clip = Clip(times=times, tick=tick, subtitles=("mov_text",))
+    source = make_clip(tmp_path / f"source.{suffix}", clip)
+    prove(source, tmp_path / f"result.{suffix}")
+    # A film whose clock ticks otherwise, so that of one of them the empty line is given, and not of the other.
+    prove(tmp_path / f"result.{suffix}", tmp_path / f"again.{suffix}")
+    for first, stop in ((0, 11), (6, frames)):
+        cut_out(source, tmp_path / f"part.{suffix}", first, stop)
+
+
 @pytest.mark.parametrize(("suffix", "beside"), [("mp4", [2]), ("mov", [2]), ("mkv", [2, 3]), ("ts", [])])
 def test_timed_data_of_sony_cameras_is_no_timecode(suffix: str, beside: list[int], tmp_path: Path) -> None:
     """FFmpeg reads a timecode out of `rtmd` samples, and its muxer of MP4 does not write such a track."""

@@ -21,6 +21,7 @@ Point = tuple[Fraction, Fraction]
 _COORDINATE_STEP = Fraction(1, 50_000)
 _LUMINANCE_STEPS = Fraction(1, 10_000), Fraction(1, 256)  # of the minimum and of the maximum
 FRAMES_TO_LOOK_AT = 4
+STEREOSCOPIC = "it is stereoscopic"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
 def _left_out(frame: VideoFrame) -> Iterator[str]:
     for kind, what in (
         (Type.SPHERICAL, "it is a 360-degree video"),
-        (Type.STEREO3D, "it is stereoscopic"),
+        (Type.STEREO3D, STEREOSCOPIC),
         (Type.AMBIENT_VIEWING_ENVIRONMENT, "it says how bright the room was that it is meant for"),
         (Type.ICC_PROFILE, "its colours have an ICC profile"),
         (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),

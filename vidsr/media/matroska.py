@@ -29,6 +29,9 @@ SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC,
 CODEC_ID, CODEC_PRIVATE, AUDIO, BIT_DEPTH = 0x86, 0x63A2, 0xE1, 0x6264
 NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
+STEREO_MODE = 0x53B8
+# Of such pictures each eye sees half the width or height, and the size is what it sees (RFC 9559, 5.1.4.1.28.3).
+_SIDE_BY_SIDE, _TOP_AND_BOTTOM = (1, 8, 9, 11), (2, 3, 6, 7)
 _LONGEST_HEADER = 12
 _CRC_LENGTH = 6
 
@@ -143,7 +146,9 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
         if kind == VIDEO:
             inner = {kind: (head, body) for kind, head, body in _elements(body) if kind not in DISPLAY}
             width, height = (int.from_bytes(inner[kind][1], "big") for kind in (PIXEL_WIDTH, PIXEL_HEIGHT))
-            across, down = display_size(width, height, aspect)
+            mode = int.from_bytes(inner.get(STEREO_MODE, (b"", b""))[1], "big")
+            seen = aspect / 2 if mode in _SIDE_BY_SIDE else aspect * 2 if mode in _TOP_AND_BOTTOM else aspect
+            across, down = display_size(width, height, seen)
             kept = b"".join(head + body for head, body in inner.values())
             made += _element(VIDEO, kept + _number(DISPLAY_WIDTH, across) + _number(DISPLAY_HEIGHT, down))
         elif kind != NAME:

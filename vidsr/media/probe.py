@@ -32,7 +32,7 @@ from vidsr.media.container import (
     printable,
     tags_of,
 )
-from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
+from vidsr.media.firstframe import STEREOSCOPIC, FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
 from vidsr.media.tracks import timecode_rate
@@ -263,13 +263,19 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*first.notes, *_left_out(container, stream, description, first)),
+        notes=(*_said_by_frames(first, stream), *_left_out(container, stream, description, first)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
         chapters=len(container.chapters()),
         timecode_rate=timecode_rate(path) if "mov" in container.format.name else None,
     )
+
+
+def _said_by_frames(first: FirstFrames, stream: VideoStream) -> Iterator[str]:
+    """The notes on what frames say, but for what Matroska says by a tag, which is kept as all tags are."""
+    tagged = "stereo_mode" in {key.lower() for key in stream.metadata}
+    return (note for note in first.notes if not (tagged and note == not_said(STEREOSCOPIC)))
 
 
 def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:

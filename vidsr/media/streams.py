@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from vidsr.media.beside import Record
 from vidsr.media.carried import Check, Timing, lost_tags
@@ -15,9 +16,9 @@ _FILLER = hashlib.sha256(b"\0\0").digest()[:DIGEST_BYTES]  # MP4's muxer writes 
 
 def check_streams(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Iterator[Check]:
     """One check per stream of the source other than the picture."""
-    left = dict(result.others)
+    left = {index: _without_end(stream) for index, stream in result.others.items()}
     latest: dict[str, int] = {}
-    for stream in source.others.values():
+    for stream in map(_without_end, source.others.values()):
         if not stream.times:
             continue  # an empty track, or MP4's own track of chapter titles
         name = f"{stream.kind} {stream.index}"
@@ -42,6 +43,17 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
                 fault = "comes in another order"
             latest[stream.kind] = match.index
         yield Check(name, not fault, f"{_named(stream)}: {fault or f'{len(match.times)} packets, unchanged'}")
+
+
+def _without_end(stream: Contents) -> Contents:
+    """A stream without the empty lines at its end: readers may cut off the one that MP4's muxer puts there."""
+    count = len(stream.digests)
+    while stream.kind == "subtitle" and count > 1 and stream.digests[count - 1] == _FILLER:
+        count -= 1
+    if count == len(stream.digests):
+        return stream
+    kept = slice(count)
+    return replace(stream, times=stream.times[kept], durations=stream.durations[kept], digests=stream.digests[kept])
 
 
 def _named(stream: Contents) -> str:
