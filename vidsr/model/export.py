@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def export_onnx(model: ModelFile, path: Path) -> None:
     if missing:
         raise DeviceError(f"{' and '.join(missing)} are needed to export; run `pip install {' '.join(missing)}`")
     generator = fold(load_weights(model.path)).requires_grad_(False)
-    network = _convert(generator)
+    with warnings.catch_warnings():  # torch warns of what it does itself
+        warnings.simplefilter("ignore", FutureWarning)
+        network = _convert(generator)
     network.metadata_props.update(
         {
             "model": model.name,
