@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from vidsr.cli import main
-from vidsr.errors import DeviceError, OutputExists, WrongScale
+from vidsr.errors import DeviceError, OutputExists, OutputUnwritable, WrongScale
 from vidsr.model import export
 from vidsr.model.export import export_onnx
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -96,3 +96,12 @@ def test_the_command_says_nothing_of_its_libraries(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vidsr", "export", str(weights), "-o", str(tmp_path / "model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A full disk gave a traceback, and half of the file stayed."""
+    weights = model(tmp_path, CONFIGS["luma"])
+    (tmp_path / "model.onnx.part").mkdir()
+    done = CliRunner().invoke(main, ["export", str(weights), "-o", str(tmp_path / "model.onnx")])
+    assert done.exit_code == OutputUnwritable.exit_code, done.exception
+    assert "model.onnx cannot be written" in done.output
