@@ -92,6 +92,8 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
     except FileNotFoundError as error:
         raise InputMissing(f"{inputs.url} does not exist; check the bucket's name") from error
     except OSError as error:
+        if inputs.folder is not None:
+            raise InputUnreadable(f"{inputs.url} may not be read ({error.strerror}); check its permissions") from error
         raise InputUnreadable(
             f"{inputs.url} cannot be listed ({first_line(error)}); check the network, the credentials and the endpoint"
         ) from error

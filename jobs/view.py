@@ -151,4 +151,4 @@ class TableFolderView(LineFolderView):
 
 def make_view() -> LineFolderView:
     """The view that fits stderr."""
-    return TableFolderView(stderr) if stderr.is_terminal else LineFolderView(stderr)
+    return TableFolderView(stderr) if stderr.is_interactive else LineFolderView(stderr)

@@ -432,6 +432,11 @@ def test_an_error_after_the_reports_prints_no_second_value(clip: Path, nearest: 
     assert len(json.loads(done.stdout)) == 2
 
 
+def test_names_of_models_are_whole_in_a_narrow_terminal() -> None:
+    shown = vidsr("models", env=os.environ | {"COLUMNS": "40"}).stdout
+    assert "quality-4x-clean" in shown and "balanced-2x-sharp" in shown
+
+
 def test_doctor_examines(tmp_path: Path) -> None:
     findings = {f["what"]: f for f in json.loads(vidsr("doctor", "--json").stdout)}
     assert findings["libx264"]["found"] == "works"
@@ -521,6 +526,13 @@ def test_results_of_one_stem_and_two_containers(clip: Path, nearest: Path) -> No
     other = make_clip(clip.with_suffix(".mkv"), Clip(frames=6))
     done = vidsr("upscale", clip, other, "-o", clip.parent / "large", "--model", nearest, "--dry-run", "--json")
     assert [Path(r["result"]).name for r in json.loads(done.stdout)] == ["drive_2x.mp4", "drive_2x.mkv"]
+
+
+def test_a_video_without_a_suffix_becomes_matroska_for_that(clip: Path, nearest: Path) -> None:
+    words = ("upscale", clip.rename(clip.with_name("drive")), "--model", nearest, "--dry-run")
+    report = json.loads(vidsr(*words, "--json").stdout)
+    assert report["notes"] == ["files without a suffix cannot keep every frame's time, so the result is Matroska"]
+    assert "files without a suffix cannot" in refused(errors.SettingsError, *words, "--container", "same")
 
 
 def test_dry_run_estimates_and_writes_nothing(clip: Path, nearest: Path) -> None:

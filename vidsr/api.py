@@ -28,6 +28,8 @@ def upscale(
 ) -> Outcome:
     """Make a video larger: `vidsr.upscale("drive.mp4", scale=2)` writes `drive_2x.mp4` beside it.
 
+    One run at a time in a process, because a process has one Ray.
+
     Args:
         source: a video file.
         result: its name or folder; None is beside the source.

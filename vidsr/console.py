@@ -99,4 +99,4 @@ class LineProgress:
 
 def make_progress() -> TerminalProgress | LineProgress:
     """The progress that fits stderr."""
-    return TerminalProgress() if stderr.is_terminal else LineProgress()
+    return TerminalProgress() if stderr.is_interactive else LineProgress()

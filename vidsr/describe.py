@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from vidsr.evidence import EvidenceRecord
 from vidsr.media.container import printable
@@ -111,7 +111,8 @@ def models_as_json() -> list[dict[str, Any]]:
 
 def models_table() -> Table:
     """The bundled models for people."""
-    table = Table("model", "scale", "network", "MAC/pixel", "computes", "int8 loses", box=None, pad_edge=False)
+    names = Column("model", no_wrap=True)  # they are there to be typed
+    table = Table(names, "scale", "network", "MAC/pixel", "computes", "int8 loses", box=None, pad_edge=False)
     for model in bundled_models():
         config = model.config
         shape = f"{config.blocks}x{config.channels} {config.body}"

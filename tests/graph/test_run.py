@@ -18,7 +18,7 @@ import ray
 
 import vidsr
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import Interrupted
+from vidsr.errors import InputMissing, Interrupted
 from vidsr.graph.prepare import prepare
 from vidsr.graph.run import Silent, run
 from vidsr.graph.session import Session
@@ -99,6 +99,19 @@ def whole(drive: Path, nearest: Path) -> Path:
     result = drive.with_name("whole.mp4")
     upscale(drive, nearest, "-o", result, *SHORT)
     return result
+
+
+def test_python_completes_the_public_names() -> None:
+    assert dir(vidsr) == sorted(vidsr.__all__)
+
+
+@pytest.mark.parametrize("folder", [".", "", "card"])
+def test_python_api_refuses_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    (tmp_path / "card").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputMissing, match="is a folder"):
+        vidsr.upscale(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["card"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

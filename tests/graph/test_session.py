@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import nullcontext
 from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -62,6 +64,23 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
         assert ports_for_others() == []
     finally:
         session.close()
+
+
+@pytest.mark.parametrize("kind", ["é", "file"])
+def test_a_local_ray_starts_whatever_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Ray takes TMPDIR as it is, where its sockets' names must be short and ASCII."""
+    (tmp_path / "file").touch()
+    with tempfile.TemporaryDirectory(prefix="é", dir="/tmp") as odd:
+        monkeypatch.setenv("TMPDIR", {"é": odd, "file": str(tmp_path / "file")}[kind])
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.delenv("RAY_TMPDIR", raising=False)
+        session = Session(ClusterSettings())
+        try:
+            session.start()
+        finally:
+            session.close()
 
 
 def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:

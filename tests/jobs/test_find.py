@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -161,6 +163,17 @@ def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:
 
 def test_a_source_that_is_gone_stops_nobody_else(tmp_path: Path) -> None:
     assert fingerprint(open_place(tmp_path), Entry("gone.mp4", 5, 7)) == "5-7-unreadable"
+
+
+def test_a_folder_that_may_not_be_listed_is_said_to_lack_permission(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputUnreadable, match=r"card may not be read \(Permission denied\); check its permissions"):
+        find_videos(open_place(card), open_place(tmp_path / "out"), Selection())
 
 
 def test_a_store_that_cannot_be_listed_is_one_line(

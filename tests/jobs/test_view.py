@@ -5,6 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+import jobs.view
+import vidsr.console
 from jobs.records import VideoRecord
 from jobs.view import Figures, LineFolderView, TableFolderView
 
@@ -51,3 +53,14 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     figures.ended.update(["done", "failed", "quarantined"])
     monkeypatch.setattr("jobs.view.time.monotonic", lambda: figures.began + 20)
     assert figures.row() == {"videos": "5/9", "failed": "3", "frames": "60", "fps": "3.00", "left": "0:01:00"}
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_that_cannot_draw_gets_lines(monkeypatch: pytest.MonkeyPatch, term: str) -> None:
+    """As in editors; rich shows nothing there before the end."""
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": term})
+    monkeypatch.setattr(jobs.view, "stderr", console)
+    monkeypatch.setattr(vidsr.console, "stderr", console)
+    shown = (type(jobs.view.make_view()).__name__, type(vidsr.console.make_progress()).__name__)
+    lines = ("LineFolderView", "LineProgress")
+    assert shown == (lines if term == "dumb" else ("TableFolderView", "TerminalProgress"))

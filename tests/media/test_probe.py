@@ -145,6 +145,12 @@ def test_pictures_that_cannot_be_decoded_are_missing(shared_data: Path) -> None:
     assert gap == 2048  # the lost picture's time stays
 
 
+def test_what_a_session_of_python_prints_is_short(tmp_path: Path) -> None:
+    """An hour of video was some megabytes of numbers."""
+    info = probe(make_clip(tmp_path / "drive.mp4", Clip(frames=150, width=32, height=32)))
+    assert "150 frames" in repr(info) and len(repr(info)) < 2000
+
+
 def test_refusals(tmp_path: Path, shared_data: Path) -> None:
     with pytest.raises(InputMissing):
         probe(tmp_path / "nothing.mp4")

@@ -1,6 +1,8 @@
 """ONNX files compute what torch computes, at any size."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from vidsr.cli import main
-from vidsr.errors import DeviceError, OutputExists, WrongScale
+from vidsr.errors import DeviceError, OutputExists, OutputUnwritable, WrongScale
 from vidsr.model import export
 from vidsr.model.export import export_onnx
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -86,3 +88,20 @@ def test_the_command(tmp_path: Path) -> None:
     assert '"scale": 2' in said["config"]
     assert CliRunner().invoke(main, command).exit_code == OutputExists.exit_code
     assert CliRunner().invoke(main, [*command, "--scale", "4"]).exit_code == WrongScale.exit_code
+
+
+def test_the_command_says_nothing_of_its_libraries(tmp_path: Path) -> None:
+    """torch warns of what it does itself."""
+    weights = model(tmp_path, CONFIGS["luma"])
+    command = [sys.executable, "-m", "vidsr", "export", str(weights), "-o", str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A full disk gave a traceback, and half of the file stayed."""
+    weights = model(tmp_path, CONFIGS["luma"])
+    (tmp_path / "model.onnx.part").mkdir()
+    done = CliRunner().invoke(main, ["export", str(weights), "-o", str(tmp_path / "model.onnx")])
+    assert done.exit_code == OutputUnwritable.exit_code, done.exception
+    assert "model.onnx cannot be written" in done.output

@@ -7,13 +7,14 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vidsr.clean import LOSSLESS, is_clean, is_noisy
-from vidsr.errors import DamagedVideo, DiskTooSmall, NotAVideo, SettingsError, UnsupportedSize
+from vidsr.errors import DamagedVideo, DiskTooSmall, InputMissing, NotAVideo, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
@@ -151,6 +152,8 @@ def prepare(
         VidsrError: of the class of whatever is wrong.
     """
     check_source(source)
+    if isdir(source):
+        raise InputMissing(f"{source} is a folder; name a video in it, or give it to the command `vidsr upscale`")
     if settings.gpx and importlib.util.find_spec("gpxpy") is None:
         raise SettingsError("--gpx needs gpxpy; run `pip install gpxpy`")
     stand_in = default_result(source, out, settings)

@@ -251,8 +251,8 @@ def _init_ray(address: str | None) -> None:
     # Otherwise Ray keeps a token in the home folder, which service accounts cannot write.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     AuthenticationTokenLoader.instance().reset_cache()  # it may hold that of a Ray that this process had before
-    if len(tempfile.gettempdir()) > LONGEST_TEMP:
-        os.environ.setdefault("RAY_TMPDIR", "/tmp")
+    temp = tempfile.gettempdir()  # unlike TMPDIR, which Ray would take, it is there and can be written
+    os.environ.setdefault("RAY_TMPDIR", temp if temp.isascii() and len(temp) <= LONGEST_TEMP else "/tmp")
     wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * (os.cpu_count() or 1))
     store = min(wanted, psutil.virtual_memory().available // 4)
     config = {

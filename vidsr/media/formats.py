@@ -41,6 +41,11 @@ UNSPECIFIED = 2  # matrix, primaries or transfer
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
 
 
+def _files(suffix: str) -> str:
+    """What the files of a suffix are called, that of none too."""
+    return f"{suffix} files" if suffix else "files without a suffix"
+
+
 def format_of(suffix: str) -> str:
     """FFmpeg's name of the container that a file suffix means.
 
@@ -49,7 +54,7 @@ def format_of(suffix: str) -> str:
     """
     name = FORMATS.get(suffix.lower().lstrip("."))
     if name is None:
-        raise SettingsError(f"{suffix} files cannot keep every frame's time; use .mkv, .mp4 or .mov, or --container")
+        raise SettingsError(f"{_files(suffix)} cannot keep every frame's time; use .mkv, .mp4 or .mov, or --container")
     return name
 
 
@@ -187,7 +192,7 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
     name = FORMATS.get(suffix.lower().lstrip("."))
     left = _misfits(info, ".mkv")
     if name is None:
-        why = f"{suffix} files cannot keep every frame's time"
+        why = f"{_files(suffix)} cannot keep every frame's time"
     elif not _holds(name, codec):
         why = f"{suffix} files cannot hold {codec} video"
     else:

@@ -41,6 +41,9 @@ class FrameTable:
     def __len__(self) -> int:
         return len(self.pts)
 
+    def __repr__(self) -> str:  # what holds it is shown by a session of Python
+        return f"<FrameTable of {len(self)} frames, {self.time_base} s a tick>"
+
     @property
     def end(self) -> int:
         """The tick at which the last frame ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vidsr.model.colour import luma_range
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.registry import ModelFile
 from vidsr.model.weights import load_weights
+from vidsr.paths import write_output
 
 OPSET = 18
 _NEEDED = ("onnx", "onnxscript")
@@ -31,12 +33,15 @@ def export_onnx(model: ModelFile, path: Path) -> None:
 
     Raises:
         DeviceError: the packages for ONNX are not installed.
+        OutputUnwritable, DiskTooSmall: the file cannot be written.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise DeviceError(f"{' and '.join(missing)} are needed to export; run `pip install {' '.join(missing)}`")
     generator = fold(load_weights(model.path)).requires_grad_(False)
-    network = _convert(generator)
+    with warnings.catch_warnings():  # torch warns of what it does itself
+        warnings.simplefilter("ignore", FutureWarning)
+        network = _convert(generator)
     network.metadata_props.update(
         {
             "model": model.name,
@@ -45,9 +50,7 @@ def export_onnx(model: ModelFile, path: Path) -> None:
             "range": _range(model.config),
         }
     )
-    part = path.with_name(f"{path.name}.part")
-    _save(network, part)
-    part.replace(path)
+    write_output(path, _as_bytes(network))
 
 
 def _range(config: GeneratorConfig) -> str:
@@ -73,8 +76,7 @@ def _convert(generator: Generator) -> Any:
     return program.model
 
 
-def _save(network: Any, path: Path) -> None:
+def _as_bytes(network: Any) -> bytes:
     import onnx_ir
 
-    with path.open("wb") as file:
-        file.write(onnx_ir.to_proto(network).SerializeToString())
+    return bytes(onnx_ir.to_proto(network).SerializeToString())
