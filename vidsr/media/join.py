@@ -204,8 +204,6 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     counterpart.disposition = stream.disposition
     if isinstance(counterpart, VideoStream) and is_picture:
         counterpart.codec_context.framerate = info.rate_in(name in MOV_FAMILY)
-        if info.display_matrix is not None:
-            counterpart.set_display_matrix(info.display_matrix)
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)
