@@ -15,6 +15,7 @@ from av.stream import Disposition
 
 from tests.media.clips import MILLISECOND, Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
+from tests.media.test_mux import encode_doubled_cover, with_cover
 from vidsr.errors import DiskTooSmall, RunError, VerifyFailed
 from vidsr.media import join as joining
 from vidsr.media.join import Part, join
@@ -177,6 +178,25 @@ def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     parts = [Part(Path(make_clip(tmp_path / f"12:3{n}.mp4", BASE).name), Fraction(n)) for n in range(2)]
     join(parts, Path("13:00.mp4"))
     assert probe(Path("13:00.mp4")).frames == 50
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_cover_picture_stays(suffix: str, tmp_path: Path) -> None:
+    """Matroska got a track for it without a packet."""
+    jpeg = encode_doubled_cover(tmp_path)
+    source = with_cover(tmp_path / "a.mkv", jpeg)
+    if suffix == "mp4":
+        upscale(source, tmp_path / "a.mp4")
+        source = tmp_path / "a.mp4"
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined) == ()
+    assert [stream.cover for stream in probe(joined).streams] == [False, True]
+    with av.open(str(joined)) as container:
+        assert [bytes(packet) for packet in container.demux(container.streams[1]) if packet.size] == [jpeg]
+    plain = Path(join_streams(tmp_path / "plain.mkv", tmp_path / "film.mkv"))
+    if suffix == "mkv":
+        (sentence,) = join([Part(plain, Fraction(0)), Part(source, Fraction(1))], tmp_path / "other.mkv")
+        assert sentence == "a.mkv: cover picture 1 (mjpeg, cover.jpg) has no counterpart"
 
 
 def test_sound_goes_to_that_of_its_language_and_codec(tmp_path: Path) -> None:
