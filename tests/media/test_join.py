@@ -43,9 +43,11 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     made, first = probe(target), probe(sources[0])
     times = [float(made.table.time(k) - made.table.time(0)) for k in range(75)]
     assert np.allclose(times, [n * float(1 + gap) + k / 25 for n in range(3) for k in range(25)], atol=0.0011)
-    assert float(made.table.duration or 0) == pytest.approx(float(2 * (1 + gap)) + 1, abs=0.0021), "the last one lasts"
     assert (made.rotation, dict(made.tags).get("creation_time")) == (first.rotation, dict(first.tags)["creation_time"])
     with av.open(str(target)) as container:
+        video = container.streams.video[0]
+        if suffix != "mkv":
+            assert float((video.duration or 0) * video.time_base) == pytest.approx(float(2 * (1 + gap)) + 1, abs=0.002)
         sound = [float(f.pts * f.time_base) for f in container.decode(audio=0)]
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"

@@ -145,13 +145,12 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
 
 
 def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
-    """The chapters of all parts at their new times, numbered anew."""
-    numbers = itertools.count(1)
+    """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
     for part, source in zip(parts, sources, strict=True):
         for chapter in source.chapters():
             shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
             times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
-            yield {**chapter, **times, "id": next(numbers)}
+            yield {**chapter, **times}
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
