@@ -272,8 +272,11 @@ def short_name(name: str) -> str:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _part(target)
-    shutil.copyfile(source, part)
-    part.replace(target)
+    try:
+        shutil.copyfile(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 import time
@@ -14,10 +15,10 @@ from typing import Any, cast
 
 import pytest
 import ray
-from ray.exceptions import ActorUnavailableError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import InputMissing, Interrupted, SegmentFailed
+from vidsr.errors import DiskTooSmall, InputMissing, Interrupted, SegmentFailed
 from vidsr.graph import pool as pools
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
@@ -30,7 +31,13 @@ from vidsr.settings import ClusterSettings, EncodeSettings
 
 UPSCALER = SimpleNamespace(_actor_id=SimpleNamespace(hex=str))
 JOB = cast(
-    "SegmentJob", SimpleNamespace(segment=SimpleNamespace(first=0, stop=12, frames=12), info=SimpleNamespace(path=""))
+    "SegmentJob",
+    SimpleNamespace(
+        segment=SimpleNamespace(first=0, stop=12, frames=12),
+        info=SimpleNamespace(path=""),
+        encode=EncodeSettings(),
+        folder=Path("ledger"),
+    ),
 )
 
 
@@ -41,6 +48,112 @@ def a_pool(**known: Any) -> tuple[SegmentPool, SimpleNamespace]:
     return SegmentPool(
         cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0, parallel_segments=4))
     ), upscalers
+
+
+class Tasks:
+    """Ray, as far as a pool uses it: each task that is begun gives the next of some lists, errors among them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *given: list[int | BaseException]) -> None:
+        self.given = list(given)
+        self.upscalers: list[list[Any]] = []
+        self.cancelled: list[Any] = []
+        options = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._begin))
+        monkeypatch.setattr(pools, "encode", options)
+        fake = SimpleNamespace(wait=lambda tasks, **_: (tasks[:1], []), get=self._get, cancel=self.cancelled.append)
+        monkeypatch.setattr(pools, "ray", fake)
+        self.now = 1000.0
+        clock = SimpleNamespace(sleep=lambda _: None, monotonic=lambda: self.now)
+        monkeypatch.setattr(pools, "time", clock)
+
+    def _begin(self, job: object, upscalers: list[Any]) -> Iterator[int | BaseException]:
+        self.upscalers.append(upscalers)
+        return iter(self.given[len(self.upscalers) - 1])
+
+    @staticmethod
+    def _get(value: int | BaseException) -> int:
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+
+AWAY = ActorUnavailableError("cannot be reached", None)
+
+
+def test_segments_begin_with_different_upscalers_and_have_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(monkeypatch, [], [], [])
+    handles = [SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda n=n: str(n)), n=n) for n in range(10)]
+    pool, _ = a_pool(handles=handles)
+    for _ in range(3):
+        pool.submit(JOB)
+    assert [[each.n for each in some] for some in tasks.upscalers] == [
+        [(first + k) % 10 for k in range(8)] for first in range(3)
+    ]
+
+
+def test_a_segment_that_takes_machines_down_fails_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "NOTICE_SECONDS", 0.0)
+    tasks = Tasks(monkeypatch, *([[4, AWAY]] * 4))
+    pool, upscalers = a_pool(machines={"a", "b", "c", "d", "e"})
+    pool.submit(JOB)
+    events = []
+    while pool:
+        begun = len(tasks.upscalers)
+        events += pool.wait(0)
+        if pool and pool._doubts and len(upscalers.machines) > 1 and begun == len(tasks.upscalers):
+            upscalers.machines = set(sorted(upscalers.machines)[1:])
+    assert len(tasks.upscalers) == 1 + pools.LOST_MACHINES
+    assert [type(event.error) for event in events if event.error] == [SegmentFailed]
+    assert sum(event.frames for event in events) == 4
+
+
+def test_an_error_waits_for_news_of_machines_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(monkeypatch, [AWAY], [AWAY])
+    pool, upscalers = a_pool(machines={"head", "node"})
+    pool.submit(JOB)
+    for _ in range(3):
+        tasks.now += pools.NOTICE_SECONDS / 4
+        assert pool.wait(0) == [] and len(pool) == 1
+    tasks.now += pools.NOTICE_SECONDS
+    (event,) = pool.wait(0)
+    assert event.crashed and not pool
+    upscalers.machines = {"head"}
+    pool.submit(JOB)
+    (event,) = pool.wait(0)
+    assert event.crashed and not pool, "of the only machine nobody has to wait for news"
+
+
+def test_a_segment_waits_while_no_upscaler_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called back once there are others, once, and begins again also where it ends without an error."""
+    tasks = Tasks(monkeypatch, [4, 4], [12])
+    pool, upscalers = a_pool()
+    pool.submit(JOB)
+    upscalers.alive, upscalers.handles, upscalers.usable = 0, [], set()
+    assert [event.frames for event in pool.wait(0)] == [4] and not tasks.cancelled and not pool.has_room
+    upscalers.alive = 1
+    assert [event.frames for event in pool.wait(0)] == [4] and len(tasks.cancelled) == 1
+    assert pool.wait(0) == [] and pool.wait(0) == [] and len(pool) == 1 and len(tasks.upscalers) == 1
+    upscalers.handles, upscalers.usable = [UPSCALER], {""}
+    assert pool.has_room
+    assert [event.frames for event in pool.wait(0)] == [4]
+    assert [event.finished for event in pool.wait(0)] == [True] and len(tasks.cancelled) == 1
+
+
+def test_a_segment_that_was_called_back_too_late_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(monkeypatch, [12])
+    pool, upscalers = a_pool()
+    pool.submit(JOB)
+    upscalers.usable = set()
+    assert [event.frames for event in pool.wait(0)] == [12] and len(tasks.cancelled) == 1
+    assert [event.finished for event in pool.wait(0)] == [True] and not pool
+
+
+def test_a_full_disk_of_a_segment_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    Tasks(monkeypatch, [RayTaskError("encode", "", full)])
+    pool, _ = a_pool()
+    pool.submit(JOB)
+    (event,) = pool.wait(0)
+    assert isinstance(event.error, DiskTooSmall) and "ledger" in event.error.message
 
 
 @pytest.fixture
@@ -129,17 +242,14 @@ def test_a_stopped_run_does_not_wait_for_news_of_a_machine(monkeypatch: pytest.M
     assert not pool
 
 
-@pytest.mark.usefixtures("local")
-@pytest.mark.parametrize(("codec", "expected"), [("libx264", 4), ("hevc_nvenc", 3)])
+@pytest.mark.parametrize(
+    ("codec", "machines", "expected"), [("libx264", "a", 4), ("hevc_nvenc", "a", 3), ("hevc_nvenc", "ab", 4)]
+)
 def test_encoders_of_gpus_are_not_more_than_their_drivers_allow(
-    monkeypatch: pytest.MonkeyPatch, codec: str, expected: int
+    monkeypatch: pytest.MonkeyPatch, codec: str, machines: str, expected: int
 ) -> None:
-    def frames(job: object, upscalers: object) -> Iterator[int]:
-        time.sleep(60)
-        yield 12
-
-    monkeypatch.setattr(pools, "encode", ray.remote(frames))
-    pool, _ = a_pool()
+    Tasks(monkeypatch, *([[12]] * 5))
+    pool, _ = a_pool(machines=set(machines))
     while pool.has_room:
         pool.submit(cast("SegmentJob", SimpleNamespace(encode=EncodeSettings(codec=codec), info=JOB.info)))
     assert len(pool) == expected

@@ -105,6 +105,25 @@ def test_the_latest_of_two_leases_counts(tmp_path: Path) -> None:
     assert not leases.holds("a.mp4")
 
 
+def test_whether_anybody_works_is_known_of_leases_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    one, two = (Leases(open_place(tmp_path), 60, clock) for _ in range(2))
+    assert not two.anywhere()
+    assert one.acquire("a.mp4")
+    clock.now += 50
+    assert one.acquire("b.mp4") and two.anywhere()
+    clock.now += 20
+    assert two.anywhere(), "of one, the lease has ended"
+    clock.now += 50
+    assert not two.anywhere()
+    listed = two._files()
+    for name in ("a.mp4", "b.mp4"):
+        one.release(name)
+    with monkeypatch.context() as late:
+        late.setattr(two, "_files", lambda: listed)  # before they were released
+        assert not two.anywhere()
+
+
 def test_many_at_once_after_expiry(tmp_path: Path) -> None:
     place, clock = open_place(tmp_path), Clock()
     assert Leases(place, 60, clock).acquire("a.mp4")

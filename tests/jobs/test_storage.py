@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -10,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from jobs.storage import FolderPlace, Place, _insist, open_place, read_json, short_name
+from jobs.storage import FolderPlace, ObjectPlace, Place, _insist, open_place, read_json, short_name
 from tests.jobs.conftest import S3Server
 from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError
 
@@ -193,6 +194,24 @@ def test_files_travel_and_so_does_the_place(place: Place, tmp_path_factory: pyte
     assert (folder / "deeper" / "three").read_bytes() == (folder / "one").read_bytes()
     assert [p.name for p in (folder / "deeper").iterdir()] == ["three"]
     assert [e.name for e in place.files()] == ["x/two"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "store"])
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def full(*words: Any) -> None:
+        Path(words[-1]).write_bytes(b"hal")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place: Place = open_place(tmp_path / "card") if kind == "folder" else ObjectPlace("memory://card")
+    place.write("drive.mp4", b"half")
+    monkeypatch.setattr("jobs.storage.PAUSES", ())
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.get_file", full)
+    with pytest.raises(OSError, match="No space"):
+        place.download("drive.mp4", tmp_path / "cache" / "drive.mp4")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_names_as_long_as_file_systems_take(place: Place, tmp_path: Path) -> None:

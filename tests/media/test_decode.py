@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from PIL import Image
 from PIL.ExifTags import Base as Tag
@@ -208,6 +209,28 @@ def test_deinterlacing_gives_one_frame_per_frame_and_any_range(tmp_path: Path) -
     assert parts == whole
     assert [time for time, _ in whole] == list(info.table.pts)
     assert whole != digests(info, 0, 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "parity", "clip"),
+    [
+        ("clip.mp4", "bff", Clip(frames=6, options={"flags": "+ildct+ilme"})),
+        ("clip.mkv", "tff", Clip(frames=6, codec="ffv1", options={"field_order": "tt"})),
+    ],
+)
+def test_fields_are_taken_in_their_own_order(tmp_path: Path, name: str, parity: str, clip: Clip) -> None:
+    info = probe(make_clip(tmp_path / name, clip))
+    graph = Graph()
+    with av.open(str(info.path)) as container:
+        source = graph.add_buffer(template=container.streams.video[0])
+        bwdif = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint=all")
+        graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+        for frame in container.decode(video=0):
+            graph.vpush(frame)
+        graph.vpush(None)
+    expected = [graph.vpull().to_ndarray()[: info.height] for _ in range(6)]
+    (batch,) = decode_range(info, 0, 6, 6, deinterlace=True)
+    np.testing.assert_array_equal(batch.planes[0], np.stack(expected))
 
 
 def test_user_data_of_each_frame(shared_data: Path) -> None:

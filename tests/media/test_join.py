@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from tests.media.clips import MILLISECOND, Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
-from vidsr.errors import RunError
+from tests.media.test_mux import encode_doubled_cover, with_cover
+from vidsr.errors import DiskTooSmall, RunError, VerifyFailed
+from vidsr.media import join as joining
 from vidsr.media.join import Part, join
-from vidsr.media.probe import probe
+from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
 
 BASE = Clip(frames=25, sound=("aac",), options={"bf": "2", "preset": "veryfast", "g": "10"}, rotation=90,
@@ -39,6 +45,9 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert np.allclose(times, [n * float(1 + gap) + k / 25 for n in range(3) for k in range(25)], atol=0.0011)
     assert (made.rotation, dict(made.tags).get("creation_time")) == (first.rotation, dict(first.tags)["creation_time"])
     with av.open(str(target)) as container:
+        video = container.streams.video[0]
+        if suffix != "mkv":
+            assert float((video.duration or 0) * video.time_base) == pytest.approx(float(2 * (1 + gap)) + 1, abs=0.002)
         sound = [float(f.pts * f.time_base) for f in container.decode(audio=0)]
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
@@ -80,6 +89,7 @@ def test_chapters_and_timecode(suffix: str, tmp_path: Path) -> None:
     assert join([Part(source, Fraction(0)), Part(source, Fraction(2, 5))], joined) == ()
     with av.open(str(joined)) as container:
         begins = [(float(c["start"] * c["time_base"]), c["metadata"]["title"]) for c in container.chapters()]
+        assert len({chapter["id"] for chapter in container.chapters()}) == 4
     assert begins == [(0, "Part 0"), (0.18, "Part 1"), (0.4, "Part 0"), (0.58, "Part 1")]
     made = probe(joined)
     assert [dict(s.tags).get("timecode") for s in made.streams] == [
@@ -148,7 +158,7 @@ def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:
 
 
 def test_lines_and_sound_of_the_same_time_all_stay(tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "a.mkv", [0, 400, 400, 800])
+    source = write_lines(tmp_path / "a.mkv", [0, 400, 400, 1000])  # and the last one with the next part's first
     joined = tmp_path / "joined.mkv"
     assert join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined) == ()
     for kind in ("subtitles", "audio"):
@@ -159,9 +169,10 @@ def test_lines_and_sound_of_the_same_time_all_stay(tmp_path: Path) -> None:
 def test_lines_before_the_end_of_the_part_before_are_counted(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "a.mkv", [0, 100, 1150])
     joined = tmp_path / "joined.mkv"
-    (sentence,) = join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined)
-    assert sentence == ("a.mkv: 2 packets of subtitle stream 2 (subrip) left out, before the end of the part before")
-    assert [time for time, _ in packets_of(joined, "subtitles")] == [0, 100, 1150, 2150]
+    sentences = join([Part(source, Fraction(number)) for number in range(3)], joined)
+    of_each = "a.mkv: 2 packets of subtitle stream 2 (subrip) left out, before the end of the part before"
+    assert sentences == (of_each, of_each)
+    assert [time for time, _ in packets_of(joined, "subtitles")] == [0, 100, 1150, 2150, 3150]
 
 
 def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +182,80 @@ def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert probe(Path("13:00.mp4")).frames == 50
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_cover_picture_stays(suffix: str, tmp_path: Path) -> None:
+    """Matroska got a track for it without a packet."""
+    jpeg = encode_doubled_cover(tmp_path)
+    source = with_cover(tmp_path / "a.mkv", jpeg)
+    if suffix == "mp4":
+        upscale(source, tmp_path / "a.mp4")
+        source = tmp_path / "a.mp4"
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(source, Fraction(0)), Part(source, Fraction(1))], joined) == ()
+    assert [stream.cover for stream in probe(joined).streams] == [False, True]
+    with av.open(str(joined)) as container:
+        assert [bytes(packet) for packet in container.demux(container.streams[1]) if packet.size] == [jpeg]
+    plain = Path(join_streams(tmp_path / "plain.mkv", tmp_path / "film.mkv"))
+    if suffix == "mkv":
+        (sentence,) = join([Part(plain, Fraction(0)), Part(source, Fraction(1))], tmp_path / "other.mkv")
+        assert sentence == "a.mkv: cover picture 1 (mjpeg, cover.jpg) has no counterpart"
+
+
+def test_sound_goes_to_that_of_its_language_and_codec(tmp_path: Path) -> None:
+    clip = Clip(frames=25, sound=("aac", "aac"))
+    both, spanish = make_clip(tmp_path / "both.mkv", clip), tmp_path / "spanish.mkv"
+    with av.open(str(both)) as source, av.open(str(spanish), "w") as made:
+        copies = {number: made.add_stream_from_template(source.streams[number], opaque=True) for number in (0, 2)}
+        copies[2].metadata["language"] = "spa"
+        copies[2].disposition = Disposition.default | Disposition.comment
+        for packet in source.demux(*(source.streams[number] for number in copies)):
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                made.mux(packet)
+    joined = tmp_path / "joined.mkv"
+    assert join([Part(both, Fraction(0)), Part(spanish, Fraction(1))], joined) == ()
+    with av.open(str(joined)) as container:
+        counts = [0, 0, 0]
+        for packet in container.demux():
+            counts[packet.stream_index] += packet.size > 0
+    assert counts[0] == 50 and counts[2] > 1.9 * counts[1]
+    join([Part(spanish, Fraction(0)), Part(spanish, Fraction(1))], tmp_path / "twice.mkv")
+    with av.open(str(tmp_path / "twice.mkv")) as container:
+        assert container.streams[1].disposition & Disposition.comment
+    other = make_clip(tmp_path / "other.mkv", replace(clip, sound=("flac",)))
+    (sentence,) = join([Part(both, Fraction(0)), Part(other, Fraction(1))], tmp_path / "joined.mkv")
+    assert sentence == "other.mkv: audio stream 1 (flac, eng) has no counterpart"
+
+
+def test_frames_that_are_lost_or_late_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [Part(make_clip(tmp_path / f"{n}.mkv", Clip(frames=5)), Fraction(n)) for n in range(2)]
+    target, write = tmp_path / "joined.mkv", joining._write
+    late = [parts[0], replace(parts[1], offset=Fraction(11, 10))]
+    for wrong, said in ((parts[:1], "would have 5 frames, its parts have 10"), (late, "0.1000 s beside their times")):
+
+        def write_wrong(_: object, infos: list[VideoInfo], *rest: Any, wrong: list[Part] = wrong) -> tuple[str, ...]:
+            return write(wrong, infos[: len(wrong)], *rest)
+
+        monkeypatch.setattr(joining, "_write", write_wrong)
+        with pytest.raises(VerifyFailed, match=said):
+            join(parts, target)
+    monkeypatch.setattr(joining, "_write", write)
+    monkeypatch.setattr(joining, "sync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DiskTooSmall, match=r"joined\.mkv"):
+        join(parts, target)
+    assert not list(tmp_path.glob("joined*"))
+
+
 def test_what_is_no_continuation_is_refused(tmp_path: Path) -> None:
     first = make_clip(tmp_path / "a.mp4", BASE)
-    for other in (replace(BASE, width=128), replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"})):
+    for other, why in (
+        (replace(BASE, width=128), "another picture"),
+        (replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"}), "other parameters"),
+    ):
         second = make_clip(tmp_path / "b.mp4", other)
-        with pytest.raises(RunError, match=r"b\.mp4"):
+        with pytest.raises(RunError, match=rf"b\.mp4 .*{why}"):
             join([Part(first, Fraction(0)), Part(second, Fraction(1))], tmp_path / "joined.mp4")
-    with pytest.raises(RunError):
-        join([Part(first, Fraction(0)), Part(first, Fraction(1, 5))], tmp_path / "joined.mp4")
+    for begin in (Fraction(1, 5), Fraction(24, 25)):
+        with pytest.raises(RunError, match="begins before the video before it ends"):
+            join([Part(first, Fraction(0)), Part(first, begin)], tmp_path / "joined.mp4")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]

@@ -17,7 +17,7 @@ from vidsr.errors import InputEmpty, InputError, NotAVideo
 from vidsr.media.decode import decode_range
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.recover import lacks_index, probe_or_recover, recover
-from vidsr.media.salvage import Damage, assess, fill_gaps
+from vidsr.media.salvage import Damage, Gap, assess, fill_gaps
 from vidsr.media.verify import verify
 
 FILMED = Clip(frames=60, width=160, height=96, sound=("aac",), options={"g": "10", "bf": "2", "preset": "veryfast"})
@@ -50,9 +50,22 @@ def broken_packets(path: Path, first: int, stop: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("clip", [FASTSTART, replace(FILMED, codec="mpeg4", options={})], ids=["h264", "mpeg4"])
-def test_whole_file_has_no_damage(tmp_path: Path, clip: Clip) -> None:
-    info = probe(make_clip(tmp_path / "clip.mp4", clip))
+MPEG4 = replace(FILMED, codec="mpeg4", options={})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "clip"),
+    [
+        ("mp4", FASTSTART),
+        ("mp4", MPEG4),
+        ("mkv", FILMED),
+        ("mkv", replace(FILMED, muxer={"live": "1"})),  # whose header does not say where it ends
+        ("avi", replace(MPEG4, sound=("libmp3lame",))),
+    ],
+    ids=["h264", "mpeg4", "mkv", "live", "avi"],
+)
+def test_whole_file_has_no_damage(tmp_path: Path, suffix: str, clip: Clip) -> None:
+    info = probe(make_clip(tmp_path / f"clip.{suffix}", clip))
     assert assess(info) is None
     assert fill_gaps(info) is info
 
@@ -63,7 +76,7 @@ def test_whole_file_has_no_damage(tmp_path: Path, clip: Clip) -> None:
         ("mp4", FASTSTART, "frames are lost between"),
         ("mp4", FRAGMENTED, "the file ends early"),
         ("mkv", FILMED, "the file ends early"),
-        ("avi", replace(FILMED, codec="mpeg4", options={}, sound=("libmp3lame",)), "the file ends early"),
+        ("avi", replace(MPEG4, sound=("libmp3lame",)), "the file ends early"),
     ],
     ids=["faststart", "fragmented", "mkv", "avi"],
 )
@@ -75,7 +88,9 @@ def test_truncated_file(tmp_path: Path, suffix: str, clip: Clip, told: str) -> N
     assert 20 < info.frames < 50
     if clip is FASTSTART:
         assert info.frames + _lost(damage) == 60
-        assert damage.gaps[-1].start == info.table.time(info.frames)
+        end = info.table.time(info.frames)
+        assert damage.gaps[-1] == Gap(end, Fraction(60, 25), 60 - info.frames)
+        assert not any("video stream" in each or "ends early" in each for each in damage.sentences), "said once"
         assert any("audio stream 1" in sentence and "packets are lost" in sentence for sentence in damage.sentences)
 
 
@@ -103,12 +118,23 @@ def test_gap_stays_a_gap(tmp_path: Path) -> None:
     assert {made.table.time(i) for i in range(made.frames)} == shown
 
 
+@pytest.mark.parametrize(("first", "said"), [(58, "2 frames are lost between 2.320 s and 2.360 s"),
+                                            (59, "1 frame is lost between 2.360 s and 2.360 s")])  # fmt: skip
+def test_the_last_frames_are_lost(tmp_path: Path, first: int, said: str) -> None:
+    path = broken_packets(make_clip(tmp_path / "clip.mp4", NO_REORDERING), first, 60)
+    damage = assess(probe(path))
+    assert damage is not None and damage.sentences[0] == said
+
+
 def test_gaps_are_filled_only_when_asked_to(tmp_path: Path) -> None:
     info, promised = lost_in_the_middle(tmp_path)
     filled = fill_gaps(info)
     assert {filled.table.time(i) for i in range(filled.frames)} == promised
     repeated = [i for i in range(1, filled.frames) if filled.shows[i] == filled.shows[i - 1]]
     assert len(repeated) == len(info.missing)
+    assert filled.table.end == info.table.end
+    outside = replace(info, missing=(info.table.pts[0] - 1, info.table.end))
+    assert fill_gaps(outside) is outside, "there is no frame before, or no end to the gap"
     batches = list(decode_range(filled, 0, filled.frames, 16))
     frames = [batch.planes[0][at] for batch in batches for at in range(len(batch))]
     assert len(frames) == 60

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from vidsr.media.table import FrameTable, _durations
+from vidsr.media import table
+from vidsr.media.table import FrameTable, Packets, _durations, _Reader, decode_table
 
 PTS = (0, 10, 20, 40)
 
@@ -44,3 +48,50 @@ def test_a_measured_rate_can_be_that_of_television() -> None:
 
 def test_a_video_without_frames_has_a_rate() -> None:
     assert FrameTable((), (), (), Fraction(1, 1000)).rate(Fraction(0)) == 25
+
+
+def packet(pts: int | None, key: bool = True, **more: Any) -> Any:
+    usual = {"size": 9, "duration": 10, "is_corrupt": False, "is_discard": False, "has_sidedata": lambda _: False}
+    return SimpleNamespace(pts=pts, is_keyframe=key, **{**usual, **more})
+
+
+@pytest.mark.parametrize(
+    ("packets", "shown", "why"),
+    [
+        ([packet(0), packet(10, False)], 2, None),
+        ([packet(0), packet(10, False), packet(20, is_discard=True)], 2, None),
+        ([packet(0), packet(10, is_corrupt=True)], 2, "1 packets are damaged"),
+        ([packet(0), packet(10), packet(10)], 3, "1 packets have the timestamp of another"),
+        ([packet(0), packet(None)], 2, "1 packets have no timestamp"),
+        ([packet(0, False), packet(10)], 2, "it does not begin with a key frame"),
+        ([packet(0, is_discard=True)], 0, "its packets give no picture"),
+    ],
+)
+def test_packets_that_do_not_tell_the_frames_are_distrusted(packets: list[Any], shown: int, why: str | None) -> None:
+    context: Any = SimpleNamespace(codec=SimpleNamespace(canonical_name="mpeg4"), extradata=None)
+    stream: Any = SimpleNamespace(codec_context=context)
+    reader = _Reader("avi", stream, Path("a.avi"))
+    for each in packets:
+        reader.read(each)
+    assert (len(reader.entries), reader.distrust()) == (shown, why)
+
+
+@pytest.mark.parametrize(
+    ("frames", "pts", "last"),
+    [
+        ([(0, 0, 40), (40, 40, 40)], (0, 40), 40),
+        ([(0, 0, 0), (40, 40, 0)], (0, 40), 40),
+        ([(0, 0, 0)], (0,), 40),  # as long as one is at the stream's rate
+        ([(None, 7, 40), (None, 45, 30)], (7, 45), 30),
+        ([(None, None, 40), (None, None, 40)], (0, 40), 40),
+        ([(5, 5, 40), (5, 5, 40)], (5, 6), 40),
+    ],
+)
+def test_decoded_frames_without_times_or_lengths(
+    monkeypatch: pytest.MonkeyPatch, frames: list[tuple[int | None, int | None, int]], pts: tuple[int, ...], last: int
+) -> None:
+    decoded = [(SimpleNamespace(pts=p, dts=d, duration=length), Fraction(25)) for p, d, length in frames]
+    monkeypatch.setattr(table, "decode_in_order", lambda *_: iter(decoded))
+    promised = Packets((), (), (), Fraction(1, 1000), None, False, 0)
+    made, _ = decode_table(Path("a.avi"), 0, promised)
+    assert (made.pts, made.durations[-1]) == (pts, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import av
@@ -59,6 +60,7 @@ def test_motion_blur_is_a_mean_of_light_along_the_path() -> None:
     light = (moved[20] ** degrade.GAMMA).sum(axis=1) / 3
     assert light.sum() == pytest.approx(((still[20] ** degrade.GAMMA).sum() / 3), rel=0.05)
     assert (light > 0.05).sum() == 7 and (still[20, :, 0] > 0.05).sum() == 1
+    assert np.average(np.arange(120), weights=light) == pytest.approx(60, abs=0.1), "it is centred on the target"
 
 
 def test_lens_blur_is_scipys_gaussian() -> None:
@@ -74,6 +76,11 @@ def test_lens_blur_is_scipys_gaussian() -> None:
         ).mean()
         < 3e-3
     )
+    point = np.zeros((33, 33, 1), dtype=np.float32)
+    point[16, 16] = 1
+    slanted = degrade.blur(point, (2.0, 0.5), math.pi / 4)[..., 0]
+    assert slanted[18, 18] / slanted[16, 16] == pytest.approx(math.exp(-0.5 * 8 / 2.0**2))
+    assert slanted[18, 14] / slanted[16, 16] == pytest.approx(math.exp(-0.5 * 8 / 0.5**2), rel=0.01)
 
 
 @pytest.mark.parametrize("kernel", sorted(degrade.KERNELS))
@@ -84,6 +91,10 @@ def test_reduction_is_pillows(kernel: str) -> None:
     assert np.abs(ours - reference).max() <= 1.01
     if kernel == "area":
         assert ours == pytest.approx(x.reshape(24, 4, 32, 4, 3).mean((1, 3)), abs=1e-3)
+    edge = np.zeros((96, 128, 3), dtype=np.float32)
+    edge[:, 60:] = 1
+    small = degrade.downscale(edge, 4, kernel)
+    assert small.min() >= 0 and small.max() <= 1, "light has no power of less than none"
 
 
 def test_exposure_scales_light() -> None:
@@ -122,6 +133,35 @@ def test_planes_are_limited_range_bt709() -> None:
     assert difference.mean() < 1.0  # swscale rounds more coarsely
 
 
+@pytest.mark.parametrize(
+    ("step", "contrast", "light"),
+    [("motion_blur", 0.98, 1), ("lens_blur", 0.98, 1), ("low_light", 0.8, 0.8), ("noise", 1.03, 1),
+     ("sharpening", 1.03, 1)],
+)  # fmt: skip
+def test_each_step_of_a_camera_is_seen_in_its_picture_and_only_light_in_the_target(
+    step: str, contrast: float, light: float
+) -> None:
+    photo = Image.fromarray(picture(4))
+    poses = [Pose(150, 140), Pose(162, 149)]
+    large = [degrade.render(photo, pose, (96, 128)) for pose in poses]
+    never = Degradation(motion_blur=0, lens_blur=0, low_light=0, noise=0, sharpening=0)
+    found = []
+    for made in (never, replace(never, **{step: 1.0})):  # type: ignore[arg-type]
+        clips = [degrade._camera(photo, poses, large, 2, made, np.random.default_rng(seed)) for seed in range(8)]
+        targets, small = (np.asarray(side, dtype=float) for side in zip(*clips, strict=True))
+        found.append(
+            (
+                np.abs(np.diff(small, axis=-3)).mean() + np.abs(np.diff(small, axis=-2)).mean(),
+                targets.mean(),
+                small.mean(),
+            )
+        )
+    base, with_it = np.array(found)
+    assert with_it[0] < base[0] * contrast if contrast < 1 else with_it[0] > base[0] * contrast
+    assert with_it[1] < base[1] * light if light < 1 else with_it[1] == base[1]
+    assert with_it[2] == pytest.approx(with_it[1], rel=0.03), "both are as bright"
+
+
 def test_low_light_darkens_both_sides() -> None:
     make = Degradation(mild=0, low_light=1, noise=1, motion_blur=1, lens_blur=1, sharpening=1, keep=1, frames=3)
     pairs = degrade.degrade_clip(Image.fromarray(picture(6)), 2, make, np.random.default_rng(0))
@@ -143,13 +183,21 @@ def test_a_recording_is_softer_than_the_scene_and_in_place() -> None:
 
 
 def test_recorded_clips_are_reductions_of_their_targets() -> None:
-    make = Degradation(mild=1, recorded=1, crf=(1, 2), h265=0, frames=3, keep=1)
-    ((low, high),) = degrade.degrade_clip(Image.fromarray(picture(9)), 2, make, np.random.default_rng(2))
-    reduced = np.asarray(Image.fromarray(high[0]).resize(low.shape[:0:-1], Image.Resampling.BICUBIC))
-    assert np.abs(reduced.astype(int) - low[0]).mean() < 1
+    details = []
+    for recorded in (1.0, 0.0):
+        make = Degradation(mild=1, recorded=recorded, crf=(1, 2), h265=0, frames=3, keep=3, turning=0)
+        pairs = degrade.degrade_clip(Image.fromarray(picture(9)), 2, make, np.random.default_rng(2))
+        assert len({high.tobytes() for _, high in pairs}) == 3, "each frame once"
+        for low, high in pairs:
+            assert low.shape[1] % 16 == low.shape[2] % 16 == 0, "whole macroblocks"
+            reduced = np.asarray(Image.fromarray(high[0]).resize(low.shape[:0:-1], Image.Resampling.BICUBIC))
+            assert not recorded or np.abs(reduced.astype(int) - low[0]).mean() < 1
+        details.append(np.mean([np.abs(np.diff(high.astype(float))).mean() for _, high in pairs]))
+    assert details[0] < 0.98 * details[1], "a recorded target is softer than the photograph"
 
 
 def test_narrow_clips_are_not_coded_by_x265() -> None:
     always = Degradation(h265=1.0)
-    names = {width: degrade.draw_codec(np.random.default_rng(0), always, width)[0] for width in (48, 64)}
-    assert names == {48: "libx264", 64: "libx265"}
+    drawn = {width: degrade.draw_codec(np.random.default_rng(0), always, width) for width in (48, 64)}
+    assert {width: name for width, (name, _) in drawn.items()} == {48: "libx264", 64: "libx265"}
+    assert int(drawn[64][1]["crf"]) == int(drawn[48][1]["crf"]) + 4

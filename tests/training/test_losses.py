@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from training.losses import (
     LOSS_NAMES,
     Labels,
     LpipsLoss,
+    VggLoss,
     build_loss,
     discriminator_bce,
     discriminator_relativistic,
@@ -128,6 +130,18 @@ def test_feature_losses(name: str, channels: int, backbones: dict[str, Path]) ->
     assert output.grad is not None
     assert output.grad.abs().sum() > 0
     assert not any(p.requires_grad for p in loss.parameters())
+    assert {t.device.type for t in loss.to("meta").state_dict().values()} == {"meta"}, "it goes where the loss goes"
+
+
+def test_vgg_sees_pictures_as_it_was_trained_on_them(backbones: dict[str, Path]) -> None:
+    """By the mean and deviation of ImageNet's channels."""
+    loss = build_loss({"vgg": 1.0}, vgg_backbone=backbones["vgg19"]).networks["vgg"]
+    assert isinstance(loss, VggLoss)
+    seen: list[torch.Tensor] = []
+    loss.network.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1).expand(1, 3, 16, 16)
+    loss(mean + torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1), mean)
+    assert [float(x.mean()) for x in seen] == pytest.approx([0, 1], abs=1e-6)
 
 
 def test_lpips_loss_scales_to_minus_one_to_one(backbones: dict[str, Path]) -> None:
@@ -183,6 +197,8 @@ def test_unknown_names_and_weights_are_errors() -> None:
     assert all(name in caught.value.message for name in LOSS_NAMES)
     with pytest.raises(SettingsError, match="'l1' is -1"):
         build_loss({"l1": -1})
+    with pytest.raises(SettingsError, match="'l1' is nan"):
+        build_loss({"l1": float("nan")})
     with pytest.raises(SettingsError, match="no loss has a weight above 0"):
         build_loss({"l1": 0})
 
@@ -212,6 +228,16 @@ def test_two_views() -> None:
     a, b = pictures()
     assert two_view_consistency(a, a).item() == 0
     assert two_view_consistency(a, b).item() == pytest.approx((a - b).abs().mean().item())
+
+
+@pytest.mark.parametrize("of", [discriminator_bce, discriminator_relativistic, generator_relativistic])
+def test_judgements_in_half_precision_are_weighed_in_float32(of: Callable[..., torch.Tensor]) -> None:
+    logits = torch.tensor([[2.5], [-1.25]]), torch.tensor([[0.5], [-3.0]])
+    value = of(*(each.bfloat16() for each in logits), PAPER)
+    views = two_view_consistency(*(each.bfloat16() for each in logits))
+    assert value.dtype == views.dtype == torch.float32
+    assert value.item() == pytest.approx(of(*logits, PAPER).item(), abs=0.01)
+    assert views.item() == pytest.approx(1.875)
 
 
 def test_losses_of_parts_of_a_batch_make_that_of_the_batch(backbones: dict[str, Path]) -> None:

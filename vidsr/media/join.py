@@ -20,7 +20,7 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import is_remade, least_step, make_out, reorder_depth, set_order
+from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.paths import sync, write_error
@@ -103,8 +103,12 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
             {stream.index for stream in source.streams if is_remade(source, stream, info.streams[stream.index], name)}
             for info, source in zip(infos, sources, strict=True)
         ]
+        covered = any(each.cover for each in infos[0].streams)
         for stream in sources[0].streams:
             if stream.index in remade[0]:
+                continue
+            if infos[0].streams[stream.index].cover and name == "matroska":
+                attach_cover(out, parts[0].path, infos[0].streams[stream.index])
                 continue
             outlet = _open_outlet(out, stream, infos[0], name)
             if outlet is None:
@@ -118,8 +122,12 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
             for each in outlets.values():
                 each.begin_part()
             pairs = _pair(infos[0], info, outlets)
-            unpaired = [each.label for each in info.streams if each.index not in {*pairs, *anew}]
-            left += [f"{part.path.name}: {label} has no counterpart" for label in unpaired if info is not infos[0]]
+            unpaired = [each for each in info.streams if each.index not in {*pairs, *anew}]
+            left += [
+                f"{part.path.name}: {each.label} has no counterpart"
+                for each in unpaired
+                if info is not infos[0] and not (each.cover and covered)
+            ]
             for packet in demux(source, *(source.streams[index] for index in pairs)):
                 outlet = pairs[packet.stream_index]
                 if packet.stream_index == info.stream_index:
@@ -137,13 +145,12 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
 
 
 def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
-    """The chapters of all parts at their new times, numbered anew."""
-    numbers = itertools.count(1)
+    """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
     for part, source in zip(parts, sources, strict=True):
         for chapter in source.chapters():
             shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
             times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
-            yield {**chapter, **times, "id": next(numbers)}
+            yield {**chapter, **times}
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
@@ -178,11 +185,16 @@ def _order(info: VideoInfo, first: VideoInfo) -> list[int]:
 
 
 def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
-    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind and place."""
+    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind and place.
+
+    A cover picture has one in the first part alone: of several parts, one is enough.
+    """
     pairs, free = {}, dict(outlets)
     for stream in info.streams:
         if stream.index == info.stream_index:
             pairs[stream.index] = free.pop(first.stream_index)
+            continue
+        if stream.cover and info is not first:
             continue
         fit = next((i for i in free if i != first.stream_index and _alike(first.streams[i], stream)), None)
         if fit is not None:
@@ -191,7 +203,7 @@ def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dic
 
 
 def _alike(one: StreamInfo, other: StreamInfo) -> bool:
-    return (one.kind, one.codec, one.language) == (other.kind, other.codec, other.language) and not other.cover
+    return (one.kind, one.codec, one.language, one.cover) == (other.kind, other.codec, other.language, other.cover)
 
 
 def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: str) -> _Outlet | None:
@@ -204,8 +216,6 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     counterpart.disposition = stream.disposition
     if isinstance(counterpart, VideoStream) and is_picture:
         counterpart.codec_context.framerate = info.rate_in(name in MOV_FAMILY)
-        if info.display_matrix is not None:
-            counterpart.set_display_matrix(info.display_matrix)
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)

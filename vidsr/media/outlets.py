@@ -101,6 +101,18 @@ def _misfit(stream: Stream, name: str) -> str:
     return f"{name} has no place for it"
 
 
+def attach_cover(out: OutputContainer, path: Path, info: StreamInfo) -> bool:
+    """Make a cover picture of a file an attachment of a Matroska file; whether there is a picture in its stream."""
+    tags = {key.lower(): value for key, value in info.tags}
+    kind = "image/png" if info.codec == "png" else "image/jpeg"
+    name = tags.get("filename", f"cover.{'png' if info.codec == 'png' else 'jpg'}")
+    with open_input(path) as container:
+        picture = next(iter(demux(container, container.streams[info.index])), None)
+        if picture is not None:
+            out.add_attachment(printable(name), tags.get("mimetype", kind), bytes(picture))
+    return picture is not None
+
+
 class Outlets:
     """The result's counterparts of the source's other streams."""
 
@@ -145,14 +157,8 @@ class Outlets:
         if self._name == "webm":
             self._leave(info, "webm has no place for it")
             return
-        tags = {key.lower(): value for key, value in info.tags}
-        kind = "image/png" if info.codec == "png" else "image/jpeg"
-        name = tags.get("filename", f"cover.{'png' if info.codec == 'png' else 'jpg'}")
-        with open_input(self._info.path) as container:
-            picture = next(iter(demux(container, container.streams[info.index])), None)
-            if picture is not None:
-                self._out.add_attachment(printable(name), tags.get("mimetype", kind), bytes(picture))
-                self._carried.append(info.label)
+        if attach_cover(self._out, self._info.path, info):
+            self._carried.append(info.label)
 
     def _leave(self, info: StreamInfo, why: str) -> None:
         self._not_carried.append(f"{info.label}: {why}")
