@@ -116,6 +116,8 @@ def test_hdr_metadata_that_cannot_be_kept_is_refused(tmp_path: Path, codec: str)
     info = replace(probe(make_clip(tmp_path / "clip.mp4", Clip(frames=3))), hdr=HDR)
     with pytest.raises(SettingsError, match=f"{codec} cannot keep the HDR metadata"):
         check_hdr(codec, info)
+    with pytest.raises(SettingsError, match="libsvtav1 cannot keep"):  # a display of which only the colours are known
+        check_hdr("libsvtav1", replace(info, hdr=replace(HDR, luminance=None)))
 
 
 @pytest.mark.parametrize("codec", ["mjpeg", "libvpx"])

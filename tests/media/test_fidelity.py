@@ -219,6 +219,27 @@ def test_light_levels_that_are_not_known(coded: bytes, read: Hdr | None, tmp_pat
     prove(source, "mkv", tmp_path)
 
 
+COLOURS, LIGHT = (
+    "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(0,0)",
+    "G(0,0)B(0,0)R(0,0)WP(0,0)L(9999999,50)",
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "codec"),
+    [(COLOURS, "libx264"), (COLOURS, "libx265"), (LIGHT, "libx264"), (LIGHT, "libx265"), (LIGHT, "libsvtav1")],
+)
+def test_a_mastering_display_of_which_only_colours_or_light_are_known(known: str, codec: str, tmp_path: Path) -> None:
+    options = {"x265-params": f"log-level=none:master-display={known}"}
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", colour=(9, 9, 16, 1), options=options, frames=4)
+    source, result = make_clip(tmp_path / "source.mp4", clip), tmp_path / "result.mkv"
+    hdr = probe(source).hdr
+    assert hdr is not None and bool(hdr.primaries) == (known == COLOURS) != bool(hdr.luminance)
+    upscale(source, result, settings=EncodeSettings(codec=codec))
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VIDEOS])
 def test_real_files(name: str, shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "video" / name

@@ -70,6 +70,16 @@ def test_an_icc_profile_is_said_to_be_lost(tmp_path: Path) -> None:
     assert note.startswith("its colours have an ICC profile, which the result does not say")
 
 
+@pytest.mark.parametrize("light", ["20000,0.005", "2,0.005", "1000,10"])
+def test_a_mastering_display_that_cannot_be_is_said_to_be_lost(light: str, tmp_path: Path) -> None:
+    """AV1 and Matroska have room for numbers for which H.264 and HEVC have none (ITU-T H.265, D.3.28), and some do."""
+    display = f"mastering-display=G(0.265,0.690)B(0.15,0.06)R(0.68,0.32)WP(0.3127,0.329)L({light})"
+    clip = Clip(codec="libsvtav1", options={"svtav1-params": display}, frames=3)
+    info = probe(make_clip(tmp_path / "clip.mkv", clip))
+    assert info.hdr is not None and info.hdr.primaries and not info.hdr.luminance
+    assert any(note.startswith("its HDR metadata has values that no codec can say") for note in info.notes)
+
+
 def test_the_light_of_the_room_is_said_to_be_lost(tmp_path: Path) -> None:
     """As phones write it into HDR videos: 314 lux of daylight white."""
     clip = Clip(codec="libx265", pix_fmt="yuv420p10le", colour=(9, 9, 18, 1), frames=3)

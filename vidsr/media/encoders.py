@@ -223,8 +223,10 @@ def check_hdr(codec: str, info: VideoInfo) -> None:
     Raises:
         SettingsError: it cannot.
     """
-    if info.hdr is not None and codec not in _HDR_OPTIONS:
-        raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265 or libsvtav1")
+    dark = info.hdr is not None and info.hdr.primaries is not None and info.hdr.luminance is None
+    # SVT-AV1 takes no display of 0 cd/m2, which says that its light is not known.
+    if info.hdr is not None and (codec not in _HDR_OPTIONS or (dark and codec == "libsvtav1")):
+        raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265")
 
 
 def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threads: int) -> dict[str, str]:
@@ -259,15 +261,16 @@ def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threa
 
 
 def _add_hdr(codec: str, hdr: Hdr, options: dict[str, str]) -> None:
-    """Mastering display and content light level, in the words of the encoders that write them."""
+    """Mastering display and content light level, in the words of the encoders that write them; 0 is not known."""
     option, display, light = _HDR_OPTIONS[codec]
     parts = [options[option]]
-    if hdr.primaries and hdr.white and hdr.luminance:
-        red, green, blue = hdr.primaries
+    unknown = (Fraction(0), Fraction(0))
+    if hdr.primaries or hdr.luminance:
+        red, green, blue = hdr.primaries or (unknown,) * 3
         points = zip("GBR", (green, blue, red), strict=True)
         colours = "".join(f"{name}({_pair(codec, point, 50000)})" for name, point in points)
-        white = f"WP({_pair(codec, hdr.white, 50000)})"
-        parts.append(f"{display}={colours}{white}L({_pair(codec, hdr.luminance[::-1], 10000)})")
+        white = f"WP({_pair(codec, hdr.white or unknown, 50000)})"
+        parts.append(f"{display}={colours}{white}L({_pair(codec, (hdr.luminance or unknown)[::-1], 10000)})")
     if hdr.light_level:
         parts.append(f"{light}={hdr.light_level[0]},{hdr.light_level[1]}")
     options[option] = ":".join(parts)

@@ -20,6 +20,10 @@ from vidsr.media.pixels import SourceFormat, colour_of, source_format
 Point = tuple[Fraction, Fraction]
 _COORDINATE_STEP = Fraction(1, 50_000)
 _LUMINANCE_STEPS = Fraction(1, 10_000), Fraction(1, 256)  # of the minimum and of the maximum
+# What codecs can say of a mastering display; the rest, as 0, means that it is not known (ITU-T H.265, D.3.28).
+_LEAST_COORDINATE, _LARGEST_COORDINATES = Fraction(1, 10_000), (Fraction(74, 100), Fraction(84, 100))
+_LARGEST_MINIMUM, _MAXIMA = Fraction(5), (5, 10_000)  # cd/m2
+_LARGEST_LIGHT_LEVEL = 65535
 FRAMES_TO_LOOK_AT = 4
 STEREOSCOPIC = "it is stereoscopic"
 
@@ -46,6 +50,29 @@ class Hdr:
             return False
         colours = _near(self._coordinates, other._coordinates, itertools.repeat(_COORDINATE_STEP))
         return colours and _near(self.luminance or (), other.luminance or (), _LUMINANCE_STEPS)
+
+    @property
+    def known(self) -> Hdr:
+        """What of it codecs can say; a light level of 0 and 0 is one that is not known (CTA-861.3)."""
+        least, largest = _LEAST_COORDINATE, itertools.cycle(_LARGEST_COORDINATES)
+        colours = all(least <= value <= most for value, most in zip(self._coordinates, largest, strict=False))
+        low, high = self.luminance or (Fraction(0), Fraction(0))
+        bright = low <= min(_LARGEST_MINIMUM, high) and _MAXIMA[0] <= high <= _MAXIMA[1]
+        light = self.light_level and 0 < max(self.light_level) <= _LARGEST_LIGHT_LEVEL
+        return Hdr(
+            self.primaries if colours else None,
+            self.white if colours else None,
+            self.luminance if bright else None,
+            self.light_level if light else None,
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it says something that is not `known`."""
+        known = self.known
+        lost = [ours for ours, theirs in ((self._coordinates, known._coordinates), (self.luminance, known.luminance),
+                (self.light_level, known.light_level)) if ours != theirs]  # fmt: skip
+        return any(itertools.chain(*(each or () for each in lost)))
 
     @property
     def _coordinates(self) -> tuple[Fraction, ...]:
@@ -84,6 +111,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
     if not frames:
         raise NotAVideo(f"{path}: no frame of it can be decoded")
     frame = frames[0]
+    hdr = _hdr(frame)
     try:
         source = source_format(frame.format.name)
     except ValueError:
@@ -97,14 +125,14 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
         rotation=frame.rotation,
         display_matrix=_display_matrix(frame),
         interlaced=any(each.interlaced_frame for each in frames),
-        hdr=_hdr(frame),
+        hdr=hdr.known if hdr.known != Hdr() else None,
         timecode=next(filter(None, map(_timecode, frames)), None),
-        notes=(*([source.note] if source.note else []), *_left_out(frame)),
+        notes=(*([source.note] if source.note else []), *_left_out(frame, hdr)),
         pts=tuple(each.pts for each in frames),
     )
 
 
-def _left_out(frame: VideoFrame) -> Iterator[str]:
+def _left_out(frame: VideoFrame, hdr: Hdr) -> Iterator[str]:
     for kind, what in (
         (Type.SPHERICAL, "it is a 360-degree video"),
         (Type.STEREO3D, STEREOSCOPIC),
@@ -116,6 +144,8 @@ def _left_out(frame: VideoFrame) -> Iterator[str]:
     ):
         if side_data(frame, kind):
             yield not_said(what)
+    if hdr.is_lost:
+        yield not_said("its HDR metadata has values that no codec can say")
 
 
 def _timecode(frame: VideoFrame) -> str | None:
@@ -157,11 +187,8 @@ def turn_of(display_matrix: tuple[int, ...] | None) -> tuple[int, ...]:
     return display_matrix[:6] if display_matrix else (1 << 16, 0, 0, 0, 1 << 16, 0)
 
 
-def _hdr(frame: VideoFrame) -> Hdr | None:
-    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata.
-
-    A light level of 0 is one that is not known (CTA-861.3); of two of them encoders write nothing.
-    """
+def _hdr(frame: VideoFrame) -> Hdr:
+    """Read FFmpeg's AVMasteringDisplayMetadata (20 ints of rationals, two flags) and AVContentLightMetadata."""
     display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
     hdr = Hdr()
@@ -173,6 +200,6 @@ def _hdr(frame: VideoFrame) -> Hdr | None:
             hdr = Hdr((points[0], points[1], points[2]), points[3])
         if has_luminance:
             hdr = Hdr(hdr.primaries, hdr.white, (values[8], values[9]))
-    if light is not None and any(light[:8]):
+    if light is not None:
         hdr = Hdr(hdr.primaries, hdr.white, hdr.luminance, struct.unpack("=2I", light[:8]))
-    return hdr if hdr != Hdr() else None
+    return hdr
