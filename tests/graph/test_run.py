@@ -22,6 +22,7 @@ from vidsr.errors import InputMissing, Interrupted
 from vidsr.graph.prepare import prepare
 from vidsr.graph.run import Silent, run
 from vidsr.graph.session import Session
+from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport, verify
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
@@ -80,6 +81,20 @@ def test_python_api_does_the_same(drive: Path, nearest: Path, tmp_path: Path) ->
     assert outcome.verify.ok
     assert outcome.plan.frames == 25
     assert times_of(tmp_path / "large.mp4") == times_of(drive)[:25]
+
+
+def test_a_lost_frame_that_only_decoding_finds_stays_a_gap(nearest: Path, tmp_path: Path) -> None:
+    """One bit of a VP9 header is wrong, so that the decoder gives nothing for a packet that looks whole."""
+    source = make_clip(tmp_path / "source.mp4", Clip(codec="libvpx-vp9", frames=20))
+    with av.open(str(source)) as container:
+        at = [packet.pos for packet in container.demux(video=0) if packet.size][9]
+    content = bytearray(source.read_bytes())
+    content[at + 3] ^= 1
+    source.write_bytes(content)
+    assert probe(source).sequential is None and len(probe(source).table) == 20
+    outcome = vidsr.upscale(source, tmp_path / "large.mp4", model=str(nearest))
+    assert outcome.verify.ok and outcome.plan.frames == 19 and "1 frame is lost" in outcome.salvaged[0]
+    assert times_of(tmp_path / "large.mp4") == [Fraction(n, 25) for n in range(20) if n != 9]
 
 
 def wait_for_segment(folder: Path, process: subprocess.Popen[bytes]) -> None:

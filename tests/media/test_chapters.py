@@ -21,14 +21,14 @@ LATE = [(500, 1000), (1000, 2000)]
 OVERLAP = [(0, 1000), (400, 600), (1000, 2000)]
 
 
-def film_with(path: Path, chapters: list[tuple[int, int]]) -> Path:
-    """A film of 2 s with chapters from and to so many milliseconds."""
+def film_with(path: Path, chapters: list[tuple[int, int]], tag: str = "title") -> Path:
+    """A film of 2 s with chapters from and to so many milliseconds, and a tag of each."""
     plain = make_clip(path.with_name("plain.mkv"), Clip(frames=50, options={"g": "10"}))
     with av.open(str(plain)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         new.set_chapters(
             [
-                {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": f"No. {i}"}}
+                {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {tag: f"No. {i}"}}
                 for i, (a, b) in enumerate(chapters, 1)
             ]
         )
@@ -68,6 +68,15 @@ def test_chapters_are_in_the_file_or_beside_it(times: list[tuple[int, int]], suf
         index["chapters"][1]["end"] += 0.1
         index_path(result).write_text(json.dumps(index))
         assert not check_of(source, result)[0]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_chapters_whose_title_is_a_tag_of_matroska_keep_it(suffix: str, tmp_path: Path) -> None:
+    source, result = film_with(tmp_path / "source.mkv", WHOLE, "TITLX"), tmp_path / f"result.{suffix}"
+    source.write_bytes(source.read_bytes().replace(b"TITLX", b"TITLE"))  # which the muxer would write elsewhere
+    upscale(source, result)
+    assert check_of(source, result) == (True, "2 kept")
+    assert chapters(result) == [(0, "No. 1"), (0.7, "No. 2")]
 
 
 @pytest.mark.parametrize(

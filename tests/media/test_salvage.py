@@ -221,6 +221,18 @@ def test_index_is_missing_and_a_neighbour_has_the_parameters(tmp_path: Path) -> 
     assert not (tmp_path / ".again.mp4").exists()
 
 
+def test_index_is_missing_and_sound_looks_like_a_slice(tmp_path: Path) -> None:
+    """As compressed sound, which lies among the pictures, does by chance: here what an AAC encoder makes of silence."""
+    neighbour = make_clip(tmp_path / "0001.mp4", FILMED)
+    damaged = without_index(Path(shutil.copy(neighbour, tmp_path / "0002.mp4")))
+    content, sound = damaged.read_bytes(), bytes.fromhex("00000007211a8fffffffff 00000003016d69 00000003616d64")
+    at = content.index(b"mdat") - 4
+    size = int.from_bytes(content[at : at + 4], "big") + len(sound)
+    damaged.write_bytes(content[:at] + size.to_bytes(4, "big") + content[at + 4 :] + sound)
+    recover(damaged, tmp_path / ".recovered.mp4")
+    _assert_same_pictures(probe(tmp_path / ".recovered.mp4"), probe(neighbour))
+
+
 HEVC_FILMED = replace(FILMED, codec="libx265", options={"x265-params": "log-level=none:keyint=10"})
 SLICES = replace(FILMED, options={**FILMED.options, "x264-params": "slices=4"})
 

@@ -104,3 +104,13 @@ def test_the_reel_of_a_timecode_lies_beside(tmp_path: Path) -> None:
     assert proof.ok, [check for check in proof.checks if not check.ok]
     with av.open(str(result)) as container:
         assert any(stream.metadata.get("timecode") == "01:02:03:04" for stream in container.streams)
+
+
+def test_an_extended_language_lies_beside(tmp_path: Path) -> None:
+    """Which English it is (ISO/IEC 14496-12, 8.4.6): FFmpeg knows three letters."""
+    source = make_clip(tmp_path / "source.mp4", Clip(frames=8))
+    source = grow(source, (b"mdia", b"trak", b"moov"), box(b"elng", b"\0\0\0\0en-GB\0"))
+    assert list(contents(source)) == ["moov/trak[0]/mdia/elng"]
+    result = tmp_path / "result.mp4"
+    upscale(source, result)
+    assert b"en-GB" in bin_path(result).read_bytes() and verify(source, result).ok

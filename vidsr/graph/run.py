@@ -291,7 +291,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     progress.stage("verifying")
     proof = verify(
         info.path, joined, (plan.width, plan.height), span.first, span.stop,
-        beside=staged, filled=bool(info.shows), original=plan.source,
+        beside=staged, filled=bool(info.shows), original=plan.source, decode=bool(info.sequential),
     )  # fmt: skip
     if not proof.ok:
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)

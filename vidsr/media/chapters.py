@@ -18,7 +18,8 @@ def chapters_of(container: InputContainer) -> tuple[Chapter, ...]:
     found = []
     for chapter in container.chapters():
         tick = chapter["time_base"] or Fraction(1)
-        found.append((chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")))
+        tags = {key.lower(): value for key, value in chapter["metadata"].items()}  # of Matroska's it may be TITLE
+        found.append((chapter["start"] * tick, chapter["end"] * tick, tags.get("title", "")))
     return tuple(found)
 
 

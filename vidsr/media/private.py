@@ -35,6 +35,7 @@ from vidsr.media.container import url_of
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
 _TRAK = {"tkhd", "edts", "mdia", "load", "imap", "txas", "tapt", "matt", "udta"}
+_MDIA = {"mdhd", "hdlr", "minf"}
 # References that the muxer makes: to the track of the timecode and to that of the chapters' titles.
 _TREF = {"tmcd", "chap"}
 _TIMECODE = b"tmcd"
@@ -150,6 +151,9 @@ def _of_track(file: BinaryIO, track: Box, path: str, unknown: set[int]) -> Itera
             number = track_number(file, box)
         elif box.kind == "mdia":
             yield from _of_description(file, box, f"{path}/mdia", number in unknown)
+            for inner in children(file, box.body, box.stop):
+                if _is_private(file, inner, _MDIA):
+                    yield _block(inner, f"{path}/mdia/{inner.kind or 'rest'}")
 
 
 def _of_description(file: BinaryIO, media: Box, path: str, unknown: bool) -> Iterator[PrivateBlock]:

@@ -414,8 +414,10 @@ def _write(target: Path, content: mmap.mmap, find: _Find) -> None:
             copy = out.add_stream_from_template(source, opaque=True)
             shift = round(delay / model.rate / (source.time_base or 1))
             for coded in demux(container, source):
+                if coded.pts is None or coded.dts is None:
+                    continue  # bytes behind a picture that look like one more: no decoder made one of them
                 coded.stream = copy
-                coded.pts, coded.dts = (None if t is None else t - shift for t in (coded.pts, coded.dts))
+                coded.pts, coded.dts = coded.pts - shift, coded.dts - shift
                 out.mux(coded)
         part.replace(target)
     finally:

@@ -58,6 +58,7 @@ def verify(
     beside: Path | None = None,
     filled: bool | None = None,
     original: Path | None = None,
+    decode: bool = False,
 ) -> VerifyReport:
     """Hold a result against its source.
 
@@ -70,13 +71,14 @@ def verify(
         filled: whether lost frames of a damaged source were replaced, as `fill_gaps` does; None looks at the number
             of frames.
         original: the user's file, where `source` was recovered from it: it has the side files and the private data.
+        decode: as `probe`'s, where `first` and `stop` count the frames so.
 
     Raises:
         InputError: one of the files cannot be read at all.
     """
     source, result = Path(source), Path(result)
     original = Path(original or source)
-    info, made = probe(source), probe(result)
+    info, made = probe(source, decode), probe(result)
     report = _verify(_expected(info, made, filled), made, size, first, stop, beside or result, original)
     if report is None:  # the source's packets promise frames that its decoder does not give
         info = probe(source, decode=True)
