@@ -196,6 +196,5 @@ def check_folder(folder: Path, make: bool) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputUnwritable(f"the folder {folder} cannot be made ({error.strerror}); use -o") from error
-        above = folder
     if not os.access(above, os.W_OK | os.X_OK):
         raise OutputUnwritable(f"the folder {above} may not be written; use -o for another place")

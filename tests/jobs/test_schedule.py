@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -20,20 +20,25 @@ import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
-from jobs import tasks
+from jobs import schedule, tasks
 from jobs.cache import NodeCache
+from jobs.failures import Failure
 from jobs.folder import FolderOptions, run_folder
+from jobs.records import VideoRecord
 from jobs.report import write_report
+from jobs.schedule import Schedule, Video
 from jobs.state import JobSummary
 from jobs.storage import FolderPlace, open_place
-from jobs.tasks import Prepared, prepare_video
+from jobs.tasks import Finished, Prepared, prepare_video
 from jobs.travel import Travel
 from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import ClusterError, DiskTooSmall, Interrupted, SettingsError, SomeFailed
+from vidsr.errors import ClusterError, DiskTooSmall, Interrupted, SegmentFailed, SettingsError, SomeFailed
+from vidsr.graph.plan import Segment
+from vidsr.graph.pool import Event
 from vidsr.graph.session import Session
-from vidsr.graph.stages import TRIES
+from vidsr.graph.stages import TRIES, SegmentJob
 from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
@@ -74,6 +79,217 @@ def poisoned(travel: Travel, *words: Any) -> Prepared:
     if "poison" in travel.entry.name:
         os._exit(1)
     return prepare_video(travel, *words)
+
+
+def a_schedule(monkeypatch: pytest.MonkeyPatch, *videos: Video) -> Any:
+    """A schedule that nobody works for: what it would begin is noted."""
+    monkeypatch.setattr(schedule, "SegmentPool", Mock(return_value=MagicMock(__bool__=lambda _: False)))
+    monkeypatch.setattr(schedule, "Metrics", Mock())
+    monkeypatch.setattr(tasks, "prepare", Mock(remote=Mock(side_effect=lambda *_: object())))
+    monkeypatch.setattr(tasks, "finish", Mock(remote=Mock(side_effect=lambda *_: object())))
+    state = Mock(read=Mock(return_value=None))
+    session: Any = Mock(parallel_segments=4)
+    return Schedule(list(videos), UpscaleSettings(), session, state, Mock(), Mock(), threading.Event())
+
+
+def a_video(name: str = "a.mp4", spec: str = "fast", *lengths: int) -> Video:
+    """A video, which is planned if its segments are given."""
+    travel: Any = Mock(with_name=lambda message: message)
+    video = Video(name, travel, VideoRecord(name, f"{name}.mkv", key="key"), overwrite=False)
+    if lengths:
+        info: Any = Mock(path=name)
+        plan = Mock(upscaler=spec, info=info)
+        plan.job = lambda part: SegmentJob(info, part, Path(), "", 2, 2, 2, EncodeSettings(), False, 0.0)
+        video.prepared = Mock(plan=plan)
+        video.waiting = len(lengths)
+    return video
+
+
+def segments(video: Video, *lengths: int) -> list[tuple[Segment, Video]]:
+    return [(Segment(number, 0, length), video) for number, length in enumerate(lengths)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "planned", "tries", "state"),
+    [
+        (Failure("SegmentFailed", "why", passing=True), False, [(False, False)] * 2, "failed"),
+        (Failure("SegmentFailed", "why", passing=True), True, [(False, False), (True, False)], "failed"),
+        (Failure("NotAVideo", "why"), False, [(False, False)], "failed"),
+        (Failure("DamagedVideo", "why", damaged=True), False, [(False, False), (False, True)], "failed"),
+        (Failure("WorkerCrashedError", "why", crashes=3, passing=True), False, [(False, False)], "quarantined"),
+        (Failure("WorkerCrashedError", "why", crashes=2, passing=True), False, [(False, False)] * 2, "quarantined"),
+    ],
+)
+def test_what_another_try_may_cure_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, failure: Failure, planned: bool, tries: list[tuple[bool, bool]], state: str
+) -> None:
+    """Of each try, whether it replaces what is there, and whether it decodes to count the frames."""
+    video = a_video()
+    job = a_schedule(monkeypatch, video)
+    job._prepare(video)
+    for _ in tries:
+        assert job._open
+        video.prepared = Mock() if planned else None
+        job._segments = segments(video, 12)
+        job._fail(video, failure)
+        assert not job._segments
+    assert [(call.args[2], call.args[5]) for call in tasks.prepare.remote.call_args_list] == tries
+    assert job.retries == len(tries) - 1
+    (final,) = job.finals
+    assert (final.state, final.error_class, final.error_message) == (state, failure.kind, "why")
+    assert final.finished and final.attempts == len(tries) and final.crashes == failure.crashes * len(tries)
+    assert job._state.write.call_args.args == ("a.mp4", final)
+    job._leases.release.assert_called_once_with("a.mp4")
+
+
+def test_what_another_job_took_over_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = a_video()
+    job = a_schedule(monkeypatch, video)
+    job._prepare(video)
+    job._leases.holds.return_value = False
+    job._fail(video, Failure("NotAVideo", "why"))
+    assert [record.state for record in job.finals] == ["failed"]
+    assert [call.args[1].state for call in job._state.write.call_args_list] == ["running"]
+
+
+def test_what_another_job_works_on_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(schedule, "time", Mock(monotonic=lambda: now, time=lambda: now))
+    monkeypatch.setattr(schedule, "TICK", 0.0)
+    job = a_schedule(monkeypatch, a_video())
+    job._leases.acquire.return_value = False
+    assert job._begin() and job._begin()
+    assert job._leases.acquire.call_count == 1
+    now += schedule.ASK_AGAIN_SECONDS
+    assert job._begin() and job._leases.acquire.call_count == 2
+    now += schedule.ASK_AGAIN_SECONDS
+    job._leases.acquire.return_value = True
+    done = VideoRecord("a.mp4", "a.mp4.mkv", key="key", state="done")
+    job._state.read.return_value = done
+    assert not job._begin(), "the other did it"
+    assert job.finals == [done] and not tasks.prepare.remote.called and not job._state.write.called
+    job._leases.release.assert_called_once_with("a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ({}, {"state": "done", "key": "of other settings"}),
+        ({}, {"state": "pending", "attempts": 1}),
+        ({"state": "failed"}, {"state": "failed"}),  # by --retry-failed
+    ],
+)
+def test_what_another_job_did_not_do_is_begun(
+    monkeypatch: pytest.MonkeyPatch, mine: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    video = a_video()
+    job = a_schedule(monkeypatch, video)
+    job._state.read.return_value = replace(video.record, **theirs)
+    video.record = replace(video.record, **mine)
+    assert job._begin() and tasks.prepare.remote.call_count == 1 and not job.finals
+
+
+def test_the_longest_segment_for_the_upscalers_that_are_there_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, other = a_video("a", "fast", 1, 1), a_video("b", "fast", 1), a_video("c", "quality", 1)
+    job = a_schedule(monkeypatch, first, second, other)
+    job._segments = [*segments(other, 99), *segments(second, 30), *segments(first, 10, 30)]
+    job._loaded = "fast"
+    picked = []
+    for _ in range(3):
+        each = job._pick()
+        job._segments.remove(each)
+        picked.append((each[1].name, each[0].frames))
+    assert picked == [("a", 30), ("b", 30), ("a", 10)]
+    job._pool = [1]
+    assert job._pick() is None, "others wait for the end of those in flight"
+    job._pool = []
+    assert job._pick()[1] is other
+    job._session.load.assert_called_once_with("quality")
+
+
+def test_a_video_fails_once_its_segments_in_flight_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = a_video("a", "fast", 12, 12, 12, 12)
+    job = a_schedule(monkeypatch, video)
+    job._open["a"], job._loaded, video.tried = video, "fast", schedule.ATTEMPTS
+    job._segments = segments(video, 12, 12, 12, 12)
+    job._pool.submit = lambda _: setattr(job._pool, "has_room", video.flying < 3)
+    job._feed()
+    assert (video.flying, video.waiting, len(job._segments)) == (3, 1, 1)
+    jobs: list[Any] = [Mock(segment=Segment(n, 0, 12), info=Mock(path="a")) for n in range(3)]
+    for frames in (8, 8):  # begun again after 8 of them
+        job._heed(Event(jobs[0], frames=frames))
+    assert sum(call.args[0] for call in job._view.advance.call_args_list) == 12
+    job._heed(Event(jobs[1], error=SegmentFailed("the first reason"), crashed=True))
+    job._heed(Event(jobs[2], error=SegmentFailed("the second reason")))
+    job._pool.has_room = True
+    job._feed()
+    assert not job.finals and video.flying == 1, "nothing more of it is begun"
+    job._heed(Event(jobs[0], finished=True))
+    assert (video.computed, job.computed_frames) == (12, 12)
+    (final,) = job.finals
+    assert (final.error_message, final.state, final.crashes) == ("the first reason", "quarantined", TRIES)
+    assert not job._segments and not tasks.finish.remote.called
+
+
+def test_a_video_is_finished_once_all_its_segments_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = a_video("a", "fast", 12, 12)
+    job = a_schedule(monkeypatch, video)
+    job._open["a"], job._loaded = video, "fast"
+    job._segments = segments(video, 12, 12)
+    job._pool.submit = lambda _: setattr(job._pool, "has_room", video.flying < 1)
+    for number in range(2):
+        assert not tasks.finish.remote.called
+        job._pool.has_room = True
+        job._feed()
+        job._heed(Event(Mock(segment=Segment(number, 0, 12), info=Mock(path="a")), frames=12))
+        assert not tasks.finish.remote.called
+        job._heed(Event(Mock(segment=Segment(number, 0, 12), info=Mock(path="a")), finished=True))
+    assert tasks.finish.remote.call_count == 1 and tasks.finish.remote.call_args.args[2] == 24
+    finished = Finished(1000, ("GPS is beside it",), ("a frame is lost",), ("s.jpg", "r.jpg"), 1.0)
+    job._finished(video, finished)
+    (final,) = job.finals
+    assert (final.state, final.result_bytes, final.thumbnails) == ("salvaged", 1000, ("s.jpg", "r.jpg"))
+    assert [call.args[0] for call in job._view.say.call_args_list] == ["a: GPS is beside it", "a: a frame is lost"]
+
+
+def test_videos_are_planned_ahead_as_far_as_the_disk_and_the_upscalers_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting, open_ = (replace_travel(a_video(name), 1 << 20) for name in "ab")
+    job = a_schedule(monkeypatch, waiting)
+    free = 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Mock(free=free))
+    assert job._has_room(), "a video that is alone is judged by itself"
+    job._open["b"] = open_
+    free = 2 * (24 << 20)  # eight times a source, and something for its begin
+    assert not job._has_room()
+    free += 1
+    assert job._has_room()
+    job._segments = segments(open_, 1)
+    assert job._has_room()
+    job._segments = segments(open_, *[1] * schedule.PLANNED_AHEAD)
+    assert not job._has_room()
+    job._loaded = "fast"
+    assert job._has_room(), "there are upscalers for several"
+    job._open = dict.fromkeys(range(4 * 2 * schedule.PLANNED_AHEAD), open_)
+    free = 1 << 60
+    assert not job._has_room()
+
+
+def replace_travel(video: Video, size: int) -> Video:
+    """The video, whose source has so many bytes."""
+    video.travel = Mock(entry=Mock(size=size), output=Mock(folder=Path()))
+    return video
+
+
+def test_a_stop_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, waiting = a_video("a", "fast", 12), a_video("b")
+    job = a_schedule(monkeypatch, waiting)
+    job._segments = segments(begun, 12)
+    job._stop.set()
+    assert not job._begin() and not job._segments and not tasks.prepare.remote.called
+    job._pool.give_up.assert_called_once()
+    assert not job.run(), "something is left"
 
 
 def test_a_video_that_kills_workers_is_quarantined(

@@ -19,13 +19,14 @@ from tests.media.enlarge import Frames, Packets, enlarge
 from tests.media.pipeline import SETTINGS, upscale, write_segment
 from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
+from vidsr.media import verify as verifying
 from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.carried import Check, Timing
 from vidsr.media.inventory import DIGEST_BYTES, Contents
-from vidsr.media.probe import probe
+from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.streams import check_streams
-from vidsr.media.verify import VerifyReport, verify
+from vidsr.media.verify import VerifyReport, _check_description, verify
 
 SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
 
@@ -325,6 +326,44 @@ def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
 
 def test_a_file_is_not_larger_than_itself(source: Path) -> None:
     assert_only(verify(source, source), "size")
+
+
+def test_side_files_are_those_of_the_users_file(tmp_path: Path) -> None:
+    """And not of what was recovered of it."""
+    source = make_clip(tmp_path / "recovered.mp4", Clip(frames=6))
+    (tmp_path / "card").mkdir()
+    for name in ("drive.mp4", "drive.gps"):
+        (tmp_path / "card" / name).write_bytes(b"positions")
+    result = enlarge(source, tmp_path / "r.mp4")
+    assert verify(source, result).ok
+    assert_only(verify(source, result, original=tmp_path / "card" / "drive.mp4"), "side files")
+
+
+def test_a_source_whose_packets_promise_too_much_is_decoded_to_know_its_frames(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def promising(path: Path, decode: bool = False) -> VideoInfo:
+        info = probe(path, decode=decode)
+        if Path(path) != source or decode:
+            return info
+        asked.append(True)
+        table = info.table
+        more = replace(table, pts=(*table.pts, table.end), key=(*table.key, False), durations=(*table.durations, 1))
+        return replace(info, table=more)
+
+    monkeypatch.setattr(verifying, "probe", promising)
+    report = verify(source, enlarge(source, tmp_path / "r.mp4"))
+    assert report.ok and asked, faults(report)
+
+
+@pytest.mark.parametrize(("ticks", "ok"), [(0, True), (-9, True), (9, True), (-11, False), (11, False)])
+def test_the_shape_of_pixels_may_be_rounded(source: Path, ticks: int, ok: bool) -> None:
+    info = replace(probe(source), sample_aspect=Fraction(4, 3))
+    made = replace(info, sample_aspect=info.sample_aspect * (1 + Fraction(ticks, 100_000)))
+    (check,) = (each for each in _check_description(info, made, Record()) if each.name == "sample aspect")
+    assert check.ok is ok
 
 
 def test_part_of_the_source(tmp_path: Path) -> None:

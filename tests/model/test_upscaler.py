@@ -12,8 +12,9 @@ import vidsr.model.upscaler
 from vidsr.errors import DeviceError, SettingsError, UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.resample import bicubic_upscale
 from vidsr.model.transfer import upload
-from vidsr.model.upscaler import Upscaler, find_device
+from vidsr.model.upscaler import SOURCES, Upscaler, find_device
 
 NEAREST = GeneratorConfig(2, 0, 1, "luma", skip="nearest", kernel=3)
 LAYOUTS = [
@@ -99,6 +100,36 @@ def test_batches_of_two_sources_may_take_turns() -> None:
     again = upscaler.upscale(a, source="a")
     assert upscaler.work.computed == computed
     np.testing.assert_array_equal(first.planes[0], again.planes[0])
+
+
+def test_a_few_sources_are_remembered_and_those_that_waited_longest_forgotten() -> None:
+    frame = batch(PixelLayout(), 60, 40, frames=1)
+    upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
+    names = [str(number) for number in range(SOURCES + 1)]
+    for name in names:
+        upscaler.upscale(frame, source=name)
+    for name, fresh in ((names[-1], 0), (names[1], 0), (names[0], 60 * 40), (names[1], 0), (names[2], 60 * 40)):
+        before = upscaler.work.computed
+        upscaler.upscale(frame, source=name)
+        assert upscaler.work.computed - before == fresh, name
+
+
+def test_a_source_that_changes_its_size_is_computed_anew() -> None:
+    upscaler = Upscaler(busy(GeneratorConfig(2, 2, 8, "luma", kernel=5)), "cpu", backend="torch")
+    for width in (60, 50):
+        frame = batch(PixelLayout(), width, 40, frames=1)
+        large = upscaler.upscale(frame, source="a")
+        fresh = Upscaler(upscaler._generator, "cpu", backend="torch").upscale(frame)
+        np.testing.assert_array_equal(large.planes[0], fresh.planes[0])
+
+
+def test_luma_of_pictures_is_that_of_jpeg() -> None:
+    """Of two colours that are as bright by BT.601, the model of luma sees no border."""
+    picture = np.empty((24, 24, 3), np.uint8)
+    picture[:, :11], picture[:, 11:] = (200, 60, 60), (60, 131, 60)
+    rgb = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    expected = bicubic_upscale(rgb, 2)[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
+    assert np.abs(Upscaler(Generator(NEAREST), "cpu").upscale(picture) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.pix_fmt)

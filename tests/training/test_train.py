@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import math
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ from torch import Tensor
 
 from tests.training.runs import CPU, assert_equal, small
 from training import loop, train
-from training.checkpoint import load_checkpoint
+from training.checkpoint import keep_validated, load_checkpoint, restore_validated, save_checkpoint
 from training.data import Pairs
 from training.degrade import Degradation
 from training.distributed import run_on_workers
@@ -223,6 +226,45 @@ def test_a_diverging_run_stops(photos: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RunError, match="keeps the checkpoint of the validation before"):
         fit(small(30, stages=small().stages[:1]), photos, tmp_path)
     assert load_checkpoint(tmp_path)["counts"][0] == 10
+
+
+def test_a_validated_checkpoint_is_kept_beside_those_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there are no hard links, as on exFAT."""
+    for refused in (False, True):
+        if refused:
+            monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError(errno.EPERM, "Operation not permitted")))
+        for step in (1, 2):  # the second takes the place of the first
+            save_checkpoint(tmp_path, {"step": step})
+            (tmp_path / "validated.pt.part").write_bytes(b"of a run that was killed")
+            keep_validated(tmp_path)
+            assert load_checkpoint(tmp_path) == {"step": step}
+        save_checkpoint(tmp_path, {"step": 3})
+        restore_validated(tmp_path)
+        assert load_checkpoint(tmp_path) == {"step": 2}
+        restore_validated(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_losses_of_a_step_have_their_weights_and_rates(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, float]] = []
+    monkeypatch.setattr(Updater, "step", lambda _, loss, rate, *__: seen.append((loss.item(), rate)))
+    base = small()
+    source = open_source(base, photos, None, tmp_path, CPU)
+
+    def losses(**changes: float) -> list[float]:
+        stage = replace(base.stages[2], share=1.0, rate=1e-3, discriminator_rate=4e-3, **changes)  # type: ignore[arg-type]
+        trainer = Trainer(replace(base, stages=(stage,)), source, tmp_path, CPU)
+        seen.clear()
+        trainer.update(0.5)
+        assert [rate / seen[0][1] for _, rate in seen] == pytest.approx([1, 4][: len(seen)])
+        return [loss for loss, _ in seen]
+
+    (plain,) = losses(adversarial=0.0, two_view=0.0)
+    for name in ("adversarial", "two_view"):
+        one, two = (losses(**{"adversarial": 0.0, "two_view": 0.0, name: weight})[0] for weight in (0.1, 0.2))
+        assert one > plain and two - plain == pytest.approx(2 * (one - plain), rel=1e-3), name
 
 
 @contextmanager
