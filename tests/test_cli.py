@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
 
 from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
@@ -603,21 +603,26 @@ XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><dc:rights>\xc2\xa9 me</dc:rights></
 
 @pytest.mark.parametrize("into", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-def test_pictures_keep_xmp(tmp_path: Path, nearest: Path, suffix: str, into: str) -> None:
+def test_pictures_keep_exif_and_xmp(tmp_path: Path, nearest: Path, suffix: str, into: str) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     from vidsr.image import upscale_image
 
     texts, tags = PngInfo(), Image.Exif()
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
-    tags[Base.Make] = "ACME"
+    tags[Base.Make], tags[Base.Orientation] = "ACME", 3
+    tags[IFD.GPSInfo], tags[IFD.Exif] = {1: "N", 2: (48.0, 8.0, 0.5)}, {Base.DateTimeOriginal: "2026:11:27 12:00:00"}
     if suffix == ".tif":
         tags[700] = XMP
-    Image.new("RGB", (20, 12)).save(tmp_path / f"a{suffix}", xmp=XMP, pnginfo=texts, exif=tags)
+    Image.new("RGB", (20, 12)).save(tmp_path / f"a{suffix}", xmp=XMP, pnginfo=texts, exif=tags.tobytes())
     settings = UpscaleSettings(model=str(nearest), device="cpu")
     assert not upscale_image(tmp_path / f"a{suffix}", tmp_path / f"b{into}", settings, False)["notes"]
     with Image.open(tmp_path / f"b{into}") as large:
-        assert (large.info["xmp"], large.getexif()[Base.Make]) == (XMP, "ACME")
+        told = large.getexif()
+        assert large.info["xmp"] == XMP and told[Base.Make] == "ACME"
+        assert told.get_ifd(IFD.GPSInfo) == {1: "N", 2: (48.0, 8.0, 0.5)}
+        assert told.get_ifd(IFD.Exif)[Base.DateTimeOriginal] == "2026:11:27 12:00:00"
+        assert told.get(Base.Orientation, 1) == (1 if suffix == ".tif" else 3)  # Pillow turns a TIFF when it reads it
 
 
 def test_pictures_keep_comments(tmp_path: Path, nearest: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from PIL import Image
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from PIL.TiffImagePlugin import XMP, TiffImageFile
 
@@ -32,7 +32,10 @@ def kept_metadata(image: Image.Image, shown: Image.Image, kind: str) -> dict[str
         kept["exif"] = _EXIF + kept["exif"]
     xmp = _xmp(image) if _fits(_xmp(image), kind) else b""
     if isinstance(image, TiffImageFile) or (xmp and kind == "TIFF"):
-        kept["exif"] = _told(image, xmp if kind == "TIFF" else b"")
+        told = _told(image) if isinstance(image, TiffImageFile) else image.getexif()
+        if kind == "TIFF" and xmp:
+            told[XMP] = xmp
+        kept["exif"] = told.tobytes()
     if kind in ("JPEG", "WEBP") and xmp:
         kept["xmp"] = xmp
     if kind == "JPEG" and "comment" in image.info:
@@ -58,14 +61,15 @@ def _fits(xmp: bytes, kind: str) -> bool:
     return not xmp or kind in ("PNG", "WEBP", "TIFF") or (kind == "JPEG" and len(xmp) <= _MOST_IN_JPEG)
 
 
-def _told(image: Image.Image, xmp: bytes) -> Image.Exif:
-    """What is told of the picture, without how its pixels lie in a TIFF."""
+def _told(image: Image.Image) -> Image.Exif:
+    """What a TIFF tells of the picture, without how its pixels lie in the file and turned, which Pillow undoes."""
     found, told = image.getexif(), Image.Exif()
     for tag in _TOLD_TAGS:
         if tag in found:
             told[tag] = found[tag]
-    if xmp:
-        told[XMP] = xmp
+    for group in (IFD.Exif, IFD.GPSInfo):
+        if inner := found.get_ifd(group):
+            told[group] = dict(inner)
     return told
 
 
