@@ -628,11 +628,14 @@ def test_pictures_keep_exif_and_xmp(tmp_path: Path, nearest: Path, suffix: str, 
 def test_pictures_keep_comments(tmp_path: Path, nearest: Path) -> None:
     from PIL.PngImagePlugin import PngInfo
 
+    from vidsr.image import upscale_image
+
     texts = PngInfo()
     texts.add_text("Author", "A. Müller")
     Image.new("RGB", (20, 12)).save(tmp_path / "a.png", pnginfo=texts)
     Image.new("RGB", (20, 12)).save(tmp_path / "b.jpg", comment=b"of the user")
-    assert vidsr("upscale", "a.png", "b.jpg", "--model", nearest, cwd=tmp_path).returncode == 0
+    for name in ("a.png", "b.jpg"):
+        upscale_image(tmp_path / name, None, UpscaleSettings(model=str(nearest), device="cpu"), False)
     with Image.open(tmp_path / "a_2x.png") as png, Image.open(tmp_path / "b_2x.jpg") as jpeg:
         assert png.text == {"Author": "A. Müller"} and jpeg.info["comment"] == b"of the user"  # type: ignore[attr-defined]
 
@@ -646,9 +649,12 @@ def test_pictures_keep_comments(tmp_path: Path, nearest: Path) -> None:
     ],
 )
 def test_xmp_that_cannot_be_kept_is_said(tmp_path: Path, nearest: Path, xmp: bytes, suffix: str, said: str) -> None:
+    from vidsr.image import upscale_image
+
     Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", xmp=xmp)
-    done = vidsr("upscale", "a.jpg", "-o", f"b{suffix}", "--model", nearest, cwd=tmp_path)
-    assert done.returncode == 0 and said in done.stderr
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    (note,) = upscale_image(tmp_path / "a.jpg", tmp_path / f"b{suffix}", settings, False)["notes"]
+    assert said in note
     with Image.open(tmp_path / f"b{suffix}") as large:
         assert "xmp" not in large.info
 
