@@ -30,7 +30,7 @@ def kept_metadata(image: Image.Image, shown: Image.Image, kind: str) -> dict[str
     kept = {key: info[key] for key, info in infos.items() if key in info}
     if "exif" in kept and not kept["exif"].startswith(_EXIF):  # which WebP has not, and JPEG needs
         kept["exif"] = _EXIF + kept["exif"]
-    xmp = _xmp(image) if _fits(_xmp(image), kind) else b""
+    xmp, _ = _xmp(image, kind)
     if isinstance(image, TiffImageFile) or (xmp and kind == "TIFF"):
         told = _told(image) if isinstance(image, TiffImageFile) else image.getexif()
         if kind == "TIFF" and xmp:
@@ -47,18 +47,18 @@ def kept_metadata(image: Image.Image, shown: Image.Image, kind: str) -> dict[str
 
 def lost_metadata(image: Image.Image, kind: str) -> list[str]:
     """What of it the result does not tell, as sentences."""
-    if image.info.get("xmp") and not _xmp(image):
-        return ["its XMP tells where other pictures or a film lie in the file; it is left out with them"]
-    return [] if _fits(_xmp(image), kind) else [f"{kind} has no place for its XMP"]
+    _, lost = _xmp(image, kind)
+    return [lost] if lost else []
 
 
-def _xmp(image: Image.Image) -> bytes:
+def _xmp(image: Image.Image, kind: str) -> tuple[bytes, str]:
+    """The XMP that the result keeps, or why it keeps none of its source's."""
     found: bytes = image.info.get("xmp", b"")
-    return b"" if _TELLS_OF_OTHERS.search(found) else found
-
-
-def _fits(xmp: bytes, kind: str) -> bool:
-    return not xmp or kind in ("PNG", "WEBP", "TIFF") or (kind == "JPEG" and len(xmp) <= _MOST_IN_JPEG)
+    if _TELLS_OF_OTHERS.search(found):
+        return b"", "its XMP tells where other pictures or a film lie in the file; it is left out with them"
+    if found and (kind not in ("JPEG", "PNG", "TIFF", "WEBP") or (kind == "JPEG" and len(found) > _MOST_IN_JPEG)):
+        return b"", f"{kind} has no place for its XMP"
+    return found, ""
 
 
 def _told(image: Image.Image) -> Image.Exif:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from time import process_time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -68,6 +68,20 @@ def test_right_result_passes(tmp_path: Path, suffix: str, clip: Clip, scale: int
     assert {"frames", "times", "picture", "size", "tags", "chapters"} <= {check.name for check in report.checks}
 
 
+Rgb: TypeAlias = tuple[int, int, int]
+
+
+def write_square(path: Path, codec: str, pix_fmt: str, ground: Rgb, square: Rgb) -> None:
+    """A square of one colour that moves over another: four frames of 64 x 48."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, width=64, height=48, pix_fmt=pix_fmt)
+        for number in range(4):
+            rgb = np.full((48, 64, 3), ground, np.uint8)
+            rgb[8:24, 8 + number : 24 + number] = square
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+
+
 @pytest.mark.parametrize(
     ("codec", "pix_fmt"), [("ffv1", "bgr0"), ("qtrle", "rgb24"), ("rawvideo", "bgr24"), ("gif", "rgb8")]
 )
@@ -75,13 +89,7 @@ def test_right_result_passes(tmp_path: Path, suffix: str, clip: Clip, scale: int
 def test_dark_and_bright_rgb_passes(tmp_path: Path, codec: str, pix_fmt: str, value: int) -> None:
     """RGB that does not say its range: the result has the full one."""
     original = tmp_path / f"source.{'gif' if codec == 'gif' else 'mov' if codec == 'qtrle' else 'avi'}"
-    with av.open(str(original), "w") as container:
-        stream = container.add_stream(codec, rate=10, width=64, height=48, pix_fmt=pix_fmt)
-        for number in range(4):
-            rgb = np.full((48, 64, 3), value, np.uint8)
-            rgb[8:24, 8 + number : 24 + number] = 0, 0, 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pix_fmt)))
-        container.mux(stream.encode())
+    write_square(original, codec, pix_fmt, (value, value, value), (0, 0, 255))
     result = tmp_path / "result.mkv"
     upscale(original, result)
     report = verify(original, result, (128, 96))
@@ -91,13 +99,7 @@ def test_dark_and_bright_rgb_passes(tmp_path: Path, codec: str, pix_fmt: str, va
 @pytest.mark.parametrize("pix_fmt", ["ya8", "ya16be", "monob"])
 def test_grey_with_transparency_or_of_one_bit_passes(tmp_path: Path, pix_fmt: str) -> None:
     original = tmp_path / "source.mov"
-    with av.open(str(original), "w") as container:
-        stream = container.add_stream("png", rate=10, width=64, height=48, pix_fmt=pix_fmt)
-        for number in range(4):
-            rgb = np.zeros((48, 64, 3), np.uint8)
-            rgb[8:24, 8 + number : 24 + number] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pix_fmt)))
-        container.mux(stream.encode())
+    write_square(original, "png", pix_fmt, (0, 0, 0), (255, 255, 255))
     result = tmp_path / "result.mkv"
     upscale(original, result)
     report = verify(original, result, (128, 96))

@@ -223,9 +223,11 @@ def check_hdr(codec: str, info: VideoInfo) -> None:
     Raises:
         SettingsError: it cannot.
     """
-    dark = info.hdr is not None and info.hdr.primaries is not None and info.hdr.luminance is None
+    if info.hdr is None:
+        return
     # SVT-AV1 takes no display of 0 cd/m2, which says that its light is not known.
-    if info.hdr is not None and (codec not in _HDR_OPTIONS or (dark and codec == "libsvtav1")):
+    dark = info.hdr.primaries is not None and info.hdr.luminance is None
+    if codec not in _HDR_OPTIONS or (dark and codec == "libsvtav1"):
         raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265")
 
 

@@ -25,7 +25,6 @@ _LEAST_COORDINATE, _LARGEST_COORDINATES = Fraction(1, 10_000), (Fraction(74, 100
 _LARGEST_MINIMUM, _MAXIMA = Fraction(5), (5, 10_000)  # cd/m2
 _LARGEST_LIGHT_LEVEL = 65535
 FRAMES_TO_LOOK_AT = 4
-STEREOSCOPIC = "it is stereoscopic"
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,7 @@ class FirstFrames:
     rotation: int
     display_matrix: tuple[int, ...] | None
     interlaced: bool
+    stereoscopic: bool
     hdr: Hdr | None
     timecode: str | None
     notes: tuple[str, ...]
@@ -125,6 +125,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
         rotation=frame.rotation,
         display_matrix=_display_matrix(frame),
         interlaced=any(each.interlaced_frame for each in frames),
+        stereoscopic=bool(side_data(frame, Type.STEREO3D)),
         hdr=hdr.known if hdr.known != Hdr() else None,
         timecode=next(filter(None, map(_timecode, frames)), None),
         notes=(*([source.note] if source.note else []), *_left_out(frame, hdr)),
@@ -135,7 +136,6 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
 def _left_out(frame: VideoFrame, hdr: Hdr) -> Iterator[str]:
     for kind, what in (
         (Type.SPHERICAL, "it is a 360-degree video"),
-        (Type.STEREO3D, STEREOSCOPIC),
         (Type.AMBIENT_VIEWING_ENVIRONMENT, "it says how bright the room was that it is meant for"),
         (Type.ICC_PROFILE, "its colours have an ICC profile"),
         (Type.DYNAMIC_HDR_PLUS, "each of its frames has brightness metadata of its own (HDR10+)"),

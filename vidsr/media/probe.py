@@ -32,7 +32,7 @@ from vidsr.media.container import (
     printable,
     tags_of,
 )
-from vidsr.media.firstframe import STEREOSCOPIC, FirstFrames, Hdr, not_said, read_first_frames
+from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
 from vidsr.media.tracks import timecode_rate
@@ -263,7 +263,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*_said_by_frames(first, stream), *_left_out(container, stream, description, first)),
+        notes=(*first.notes, *_left_out(container, stream, description, first)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
@@ -272,15 +272,12 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     )
 
 
-def _said_by_frames(first: FirstFrames, stream: VideoStream) -> Iterator[str]:
-    """The notes on what frames say, but for what Matroska says by a tag, which is kept as all tags are."""
-    tagged = "stereo_mode" in {key.lower() for key in stream.metadata}
-    return (note for note in first.notes if not (tagged and note == not_said(STEREOSCOPIC)))
-
-
 def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
-    """What the container says of the picture, or fails to say, and no result can."""
-    if first.timecode and "timecode" not in {key.lower() for key in (*container.metadata, *stream.metadata)}:
+    """What only the container says of the picture, or only its frames and no tag, and no result can."""
+    tags = {key.lower() for key in stream.metadata}
+    if first.stereoscopic and "stereo_mode" not in tags:
+        yield not_said("it is stereoscopic")
+    if first.timecode and "timecode" not in tags | {key.lower() for key in container.metadata}:
         yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
     if "\n      DOVI configuration record:" in description:
         yield not_said("it is Dolby Vision")
