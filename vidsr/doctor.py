@@ -9,11 +9,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 
-import psutil
 from rich.table import Table
 
 from vidsr import __version__
 from vidsr.errors import EncoderError
+from vidsr.machine import free_memory, usable_cores
 from vidsr.media.encoders import check_encoder
 from vidsr.media.nvdec import TRIED_WITH, is_exact
 from vidsr.model.backends import has_native_bf16
@@ -66,7 +66,7 @@ def _devices() -> list[Finding]:
 
     native = {"bfloat16": has_native_bf16(), "int8": has_native_int8()}
     cores = ", ".join(
-        [f"{os.cpu_count()} cores", *(f"{'' if has else 'no '}native {name}" for name, has in native.items())]
+        [f"{usable_cores()} core(s)", *(f"{'' if has else 'no '}native {name}" for name, has in native.items())]
     )
     findings = [Finding("CPU", cores)]
     if find_device("auto").type == "cuda":
@@ -101,7 +101,7 @@ def _encoders() -> list[Finding]:
 
 
 def _room() -> list[Finding]:
-    memory = psutil.virtual_memory().available
+    memory = free_memory()
     shared = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else memory
     disk = shutil.disk_usage(tempfile.gettempdir()).free
     return [

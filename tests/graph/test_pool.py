@@ -220,6 +220,7 @@ def test_an_upscaler_that_is_away_is_the_videos_fault_unless_a_machine_was_lost(
             upscalers.machines = {"head"}
     errors = [(type(event.error), event.crashed) for event in events if event.error]
     assert errors == ([] if lost else [(SegmentFailed, True)])
+    assert lost or "memory ran out" in str(next(event.error for event in events if event.error))
     assert sum(event.frames for event in events) == (12 if lost else 4)
 
 

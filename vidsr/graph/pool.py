@@ -207,7 +207,12 @@ def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:
     if isinstance(cause, OSError) and is_full(cause):
         return write_error(job.folder, cause)
     segment = job.segment
+    failed = f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times"
+    if isinstance(cause, CRASHES):
+        return SegmentFailed(
+            f"{failed}: a process that computed them died, most often because memory ran out; close other programs "
+            "and run the command again, what is finished is kept"
+        )
     return SegmentFailed(
-        f"{job.info.path}: frames {segment.first} to {segment.stop - 1} failed {TRIES} times "
-        f"({type(cause).__name__}: {first_line(cause)}); what is finished is kept, run the command again"
+        f"{failed} ({type(cause).__name__}: {first_line(cause)}); what is finished is kept, run the command again"
     )

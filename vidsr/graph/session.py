@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import psutil
 import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
@@ -24,6 +23,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
 from vidsr.graph.stages import TASK_CPUS
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
+from vidsr.machine import free_memory, usable_cores
 from vidsr.settings import ClusterSettings
 
 # Of a local Ray, whose frames in flight grow with the cores; memory that is not used is not taken.
@@ -253,8 +253,9 @@ def _init_ray(address: str | None) -> None:
     AuthenticationTokenLoader.instance().reset_cache()  # it may hold that of a Ray that this process had before
     temp = tempfile.gettempdir()  # unlike TMPDIR, which Ray would take, it is there and can be written
     os.environ.setdefault("RAY_TMPDIR", temp if temp.isascii() and len(temp) <= LONGEST_TEMP else "/tmp")
-    wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * (os.cpu_count() or 1))
-    store = min(wanted, psutil.virtual_memory().available // 4)
+    cores = usable_cores()  # Ray knows no affinity, and of the limits of containers not all
+    wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * cores)
+    store = min(wanted, free_memory() // 4)
     config = {
         # Ray ends processes that were idle for a second once there are more than cores; starting one takes that long.
         "idle_worker_killing_time_threshold_ms": IDLE_MILLISECONDS,
@@ -262,7 +263,14 @@ def _init_ray(address: str | None) -> None:
         "task_events_report_interval_ms": 0,
         "enable_metrics_collection": False,
     }
-    ray.init(address="local", include_dashboard=False, object_store_memory=store, _system_config=config, **quiet)
+    ray.init(
+        address="local",
+        num_cpus=cores,
+        include_dashboard=False,
+        object_store_memory=store,
+        _system_config=config,
+        **quiet,
+    )
 
 
 def visible_gpu(device: str, visible: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from os.path import isfile
@@ -14,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
+from vidsr.machine import usable_cores
 from vidsr.model.config import GeneratorConfig
 from vidsr.model.ranges import Ranges, read_ranges
 
@@ -144,7 +144,7 @@ def choose_model(name: str, scale: int, gpu: bool, pixels: int, variant: str = "
     """
     if name != "auto":
         return find_model(name, scale)
-    budget = _GPU_MACS if gpu else _CORE_MACS * (os.cpu_count() or 1)
+    budget = _GPU_MACS if gpu else _CORE_MACS * usable_cores()
     bundled = {m.name: m for m in bundled_models()}
     names = [f"{tier}-{scale}x" for tier in (TIERS if gpu else CPU_TIERS)]
     suffix = variant and f"-{variant}"
