@@ -59,16 +59,17 @@ def torchvision_models() -> ModuleType:
     """`torchvision.models`, also beside a torch build without torchvision's compiled operators.
 
     torchvision registers shape functions for two of them when it is imported, which fails where the operators are
-    missing; an empty declaration is enough, since no classification network uses them.
+    missing; an empty declaration is enough, since no classification network uses them. Where they are there, a
+    declaration before theirs would end the process.
     """
-    for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-                   "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):  # fmt: skip
-        name = f"torchvision::{schema.split('(')[0]}"
-        try:
-            torch._C._get_schema(name, "")
-        except RuntimeError:
-            torch.library.define(name, schema[schema.index("(") :])
-    import torchvision.models
+    try:
+        import torchvision.models
+    except RuntimeError:
+        for operator in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+                         "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):  # fmt: skip
+            name, schema = operator.split("(", 1)
+            torch.library.define(f"torchvision::{name}", f"({schema}")
+        import torchvision.models
 
     return torchvision.models  # type: ignore[no-any-return]
 

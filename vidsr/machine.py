@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
-
 # Where containers see the limits of their own control group, of version 2 or 1:
 # https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 CGROUP = Path("/sys/fs/cgroup")
@@ -23,6 +21,8 @@ def usable_cores() -> int:
 
 def free_memory() -> int:
     """Bytes of memory that can still be used without swapping."""
+    import psutil  # a machine that only trains need not have it
+
     available = psutil.virtual_memory().available
     for limit, used, stat, cache in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
