@@ -83,6 +83,9 @@ def test_a_packet_comes_when_it_came() -> None:
     assert wrong([source], [sound("abcd", (-1, 1, 2, 3))]) == []  # Matroska counts back
     assert wrong([source], [sound("abcd", (-2, 1, 2, 3))]) == ["packet 0 is -2.000 ms off against the picture"]
     assert wrong([source], [sound("abcd", (0, NO_TIME, 2, 3))]) == []
+    data, less = (sound("abcd", times, kind="data") for times in ((), (0, NO_TIME, 2, 3)))
+    assert wrong([data], [less]) == ["packet 1 has lost its time"]
+    assert wrong([less], [data]) == []
     back = sound("abcd", (0, 5, 3, 6))
     assert wrong([back], [sound("abcd", (0, 5, 6, 6))]) == []  # which no muxer takes
     assert wrong([back], [sound("abcd", (0, 5, 6, 7))]) == ["packet 3 is +1.000 ms off against the picture"]

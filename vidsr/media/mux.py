@@ -25,6 +25,7 @@ from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
 from vidsr.media.tracks import turn_off
+from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
@@ -148,7 +149,7 @@ def _write(
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
         pictures = _pictures(segments, _stamps(info, orders, first, span, name), video, info.table.time_base)
-        others = _others(source, outlets, span)
+        others = _others(source, outlets, span, info.stream_index)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
     if outlets.off:
@@ -208,14 +209,14 @@ def _pictures(
                 yield packet
 
 
-def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[AnyPacket]:
-    """The packets of the source's other streams that lie in the span, on the result's clock."""
+def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) -> Iterator[AnyPacket]:
+    """The packets of the source's streams other than the picture that lie in the span, on the result's clock."""
     streams = outlets.sources
     if not streams:
         return
     shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
-    for packet in demux(source, *streams):
+    for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film

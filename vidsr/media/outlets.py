@@ -19,6 +19,7 @@ from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.untimed import mark
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Outlets:
         It gets a decode time that muxers accept.
         """
         index = packet.stream_index
+        mark(packet)
         make_out(packet, self._streams[index], -shift)
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])

@@ -17,7 +17,6 @@ from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import (
     LEAD_SECONDS,
     decode_in_order,
-    demux,
     description_of,
     find_video,
     open_input,
@@ -29,6 +28,7 @@ from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import stream_tags
+from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
 
 USER_DATA_CODECS = ("h264", "hevc")
@@ -160,7 +160,7 @@ class _BinWriter:
             with open_input(source) as container:
                 stream = container.streams[info.index]
                 coding = coding_of(stream, description_of(container, stream))
-                for packet in demux(container, stream):
+                for packet in demux_with_arrivals(container, {info.index}, find_video(container, source).index):
                     content = bytes(packet)
                     packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
                     digest.update(content)
