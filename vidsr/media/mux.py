@@ -24,7 +24,7 @@ from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
-from vidsr.media.tracks import turn_off
+from vidsr.media.tracks import keep_code, turn_off
 from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error
 
@@ -177,6 +177,8 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     context.framerate = info.rate_in(name in MOV_FAMILY)
     if codec == "hevc" and name in MOV_FAMILY:
         context.codec_tag = HEVC_TAG
+    elif name == "mov":
+        keep_code(stream, sample)
     context.sample_aspect_ratio = info.sample_aspect
     matrix = info.display_matrix_at(sample.width, sample.height)
     if matrix is not None:
