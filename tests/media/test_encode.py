@@ -278,6 +278,8 @@ def test_pixel_formats() -> None:
     with pytest.raises(SettingsError, match="prores_ks cannot code yuv420p"):  # the result would be another file
         pix_fmt_for("prores_ks", PixelLayout(8, 1, 1), False)
     assert pix_fmt_for("ffv1", PixelLayout(8, 2, 0), False) == "yuv411p"
+    with pytest.raises(SettingsError, match="libx265 cannot code yuv411p; use --codec ffv1"):  # not itself
+        pix_fmt_for("libx265", PixelLayout(8, 2, 0), False)
     assert best_pix_fmt("libx264", PixelLayout(8, 2, 0), False) is None
     assert pix_fmt_for("hevc_nvenc", PixelLayout(10, 1, 1), False) == "p010le"
     assert pix_fmt_for("ffv1", PixelLayout(8, 0, 0, grey=True), True) == "gray"

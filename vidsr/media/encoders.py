@@ -184,7 +184,8 @@ def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
     name = best_pix_fmt(codec, layout, full_range)
     if name is None:
         what = f"{layout.pix_fmt} in full range" if full_range else layout.pix_fmt
-        raise SettingsError(f"{codec} cannot code {what}; use --codec libx265 or, for any format, --codec ffv1")
+        another = "" if codec == "libx265" else "--codec libx265 or, for any format, "
+        raise SettingsError(f"{codec} cannot code {what}; use {another}--codec ffv1")
     return name
 
 
