@@ -366,6 +366,20 @@ def test_programme_ids_stay_with_their_streams(suffix: str, video: int, sound: i
         assert {stream.type: stream.id for stream in container.streams} == {"video": video, "audio": sound}
 
 
+def test_other_files_streams_get_identifiers_of_blu_ray(tmp_path: Path) -> None:
+    """FFmpeg has none for a second video, and none for data. Numbers of tracks may be those of tables (17)."""
+    film = make_clip(tmp_path / "film.mp4", Clip(frames=4, sound=("aac",), data="bin_data"))
+    path = join_streams(tmp_path / "clip.mp4", film, make_clip(tmp_path / "rear.mp4", Clip(frames=4)))
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(content.index(b"tkhd", content.index(b"tkhd") + 4) + 4 + 4 + 8)
+        file.write((17).to_bytes(4, "big"))
+    _, target, report = enlarge(path, tmp_path, ".m2ts")
+    assert [stream.kind for stream in report.left] == ["data"]
+    with av.open(str(target)) as container:
+        assert [stream.id for stream in container.streams] == [0x1011, 0x1100, 0x1B03]
+
+
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "12:30:00 50%d.mp4", Clip())

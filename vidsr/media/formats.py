@@ -44,6 +44,7 @@ COLOURLESS, RANGELESS = ("3gp", "3g2", "mpegts"), ("mov",)
 SAYS_COLOUR, SAYS_RANGE = ("h264", "hevc", "mpeg2video"), ("h264", "hevc", "mjpeg")
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
+SECOND_VIDEO = 0x1B00  # of Blu-ray
 
 
 def _files(suffix: str) -> str:
@@ -150,6 +151,19 @@ def _is_blu_ray(suffix: str, source: Container) -> bool:
     return suffix.lower() in (".m2ts", ".mts") and all(stream.id != BLU_RAY_MAP for stream in source.streams)
 
 
+def keep_pid(copy: Stream, stream: Stream) -> None:
+    """Give a copied stream of MPEG-TS the packet identifier that it had.
+
+    Streams of other files get the muxer's, as their numbers may be those of MPEG-TS's own tables. It has none for a
+    second video of Blu-ray.
+    """
+    if copy.container.format.name == "mpegts":
+        if stream.container.format.name == "mpegts":
+            copy.id = stream.id
+        elif stream.type == "video":
+            copy.id = SECOND_VIDEO + stream.index
+
+
 def _movie_timescale(info: VideoInfo) -> int:
     """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
     scale = info.table.time_base.denominator
@@ -179,12 +193,14 @@ def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     odd = "mov" not in info.container or info.streams[stream.index].codec is None
     if name == "mov" and stream.type == "data" and odd:
         return False
-    # MP4's muxer looks at the channels of PCM only when it describes it, which with this option it does at once.
-    pcm = name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_")
-    options = {"movflags": "empty_moov"} if pcm else {}
+    options = {}
+    if name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_"):
+        options = {"movflags": "empty_moov"}  # the muxer looks at its channels only when it describes it: now, so
+    elif name == "mpegts":
+        options = {"mpegts_m2ts_mode": str(int(_is_blu_ray(suffix, stream.container)))}
     try:
         trial = av.open(io.BytesIO(), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        matroska.add_copied(trial, stream, {})
+        keep_pid(matroska.add_copied(trial, stream, {}), stream)
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):
         return False

@@ -143,7 +143,7 @@ def _write(
         for stream in source.streams:
             if stream.index == info.stream_index:
                 video = _add_video(out, name, sample.streams.video[0], info)
-                video.id = stream.id if name == "mpegts" else video.id
+                video.id = stream.id if source.format.name == name == "mpegts" else video.id
             else:
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
@@ -259,6 +259,9 @@ def _decode_time(packet: AnyPacket) -> Fraction:
 
 def _mux(out: OutputContainer, packet: AnyPacket, picture: bool, outlets: Outlets) -> None:
     """Write one packet; one of the source's that the muxer refuses is noted, one of ours is an error."""
+    if not picture and outlets.is_damaged(packet):
+        outlets.damaged(packet)
+        return
     try:
         out.mux_one(packet)
     except (av.error.InvalidDataError, av.error.ArgumentError):

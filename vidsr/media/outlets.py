@@ -15,11 +15,13 @@ from av.video.stream import VideoStream
 
 from vidsr.media.chapters import Chapter, fit_mp4
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of, keep_pid
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.media.untimed import mark
+
+_DVB_SYNC = b"\x0f"  # of each segment
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,7 @@ class Outlets:
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
-            if self._name == "mpegts":
-                counterpart.id = stream.id
+            keep_pid(counterpart, stream)
             self._streams[stream.index] = counterpart
             self._depth[stream.index] = reorder_depth(stream)
             self._carried.append(info.label)
@@ -214,6 +215,12 @@ class Outlets:
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
         return packet
+
+    def is_damaged(self, packet: AnyPacket) -> bool:
+        """Whether a packet that the muxer takes would not come back: DVB subtitles that are none (EN 300 743, 7.2)."""
+        context = packet.stream.codec_context
+        dvb = self._name == "mpegts" and context is not None and context.codec.canonical_name == "dvb_subtitle"
+        return dvb and bytes(packet)[:1] != _DVB_SYNC
 
     def damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
