@@ -121,6 +121,14 @@ def test_a_stream_keeps_what_is_said_of_it(given: dict[str, Any], made: dict[str
     assert wrong([source], [sound("abcdef", **made)]) == [fault]
 
 
+def test_a_last_subtitle_of_no_length_stays(tmp_path: Path) -> None:
+    """Those of DVDs say within themselves how long they are shown."""
+    source = make_clip(tmp_path / "source.nut", Clip(subtitles=("dvd_subtitle",)))
+    with av.open(str(source)) as container:
+        assert [packet.duration for packet in container.demux(subtitles=0) if packet.size] == [0] * 4
+    prove(source, tmp_path / "result.mp4")
+
+
 @pytest.mark.parametrize(("codec", "suffix"), [("aac", "avi"), ("pcm_bluray", "m2ts")])
 def test_codec_tags_that_are_numbers(codec: str, suffix: str, tmp_path: Path) -> None:
     """WAVE format 0xFF, stream type 0x80."""

@@ -91,7 +91,7 @@ def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int
         dts = max(dts, last + step)
     packet.dts = dts
     packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-    packet.duration = length  # MP4 does not play a last packet that takes no time
+    packet.duration = length
     return dts
 
 
@@ -214,6 +214,8 @@ class Outlets:
         make_out(packet, self._streams[index], -shift)
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
+        if self.has_edit_lists:  # MP4 does not show a last packet that takes no time, as DVDs' subtitles do
+            packet.duration = packet.duration or 1
         return packet
 
     def is_damaged(self, packet: AnyPacket) -> bool:
