@@ -217,10 +217,11 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
 
 
 def _unknown_tracks(path: Path) -> set[int]:
-    """The identifiers of tracks whose codec FFmpeg does not know."""
+    """The identifiers of tracks that FFmpeg does not know or has no decoder of, and so does not describe."""
     try:
         with av.open(url_of(path), metadata_errors="replace") as container:
-            return {stream.id for stream in container.streams if isinstance(stream, DataStream) and not stream.name}
+            unread = [stream for stream in container.streams if stream.codec_context is None]
+            return {stream.id for stream in unread if not (isinstance(stream, DataStream) and stream.name)}
     except (av.error.FFmpegError, ValueError):
         return set()
 
