@@ -20,9 +20,10 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
+from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order, tracks_off
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.tracks import turn_off
 from vidsr.media.untimed import demux_with_arrivals, mark
 from vidsr.paths import sync, write_error
 
@@ -142,6 +143,9 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 for each in outlets.values()
                 if each.late
             ]
+        off = tracks_off(name, (each.stream for each in outlets.values()))
+    if off:
+        turn_off(working, off)
     return tuple(left)
 
 

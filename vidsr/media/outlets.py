@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -58,6 +59,12 @@ def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: st
     # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
     timecode = name in ("mp4", "mov") and any(key.lower() == "timecode" for key, _ in info.tags)
     return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
+
+
+def tracks_off(name: str, streams: Iterable[Stream]) -> list[int]:
+    """The numbers of MP4's tracks of subtitles, among a file's new streams, that are not to be shown at once."""
+    subtitles = [stream for stream in streams if stream.type == "subtitle" and name in MOV_FAMILY]
+    return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
 
 
 def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
@@ -194,10 +201,7 @@ class Outlets:
     @property
     def off(self) -> list[int]:
         """The numbers of MP4's tracks of subtitles that are not shown unless somebody asks for them."""
-        if self._name not in MOV_FAMILY:
-            return []
-        subtitles = [stream for stream in self._streams.values() if stream.type == "subtitle"]
-        return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
+        return tracks_off(self._name, self._streams.values())
 
     @property
     def sources(self) -> list[Stream]:
