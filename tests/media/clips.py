@@ -147,6 +147,10 @@ def _subtitle_samples(codec: str) -> list[bytes]:
     if codec == "hdmv_pgs_subtitle":  # each takes what is shown off the screen
         screen = (struct.pack(">HHBHBBBB", 96, 64, 0x10, number, 0x80, 0, 0, 0) for number in range(4))
         return [b"\x16" + struct.pack(">H", len(shown)) + shown + b"\x80\0\0" for shown in screen]
+    if codec == "dvb_subtitle":  # an empty page, and the end of what is shown
+        return [b"\x0f\x10\0\1\0\2\x1e" + bytes([number]) + b"\x0f\x80\0\1\0\0" for number in range(4)]
+    if codec == "dvd_subtitle":  # its length, where its commands are, and none
+        return [struct.pack(">HHxxxxxxxxBx", 14, 4, number) for number in range(4)]
     lines = [f"line {i}: km/h {i * 7}".encode() for i in range(4)]
     return [struct.pack(">H", len(line)) + line for line in lines] if codec == "mov_text" else lines
 

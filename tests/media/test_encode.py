@@ -27,7 +27,15 @@ from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.media.bitstream import NalFormat, insert_user_data, nal_units, sei_messages
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
-from vidsr.media.encoders import best_pix_fmt, check_encoder, check_hdr, check_matrix, choose_codec, pix_fmt_for
+from vidsr.media.encoders import (
+    best_pix_fmt,
+    check_encoder,
+    check_hdr,
+    check_matrix,
+    choose_codec,
+    encoder_options,
+    pix_fmt_for,
+)
 from vidsr.media.firstframe import Hdr
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.settings import EncodeSettings
@@ -270,6 +278,8 @@ def test_pixel_formats() -> None:
     with pytest.raises(SettingsError, match="prores_ks cannot code yuv420p"):  # the result would be another file
         pix_fmt_for("prores_ks", PixelLayout(8, 1, 1), False)
     assert pix_fmt_for("ffv1", PixelLayout(8, 2, 0), False) == "yuv411p"
+    with pytest.raises(SettingsError, match="libx265 cannot code yuv411p; use --codec ffv1"):  # not itself
+        pix_fmt_for("libx265", PixelLayout(8, 2, 0), False)
     assert best_pix_fmt("libx264", PixelLayout(8, 2, 0), False) is None
     assert pix_fmt_for("hevc_nvenc", PixelLayout(10, 1, 1), False) == "p010le"
     assert pix_fmt_for("ffv1", PixelLayout(8, 0, 0, grey=True), True) == "gray"
@@ -278,6 +288,14 @@ def test_pixel_formats() -> None:
         with pytest.raises(SettingsError, match=r"libx264 cannot code gray.*--codec libx265"):
             pix_fmt_for("libx264", PixelLayout(depth, 0, 0, grey=True), False)
     assert best_pix_fmt("prores_ks", PixelLayout(8, 1, 1), True) is None  # it cannot say "full range"
+    assert best_pix_fmt("prores_ks", PixelLayout(10, 0, 0), False) is None  # 4:4:4 comes back with 12 bits
+
+
+def test_profiles_of_prores_that_come_back_with_12_bits_are_refused(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mov", Clip(codec="prores_ks", pix_fmt="yuv422p10le", frames=1)))
+    for preset in ("4444", "4444xq"):
+        with pytest.raises(SettingsError, match=f"no preset '{preset}'; use one of proxy, lt, standard, hq"):
+            encoder_options("prores_ks", EncodeSettings(preset=preset), info, 1)
 
 
 def test_wrong_frames_are_refused(tmp_path: Path) -> None:

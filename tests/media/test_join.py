@@ -20,6 +20,7 @@ from vidsr.errors import DiskTooSmall, RunError, VerifyFailed
 from vidsr.media import join as joining
 from vidsr.media.join import Part, join
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.tracks import turn_off
 from vidsr.settings import EncodeSettings
 
 BASE = Clip(frames=25, sound=("aac",), options={"bf": "2", "preset": "veryfast", "g": "10"}, rotation=90,
@@ -164,6 +165,16 @@ def test_lines_and_sound_of_the_same_time_all_stay(tmp_path: Path) -> None:
     for kind in ("subtitles", "audio"):
         lines = packets_of(source, kind)
         assert packets_of(joined, kind) == [(t + 1000 * n, line) for n in range(2) for t, line in lines]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_subtitles_stay_on_or_off(shown: bool, tmp_path: Path) -> None:
+    source, target = make_clip(tmp_path / "source.mp4", Clip(subtitles=("mov_text",))), tmp_path / "joined.mp4"
+    if not shown:
+        turn_off(source, [2])
+    join([Part(source, Fraction(n)) for n in range(2)], target)
+    with av.open(str(target)) as container:
+        assert bool(container.streams.subtitles[0].disposition & Disposition.default) == shown
 
 
 def test_lines_before_the_end_of_the_part_before_are_counted(tmp_path: Path) -> None:

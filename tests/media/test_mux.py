@@ -12,11 +12,11 @@ from typing import Any
 import av
 import pytest
 
-from tests.media.clips import CASES, VFR, Clip, encodable, make_clip
+from tests.media.clips import CASES, VFR, Clip, encodable, join_streams, make_clip
 from tests.media.frames import VIDEOS, decoded, double, encode_doubled
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media.decode import decode_range
-from vidsr.media.formats import check_container, choose_suffix, format_of
+from vidsr.media.formats import check_colour, check_container, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.verify import verify
@@ -366,6 +366,20 @@ def test_programme_ids_stay_with_their_streams(suffix: str, video: int, sound: i
         assert {stream.type: stream.id for stream in container.streams} == {"video": video, "audio": sound}
 
 
+def test_other_files_streams_get_identifiers_of_blu_ray(tmp_path: Path) -> None:
+    """FFmpeg has none for a second video, and none for data. Numbers of tracks may be those of tables (17)."""
+    film = make_clip(tmp_path / "film.mp4", Clip(frames=4, sound=("aac",), data="bin_data"))
+    path = join_streams(tmp_path / "clip.mp4", film, make_clip(tmp_path / "rear.mp4", Clip(frames=4)))
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(content.index(b"tkhd", content.index(b"tkhd") + 4) + 4 + 4 + 8)
+        file.write((17).to_bytes(4, "big"))
+    _, target, report = enlarge(path, tmp_path, ".m2ts")
+    assert [stream.kind for stream in report.left] == ["data"]
+    with av.open(str(target)) as container:
+        assert [stream.id for stream in container.streams] == [0x1011, 0x1100, 0x1B03]
+
+
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "12:30:00 50%d.mp4", Clip())
@@ -475,6 +489,34 @@ def test_a_codec_that_mov_does_not_take_is_known_at_once(codec: str, tmp_path: P
         check_container(".mov", codec)
     with pytest.raises(SettingsError, match="segments, which are Matroska, cannot hold magicyuv"):
         check_container(".mov", "magicyuv")
+
+
+def test_a_codec_that_matroska_does_not_take_is_not_sent_there() -> None:
+    with pytest.raises(SettingsError, match=r"\.mkv files cannot hold flv video; use another --codec"):
+        check_container(".mkv", "flv")
+
+
+def test_colours_that_neither_codec_nor_container_can_say_are_refused(tmp_path: Path) -> None:
+    limited, full = (probe(make_clip(tmp_path / f"{c[3]}.mp4", Clip(frames=1, colour=c))) for c in ((1,) * 4, (2,) * 4))
+    for suffix, codec, info in (
+        (".ts", "mpeg1video", limited), (".3gp", "mpeg4", limited), (".mov", "mpeg4", full), (".mov", "jpeg2000", full),
+    ):  # fmt: skip
+        check_container(suffix, codec)
+        with pytest.raises(SettingsError, match=r"cannot say the colours of .*\.mp4; use --codec libx264 or libx265"):
+            check_colour(suffix, codec, info)
+    for suffix, codec in ((".mov", "mpeg4"), (".mp4", "mpeg4"), (".mkv", "mpeg1video"), (".ts", "mpeg2video")):
+        check_colour(suffix, codec, limited)
+    for suffix, codec in ((".ts", "libx264"), (".mov", "libx265"), (".mov", "mjpeg"), (".mp4", "mpeg4")):
+        check_colour(suffix, codec, full)
+
+
+def test_mpeg4_whose_header_is_the_files_does_not_go_into_mpeg_ts(tmp_path: Path) -> None:
+    rear = make_clip(tmp_path / "rear.mp4", Clip(codec="mpeg4", frames=4))
+    path = join_streams(tmp_path / "clip.mp4", make_clip(tmp_path / "front.mp4", Clip(frames=4)), rear)
+    _, _, report = enlarge(path, tmp_path, ".ts")
+    assert [stream.codec for stream in report.left] == ["mpeg4"], "it could not be decoded"
+    with pytest.raises(SettingsError, match=r"\.ts files cannot hold mpeg4 video"):
+        check_container(".ts", "mpeg4")
 
 
 def test_every_container_takes_what_is_written_into_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ import pytest
 from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.frames import encode_doubled
 from tests.media.pipeline import upscale
+from vidsr.media.beside import index_path
 from vidsr.media.bitstream import NalFormat, captions, user_data_unit
 from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
@@ -31,7 +33,7 @@ def cut_out(source: Path, result: Path, first: int, stop: int) -> None:
     """Make a part and prove it."""
     info = probe(source)
     report = mux(info, encode_doubled(info, result.parent, [first, stop]), result, first, stop)
-    carry_beside(source, result, report.left, made=result)
+    carry_beside(source, result, report.left, made=result, later=info.timecode_at(first))
     proof = verify(source, result, first=first, stop=stop)
     assert proof.ok, [check for check in proof.checks if not check.ok]
 
@@ -56,6 +58,12 @@ def _count_by(path: Path, rate: Fraction) -> None:
 
 
 DROPPED = tuple(1001 * number for number in range(60) if number % 10 not in (3, 7))
+
+
+def test_a_timecode_that_lies_beside_is_that_of_the_first_frame(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", Clip(frames=6, tags={"timecode": "01:00:00:00"}))
+    cut_out(source, tmp_path / "part.ts", 3, 6)
+    assert json.loads(index_path(tmp_path / "part.ts").read_text())["tags"]["timecode"] == "01:00:00:03"
 
 
 @pytest.mark.parametrize("suffix", ["mov", "mp4"])

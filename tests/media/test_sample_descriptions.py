@@ -61,6 +61,21 @@ def test_a_track_of_a_codec_without_a_name_lies_beside_with_its_description(suff
         assert len(container.streams) == 1
 
 
+@pytest.mark.parametrize(
+    ("clip", "entry"), [(Clip(frames=8, sound=("aac",)), b"apac"), (Clip(frames=8, subtitles=("mov_text",)), b"stpp")]
+)
+def test_what_ffmpeg_cannot_decode_lies_beside_with_its_description(clip: Clip, entry: bytes, tmp_path: Path) -> None:
+    """Spatial sound of phones, and subtitles in XML."""
+    source, result = make_clip(tmp_path / "source.mp4", clip), tmp_path / "result.mp4"
+    content = source.read_bytes().replace(b"esds", b"dapa")
+    begin = content.rindex(b"mp4a" if clip.sound else b"tx3g")
+    source.write_bytes(content[:begin] + entry + content[begin + 4 :])
+    (found,) = contents(source).items()
+    assert found[0] == "moov/trak[1]/mdia/minf/stbl/stsd" and entry in found[1]
+    assert [stream.index for stream in upscale(source, result).left] == [1]
+    assert verify(source, result).ok and found[1] in bin_path(result).read_bytes()
+
+
 def test_a_gopro_track_stays_in_mov(tmp_path: Path) -> None:
     source = with_gopro_track(tmp_path / "source.mov")
     assert contents(source) == {}

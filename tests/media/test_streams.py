@@ -83,6 +83,9 @@ def test_a_packet_comes_when_it_came() -> None:
     assert wrong([source], [sound("abcd", (-1, 1, 2, 3))]) == []  # Matroska counts back
     assert wrong([source], [sound("abcd", (-2, 1, 2, 3))]) == ["packet 0 is -2.000 ms off against the picture"]
     assert wrong([source], [sound("abcd", (0, NO_TIME, 2, 3))]) == []
+    data, less = (sound("abcd", times, kind="data") for times in ((), (0, NO_TIME, 2, 3)))
+    assert wrong([data], [less]) == ["packet 1 has lost its time"]
+    assert wrong([less], [data]) == []
     back = sound("abcd", (0, 5, 3, 6))
     assert wrong([back], [sound("abcd", (0, 5, 6, 6))]) == []  # which no muxer takes
     assert wrong([back], [sound("abcd", (0, 5, 6, 7))]) == ["packet 3 is +1.000 ms off against the picture"]
@@ -116,6 +119,14 @@ def test_a_stream_keeps_what_is_said_of_it(given: dict[str, Any], made: dict[str
     source = sound("abcdef", **given)
     assert wrong([source], [source]) == []
     assert wrong([source], [sound("abcdef", **made)]) == [fault]
+
+
+def test_a_last_subtitle_of_no_length_stays(tmp_path: Path) -> None:
+    """Those of DVDs say within themselves how long they are shown."""
+    source = make_clip(tmp_path / "source.nut", Clip(subtitles=("dvd_subtitle",)))
+    with av.open(str(source)) as container:
+        assert [packet.duration for packet in container.demux(subtitles=0) if packet.size] == [0] * 4
+    prove(source, tmp_path / "result.mp4")
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("aac", "avi"), ("pcm_bluray", "m2ts")])

@@ -8,6 +8,7 @@ import os
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 
 import gpxpy
@@ -360,6 +361,20 @@ def test_lost_user_data_is_found(tmp_path: Path) -> None:
     result = enlarge(source, tmp_path / "result.mkv")
     carry_beside(source, result, made=result)
     assert [check.name for check in verify(source, result).checks if not check.ok] == ["user data of frames"]
+
+
+def test_a_damaged_dvb_subtitle_lies_beside(tmp_path: Path) -> None:
+    """FFmpeg's demuxer gives it with its header, and its muxer would write a second one before that."""
+    clip = Clip(start=Fraction(1), subtitles=("dvb_subtitle",))
+    source, result = make_clip(tmp_path / "source.ts", clip), tmp_path / "result.ts"
+    content = bytearray(source.read_bytes())
+    content[content.index(b"\x20\0\x0f\x10\0\1\0\2\x1e\1") + 2] = 0x33
+    source.write_bytes(content)
+    report = upscale(source, result)
+    assert any("1 damaged packets of subtitle stream" in sentence for sentence in report.not_carried), report
+    proof = {check.name: check for check in verify(source, result).checks}
+    assert all(check.ok for check in proof.values()), proof
+    assert "all 4 packets beside the result, 3 in it" in proof["subtitle 1"].detail
 
 
 def test_stream_with_a_damaged_packet(tmp_path: Path) -> None:

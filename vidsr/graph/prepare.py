@@ -21,7 +21,7 @@ from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
 from vidsr.media.decode import decode_range
 from vidsr.media.encoders import check_matrix, choose_codec, encoder_for, encoder_options, pix_fmt_for
-from vidsr.media.formats import check_container, choose_suffix, format_of, holds, silence
+from vidsr.media.formats import check_colour, check_container, choose_suffix, format_of, holds, silence
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
@@ -225,6 +225,7 @@ def _choose_result(
     suffix, why = choose_suffix(info, settings.encode.container, settings.encode.codec)
     result = default_result(source, out, settings, suffix)
     check_container(result.suffix, settings.encode.codec)
+    check_colour(result.suffix, settings.encode.codec, info)
     if settings.encode.container != "auto" and format_of(result.suffix) != format_of(suffix):
         raise SettingsError(
             f"--container {settings.encode.container} makes {suffix} files and -o names {result}; "

@@ -285,7 +285,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     note = enhanced_note(model, plan.height / info.height)
     report = mux(info, paths, joined, span.first, span.stop, note)
     staged = plan.ledger.folder / result.name
-    beside = carry_beside(info.path, staged, report.left, joined, plan.source)
+    beside = carry_beside(info.path, staged, report.left, joined, plan.source, info.timecode_at(span.first))
     if plan.settings.gpx:
         beside += _write_gpx(plan, staged, progress)
     progress.stage("verifying")

@@ -97,7 +97,7 @@ RULES = {
     ),
     "libvpx": Rules(8, 63, "crf", _numbers(0, 16), "4", "cpu-used", lambda n: {"b": "50M", "deadline": "good"}),
     "ffv1": Rules(0, 0, "", options=lambda n: {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}),
-    "prores_ks": Rules(0, 0, "", ("proxy", "lt", "standard", "hq", "4444", "4444xq"), "hq", "profile"),
+    "prores_ks": Rules(0, 0, "", ("proxy", "lt", "standard", "hq"), "hq", "profile"),
     "mjpeg": Rules(2, 31, None, options=lambda n: {"strict": "unofficial"}),  # or it refuses limited range
     "nvenc": Rules(19, 51, "cq", tuple(f"p{n}" for n in range(1, 8)), "p5", options=lambda n: {"rc": "vbr", "b": "0"}),
 }
@@ -184,7 +184,8 @@ def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
     name = best_pix_fmt(codec, layout, full_range)
     if name is None:
         what = f"{layout.pix_fmt} in full range" if full_range else layout.pix_fmt
-        raise SettingsError(f"{codec} cannot code {what}; use --codec libx265 or, for any format, --codec ffv1")
+        another = "" if codec == "libx265" else "--codec libx265 or, for any format, "
+        raise SettingsError(f"{codec} cannot code {what}; use {another}--codec ffv1")
     return name
 
 
@@ -195,6 +196,8 @@ def best_pix_fmt(codec: str, layout: PixelLayout, full_range: bool) -> str | Non
         return None
     if layout.grey and encoder.canonical_name == "h264":
         return None  # it has grey (4:0:0), but FFmpeg decodes it as 4:2:0
+    if not layout.chroma_x and encoder.canonical_name == "prores":
+        return None  # 4:4:4 is of its 4444 profiles, which have 12 bits
     found: list[tuple[bool, bool, str]] = []
     for form in encoder.video_formats or ():
         try:

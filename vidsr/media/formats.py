@@ -30,15 +30,21 @@ MOST_LEAD = 2
 MATROSKA_FAMILY = matroska.FAMILY
 # FFmpeg writes any stream into MPEG-TS; these its demuxer gives back as what they were.
 TS_CODECS = {
-    "h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
+    "h264", "hevc", "mpeg2video", "mpeg1video", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
     "truehd", "opus", "dvb_subtitle", "dvb_teletext",
 }  # fmt: skip
+# Only out of MPEG-TS: elsewhere the header of MPEG-4 Part 2, without which it cannot be decoded, is the file's alone.
+WITH_HEADERS = {"mpeg4"}
 # Of camcorders: only where the programme says that it is of a Blu-ray disc.
 BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
 LARGEST_TIMESCALE = 10_000_000
 UNSPECIFIED = 2  # matrix, primaries or transfer
+# What says nothing of colours, and what says all but their range; and the codecs whose streams say either themselves.
+COLOURLESS, RANGELESS = ("3gp", "3g2", "mpegts"), ("mov",)
+SAYS_COLOUR, SAYS_RANGE = ("h264", "hevc", "mpeg2video"), ("h264", "hevc", "mjpeg")
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
+SECOND_VIDEO = 0x1B00  # of Blu-ray
 
 
 def _files(suffix: str) -> str:
@@ -65,11 +71,26 @@ def check_container(suffix: str, codec: str) -> None:
         SettingsError: with the way out.
     """
     if not holds(suffix, codec):
-        raise SettingsError(
-            f"{suffix} files cannot hold {codec} video; use --container mkv or -o NAME.mkv, or another --codec"
-        )
+        another = "" if format_of(suffix) == "matroska" else "--container mkv or -o NAME.mkv, or "
+        raise SettingsError(f"{suffix} files cannot hold {codec} video; use {another}another --codec")
     if not _holds("matroska", codec):
         raise SettingsError(f"segments, which are Matroska, cannot hold {codec} video; use another --codec")
+
+
+def check_colour(suffix: str, codec: str, info: VideoInfo) -> None:
+    """Refuse a suffix whose container cannot say the colours of a video, if neither can an encoder's codec.
+
+    Raises:
+        SettingsError: with the way out.
+    """
+    name, family, colour = format_of(suffix), Codec(codec, "w").canonical_name, info.colour
+    said = (colour.matrix, colour.primaries, colour.transfer) != (UNSPECIFIED,) * 3
+    lost = said and name in COLOURLESS and family not in SAYS_COLOUR
+    if lost or (colour.full_range and name in COLOURLESS + RANGELESS and family not in SAYS_RANGE):
+        raise SettingsError(
+            f"{suffix} files with {codec} video cannot say the colours of {info.path}; "
+            "use --codec libx264 or libx265, or --container mkv or -o NAME.mkv"
+        )
 
 
 def holds(suffix: str, codec: str) -> bool:
@@ -130,6 +151,19 @@ def _is_blu_ray(suffix: str, source: Container) -> bool:
     return suffix.lower() in (".m2ts", ".mts") and all(stream.id != BLU_RAY_MAP for stream in source.streams)
 
 
+def keep_pid(copy: Stream, stream: Stream) -> None:
+    """Give a copied stream of MPEG-TS the packet identifier that it had.
+
+    Streams of other files get the muxer's, as their numbers may be those of MPEG-TS's own tables. It has none for a
+    second video of Blu-ray.
+    """
+    if copy.container.format.name == "mpegts":
+        if stream.container.format.name == "mpegts":
+            copy.id = stream.id
+        elif stream.type == "video":
+            copy.id = SECOND_VIDEO + stream.index
+
+
 def _movie_timescale(info: VideoInfo) -> int:
     """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
     scale = info.table.time_base.denominator
@@ -150,20 +184,23 @@ def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     if stream.type not in ("audio", "video", "subtitle", "data"):
         return False
     if name == "mpegts" and stream.type != "data":
-        blu_ray = _is_blu_ray(suffix, stream.container)
-        if info.streams[stream.index].codec not in (TS_CODECS | BLU_RAY_CODECS if blu_ray else TS_CODECS):
+        taken = TS_CODECS | (BLU_RAY_CODECS if _is_blu_ray(suffix, stream.container) else set())
+        taken |= WITH_HEADERS if info.container == "mpegts" else set()
+        if info.streams[stream.index].codec not in taken:
             return False
     # MOV's muxer takes any packets: of other containers it drops some, and of a codec that FFmpeg does not know it
     # leaves out the sample description, without which nobody can read them.
     odd = "mov" not in info.container or info.streams[stream.index].codec is None
     if name == "mov" and stream.type == "data" and odd:
         return False
-    # MP4's muxer looks at the channels of PCM only when it describes it, which with this option it does at once.
-    pcm = name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_")
-    options = {"movflags": "empty_moov"} if pcm else {}
+    options = {}
+    if name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_"):
+        options = {"movflags": "empty_moov"}  # the muxer looks at its channels only when it describes it: now, so
+    elif name == "mpegts":
+        options = {"mpegts_m2ts_mode": str(int(_is_blu_ray(suffix, stream.container)))}
     try:
         trial = av.open(io.BytesIO(), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        matroska.add_copied(trial, stream, {})
+        keep_pid(matroska.add_copied(trial, stream, {}), stream)
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):
         return False

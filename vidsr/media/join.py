@@ -20,9 +20,11 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
+from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order, tracks_off
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.tracks import turn_off
+from vidsr.media.untimed import demux_with_arrivals, mark
 from vidsr.paths import sync, write_error
 
 
@@ -128,7 +130,7 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 for each in unpaired
                 if info is not infos[0] and not (each.cover and covered)
             ]
-            for packet in demux(source, *(source.streams[index] for index in pairs)):
+            for packet in demux_with_arrivals(source, set(pairs), info.stream_index):
                 outlet = pairs[packet.stream_index]
                 if packet.stream_index == info.stream_index:
                     if packet.pts is not None:
@@ -141,6 +143,9 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 for each in outlets.values()
                 if each.late
             ]
+        off = tracks_off(name, (each.stream for each in outlets.values()))
+    if off:
+        turn_off(working, off)
     return tuple(left)
 
 
@@ -255,6 +260,7 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
+        mark(packet)
         make_out(packet, self.stream, offset)
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"

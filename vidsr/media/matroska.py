@@ -17,6 +17,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Stream
 
+from vidsr.media.tracks import keep_code
 from vidsr.media.waveformat import name_channels, wave_format
 
 FAMILY = ("matroska", "webm")
@@ -69,6 +70,8 @@ def add_copied(out: OutputContainer, stream: Stream, tags: Mapping[str, str]) ->
         copied = out.add_stream(STAND_IN, rate=stream.rate, layout=stream.layout.name)
     if out.format.name == "mp4" and isinstance(copied, AudioStream) and copied.codec_context.name.startswith("pcm_"):
         name_channels(copied)
+    if out.format.name in ("mp4", "mov"):
+        keep_code(copied, stream)
     copied.metadata.clear()
     copied.metadata.update(tags)
     if wave:

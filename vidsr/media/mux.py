@@ -24,7 +24,8 @@ from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import stream_tags
-from vidsr.media.tracks import turn_off
+from vidsr.media.tracks import keep_code, turn_off
+from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
@@ -142,13 +143,13 @@ def _write(
         for stream in source.streams:
             if stream.index == info.stream_index:
                 video = _add_video(out, name, sample.streams.video[0], info)
-                video.id = stream.id if name == "mpegts" else video.id
+                video.id = stream.id if source.format.name == name == "mpegts" else video.id
             else:
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
         pictures = _pictures(segments, _stamps(info, orders, first, span, name), video, info.table.time_base)
-        others = _others(source, outlets, span)
+        others = _others(source, outlets, span, info.stream_index)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
     if outlets.off:
@@ -176,6 +177,8 @@ def _add_video(out: OutputContainer, name: str, sample: VideoStream, info: Video
     context.framerate = info.rate_in(name in MOV_FAMILY)
     if codec == "hevc" and name in MOV_FAMILY:
         context.codec_tag = HEVC_TAG
+    elif name == "mov":
+        keep_code(stream, sample)
     context.sample_aspect_ratio = info.sample_aspect
     matrix = info.display_matrix_at(sample.width, sample.height)
     if matrix is not None:
@@ -208,14 +211,14 @@ def _pictures(
                 yield packet
 
 
-def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[AnyPacket]:
-    """The packets of the source's other streams that lie in the span, on the result's clock."""
+def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) -> Iterator[AnyPacket]:
+    """The packets of the source's streams other than the picture that lie in the span, on the result's clock."""
     streams = outlets.sources
     if not streams:
         return
     shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
-    for packet in demux(source, *streams):
+    for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
@@ -256,6 +259,9 @@ def _decode_time(packet: AnyPacket) -> Fraction:
 
 def _mux(out: OutputContainer, packet: AnyPacket, picture: bool, outlets: Outlets) -> None:
     """Write one packet; one of the source's that the muxer refuses is noted, one of ours is an error."""
+    if not picture and outlets.is_damaged(packet):
+        outlets.damaged(packet)
+        return
     try:
         out.mux_one(packet)
     except (av.error.InvalidDataError, av.error.ArgumentError):

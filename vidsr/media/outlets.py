@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +16,13 @@ from av.video.stream import VideoStream
 
 from vidsr.media.chapters import Chapter, fit_mp4
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
+from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of, keep_pid
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.untimed import mark
+
+_DVB_SYNC = b"\x0f"  # of each segment
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: st
     return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
 
 
+def tracks_off(name: str, streams: Iterable[Stream]) -> list[int]:
+    """The numbers of MP4's tracks of subtitles, among a file's new streams, that are not to be shown at once."""
+    subtitles = [stream for stream in streams if stream.type == "subtitle" and name in MOV_FAMILY]
+    return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
+
+
 def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
     """Make a packet out to a stream of the result, so many seconds later.
 
@@ -88,7 +98,7 @@ def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int
         dts = max(dts, last + step)
     packet.dts = dts
     packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-    packet.duration = length  # MP4 does not play a last packet that takes no time
+    packet.duration = length
     return dts
 
 
@@ -146,8 +156,7 @@ class Outlets:
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
-            if self._name == "mpegts":
-                counterpart.id = stream.id
+            keep_pid(counterpart, stream)
             self._streams[stream.index] = counterpart
             self._depth[stream.index] = reorder_depth(stream)
             self._carried.append(info.label)
@@ -192,10 +201,7 @@ class Outlets:
     @property
     def off(self) -> list[int]:
         """The numbers of MP4's tracks of subtitles that are not shown unless somebody asks for them."""
-        if self._name not in MOV_FAMILY:
-            return []
-        subtitles = [stream for stream in self._streams.values() if stream.type == "subtitle"]
-        return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
+        return tracks_off(self._name, self._streams.values())
 
     @property
     def sources(self) -> list[Stream]:
@@ -208,10 +214,19 @@ class Outlets:
         It gets a decode time that muxers accept.
         """
         index = packet.stream_index
+        mark(packet)
         make_out(packet, self._streams[index], -shift)
         step = least_step(self._name, packet.stream)
         self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
+        if self.has_edit_lists:  # MP4 does not show a last packet that takes no time, as DVDs' subtitles do
+            packet.duration = packet.duration or 1
         return packet
+
+    def is_damaged(self, packet: AnyPacket) -> bool:
+        """Whether a packet that the muxer takes would not come back: DVB subtitles that are none (EN 300 743, 7.2)."""
+        context = packet.stream.codec_context
+        dvb = self._name == "mpegts" and context is not None and context.codec.canonical_name == "dvb_subtitle"
+        return dvb and bytes(packet)[:1] != _DVB_SYNC
 
     def damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""

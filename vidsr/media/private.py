@@ -3,7 +3,8 @@
 MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
 boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
 between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
-muxer writes. MPEG-TS: packets whose identifier no programme lists. Other containers have no such places.
+muxer writes. MPEG-TS: packets whose identifier no programme lists, and what the programme map says of data that no
+muxer does. Other containers have no such places.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.stream import DataStream
+from numpy.typing import NDArray
 
 from vidsr.media.beside import PrivateBlock
 from vidsr.media.boxes import (
@@ -58,6 +60,10 @@ _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
 _RESERVED_PIDS = 0x20
 _NULL_PID = 0x1FFF
+_UNIT_START = 0x40
+_CRC_LENGTH = 4
+# Stream type and descriptors of data that FFmpeg's muxer writes: private data, and asynchronous KLV.
+_PLAIN_DATA = ((0x06, b""), (0x06, b"\x05\x04KLVA"))
 
 
 def private_data(path: Path) -> list[PrivateBlock]:
@@ -211,10 +217,11 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
 
 
 def _unknown_tracks(path: Path) -> set[int]:
-    """The identifiers of tracks whose codec FFmpeg does not know."""
+    """The identifiers of tracks that FFmpeg does not know or has no decoder of, and so does not describe."""
     try:
         with av.open(url_of(path), metadata_errors="replace") as container:
-            return {stream.id for stream in container.streams if isinstance(stream, DataStream) and not stream.name}
+            unread = [stream for stream in container.streams if stream.codec_context is None]
+            return {stream.id for stream in unread if not (isinstance(stream, DataStream) and stream.name)}
     except (av.error.FFmpegError, ValueError):
         return set()
 
@@ -231,25 +238,68 @@ def _samples(path: Path) -> list[tuple[int, int]]:
 
 def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateBlock]:
     spans: dict[int, list[tuple[int, int]]] = {}
-    listed = {_NULL_PID, *_stream_pids(path)}
+    streams = _ts_streams(path)
+    listed, maps = {_NULL_PID, *streams}, _ProgrammeMaps({pid for pid, is_data in streams.items() if is_data})
     for offset, packets in ts_packets(file, first, stride):
         pids = pids_of(packets)
         for row in np.nonzero(pids == 0)[0].tolist():
-            listed.update(_programme_pids(packets[row].tobytes()))
+            maps.pids |= _programme_pids(packets[row].tobytes())
+        for row in np.nonzero(np.isin(pids, list(maps.pids)))[0].tolist() if maps.data else ():
+            maps.take(int(pids[row]), packets[row], offset + row * stride)
+        listed |= maps.pids
         for pid in set(np.unique(pids).tolist()) - listed - set(range(_RESERVED_PIDS)):
             for row in np.nonzero(pids == pid)[0].tolist():
                 start = payload_start(packets[row])
                 if start < TS_PACKET:
                     spans.setdefault(pid, []).append((offset + row * stride + start, TS_PACKET - start))
-    return [PrivateBlock(f"pid {pid:#x}", tuple(found)) for pid, found in sorted(spans.items()) if pid not in listed]
+    unlisted = [
+        PrivateBlock(f"pid {pid:#x}", tuple(found)) for pid, found in sorted(spans.items()) if pid not in listed
+    ]
+    return [*maps.blocks.values(), *unlisted]
 
 
-def _stream_pids(path: Path) -> set[int]:
+def _ts_streams(path: Path) -> dict[int, bool]:
+    """The identifiers of streams, and whether they are neither picture nor sound nor subtitles."""
     try:
         with av.open(url_of(path), metadata_errors="replace") as container:
-            return {stream.id for stream in container.streams}
+            return {stream.id: stream.type not in ("video", "audio", "subtitle") for stream in container.streams}
     except (av.error.FFmpegError, ValueError):
-        return set()
+        return {}
+
+
+class _ProgrammeMaps:
+    """What the programme maps of an MPEG-TS file say of its data (ISO/IEC 13818-1, 2.4.4.9), once for each.
+
+    Attributes:
+        data: the identifiers of data.
+        pids: those of the maps.
+        blocks: an entry of a map for each of `data` that is not plain, with its type and its descriptors.
+    """
+
+    def __init__(self, data: set[int]) -> None:
+        self.data = data
+        self.pids: set[int] = set()
+        self.blocks: dict[int, PrivateBlock] = {}
+
+    def take(self, number: int, packet: NDArray[np.uint8], offset: int) -> None:
+        """Look at a packet of a map; what lies in a further packet of the same map is not found."""
+        content, start = packet.tobytes(), payload_start(packet)
+        if not packet[1] & _UNIT_START or start >= TS_PACKET:
+            return
+        table = start + 1 + content[start]
+        stop = min(table + 3 + _length(content, table + 1) - _CRC_LENGTH, TS_PACKET)
+        at = table + 12 + _length(content, table + 10)
+        while at + 5 <= stop:
+            pid, end = _length(content, at + 1, 0x1FFF), at + 5 + _length(content, at + 3)
+            plain = (content[at], content[at + 5 : end]) in _PLAIN_DATA
+            if pid in self.data and not plain and end <= stop:
+                path = f"programme map {number:#x}/pid {pid:#x}"
+                self.blocks.setdefault(pid, PrivateBlock(path, ((offset + at, end - at),)))
+            at = end
+
+
+def _length(content: bytes, at: int, mask: int = 0xFFF) -> int:
+    return int.from_bytes(content[at : at + 2], "big") & mask
 
 
 def _programme_pids(packet: bytes) -> set[int]:

@@ -187,6 +187,8 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
     for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
         backwards = stream.kind != "video" and theirs <= latest
         latest = max(latest, theirs)
+        if ours == NO_TIME != theirs and stream.kind != "audio":  # which goes on from the packet before
+            return f"packet {number} has lost its time"
         if backwards or NO_TIME in (ours, theirs):
             continue
         wanted = theirs * stream.time_base

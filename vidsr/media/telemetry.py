@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import (
     LEAD_SECONDS,
     decode_in_order,
-    demux,
     description_of,
     find_video,
     open_input,
@@ -28,7 +28,8 @@ from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
-from vidsr.media.tags import stream_tags
+from vidsr.media.tags import begun_later, stream_tags
+from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
 
 USER_DATA_CODECS = ("h264", "hevc")
@@ -41,6 +42,7 @@ def carry_beside(
     refused: Sequence[StreamInfo] = (),
     made: Path | None = None,
     original: Path | None = None,
+    later: tuple[int, Fraction] | None = None,
 ) -> tuple[Path, ...]:
     """Writes what a result's container does not hold into files beside it.
 
@@ -54,6 +56,7 @@ def carry_beside(
         refused: streams of the source that are not in the result.
         made: where the result's file is now, to see which tags it has; None leaves tags out.
         original: the user's file, where `source` was recovered from it.
+        later: of a part, `VideoInfo.timecode_at` its first frame, whose timecode it has.
 
     Returns:
         the files written; empty where everything is in the result.
@@ -64,7 +67,7 @@ def carry_beside(
     try:
         original = original or source
         copies = _copy_side_files(original, result) + _save_attachments(source, result, refused)
-        index = _lost_descriptions(source, made, refused) if made else {}
+        index = _lost_descriptions(source, made, refused, later or (0, Fraction(1))) if made else {}
         writer = _BinWriter(bin_path(result))
         writer.add_private(original)
         writer.add_streams(source, [stream for stream in refused if stream.kind != "attachment"])
@@ -160,7 +163,7 @@ class _BinWriter:
             with open_input(source) as container:
                 stream = container.streams[info.index]
                 coding = coding_of(stream, description_of(container, stream))
-                for packet in demux(container, stream):
+                for packet in demux_with_arrivals(container, {info.index}, find_video(container, source).index):
                     content = bytes(packet)
                     packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
                     digest.update(content)
@@ -203,13 +206,15 @@ def _loses_user_data(source: Path, made: Path) -> bool:
     return codecs[0] in (*USER_DATA_CODECS, *CAPTION_CODECS) and codecs[1] not in USER_DATA_CODECS
 
 
-def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) -> dict[str, Any]:
+def _lost_descriptions(
+    source: Path, made: Path, refused: Sequence[StreamInfo], later: tuple[int, Fraction]
+) -> dict[str, Any]:
     """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
     with open_input(source) as old, open_input(made) as new:
         index: dict[str, Any] = {}
-        if tags := lost_tags(tags_of(old), tags_of(new)):
+        if tags := lost_tags(_of_part(tags_of(old), later), tags_of(new)):
             index["tags"] = tags
-        if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made):
+        if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made, later):
             index["stream_tags"] = streams
         chapters = chapters_of(old)
         fit = "mp4" not in new.format.name or (fit_mp4(chapters) and not _is_heard_early(old))
@@ -220,13 +225,22 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
         return index
 
 
+def _of_part(tags: Mapping[str, str], later: tuple[int, Fraction]) -> dict[str, str]:
+    return dict(begun_later(tags.items(), *later) if later[0] else tags)
+
+
 def _is_heard_early(source: InputContainer) -> bool:
     """Whether sound begins so early that all is later in MP4, chapters too, which then do not begin at 0."""
     return any((stream.start_time or 0) * (stream.time_base or 0) < -LEAD_SECONDS for stream in source.streams.audio)
 
 
 def _lost_stream_tags(
-    old: InputContainer, new: InputContainer, refused: set[int], source: Path, made: Path
+    old: InputContainer,
+    new: InputContainer,
+    refused: set[int],
+    source: Path,
+    made: Path,
+    later: tuple[int, Fraction],
 ) -> dict[str, dict[str, str]]:
     """What each carried stream lost, by its number in the source; streams of one kind correspond by their order."""
     pictures = find_video(old, source).index, find_video(new, made).index
@@ -241,7 +255,8 @@ def _lost_stream_tags(
         if not places.get(kind) or (stream.index in refused and not complete):
             continue
         other = places[kind].pop(0)
-        tags = lost_tags(stream_tags(stream.metadata.items(), stream.index != pictures[0]), other.metadata)
+        given = _of_part(stream.metadata, later)
+        tags = lost_tags(stream_tags(given.items(), stream.index != pictures[0]), other.metadata)
         if (stream.language or "und") != (other.language or "und"):
             tags["language"] = stream.language or "und"
         if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:

@@ -1,4 +1,4 @@
-"""What tracks of MP4 and MOV files say that PyAV does not tell: which are shown, and how their timecode counts."""
+"""What tracks of MP4 and MOV say that PyAV does not tell: which are shown, how their timecode counts, their codes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.boxes import Box, children, descend, track_number
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
 
+from vidsr.media.boxes import Box, children, descend, track_number
+from vidsr.media.container import codec_tag, description_of
+
+# HEVC whose parameter sets are in the header alone, and ProRes by its profile. FFmpeg's muxers would call all of the
+# former hev1, which Apple's players do not take, and all of the latter HQ.
+_KEPT_CODES = {"hvc1", "apco", "apcs", "apcn", "apch", "ap4h", "ap4x"}
 _ENABLED = 1
 _TIMECODE_ENTRY = 40  # bytes of a sample description up to the length of a frame of its first entry, a timecode
 
@@ -26,6 +34,15 @@ def turn_off(path: Path, tracks: Collection[int]) -> None:
                 (flags,) = file.read(1)
                 file.seek(header.body + 3)
                 file.write(bytes([flags & ~_ENABLED]))
+
+
+def keep_code(track: Stream, stream: Stream) -> None:
+    """Give a new track the four-character code of the stream that it is a copy of, where its muxer takes another."""
+    source = stream.container
+    if isinstance(track, VideoStream) and isinstance(source, InputContainer):
+        code = codec_tag(description_of(source, stream))
+        if code in _KEPT_CODES:
+            track.codec_context.codec_tag = code
 
 
 def timecode_rate(path: Path) -> Fraction | None:
