@@ -29,7 +29,7 @@ def travel(request: pytest.FixtureRequest, tmp_path: Path) -> Travel:
     """The way of one clip from Matroska to MP4, which cannot hold its subtitles, in a folder or a store in memory."""
     root = str(tmp_path) if request.param == "folder" else f"memory://{tmp_path}"
     card, out = open_place(f"{root}/card"), open_place(f"{root}/out")
-    clip = Clip(frames=12, options={"g": "6", "bf": "0"}, subtitles=("subrip",))
+    clip = Clip(frames=11, options={"g": "6", "bf": "0"}, subtitles=("subrip",))
     card.upload(make_clip(tmp_path / "clip.mkv", clip), "day/a.mkv")
     entry = card.entry("day/a.mkv")
     assert entry is not None
@@ -72,7 +72,7 @@ def test_segments_of_an_earlier_run_are_taken_if_nothing_changed(travel: Travel,
     for decode in (False, True):
         compute(planned(travel, settings), 1)
         again = planned(travel, other, decode=decode)
-        assert sum(segment.frames for segment in again.missing) == 12
+        assert sum(segment.frames for segment in again.missing) == 11
         assert left_by(travel) == {"run.json"}
         # What the first try of this very run left is no news.
         assert [" starting over, because settings, weights changed" in said for said in again.sentences] == (
@@ -91,7 +91,7 @@ def test_a_result_is_made_once_with_its_record(travel: Travel, settings: Upscale
     compute(prepared, 1)
     plan = replace(prepared.plan, damage=Damage((), ("a frame is lost",)))
     plan = replace(plan, info=replace(plan.info, notes=("it is dark",)))
-    finished = finish_video(travel, plan, 6, begun)
+    finished = finish_video(travel, plan, 5, begun)
     beside = "a.mp4.telemetry.json"
     assert finished.notes[0] == "it is dark" and "subrip" in finished.notes[1]
     assert (finished.notes[-1], finished.salvaged) == (f"carried beside the result in {beside}", ("a frame is lost",))
@@ -100,7 +100,7 @@ def test_a_result_is_made_once_with_its_record(travel: Travel, settings: Upscale
     if out.folder is None:
         assert [*MemoryFileSystem.store][-1].endswith("/day/a.mp4")
     record = EvidenceRecord.from_json((out.read("day/a.mp4.vidsr.json") or b"").decode())
-    assert (record.started, record.frames.computed, record.frames.reused) == (iso_time(begun), 6, 6)
+    assert (record.started, record.frames.computed, record.frames.reused) == (iso_time(begun), 5, 6)
     assert record.source.path == ("../../card/day/a.mkv" if out.folder else f"{travel.inputs.url}/day/a.mkv")
     widths = [Image.open(io.BytesIO(out.read(name) or b"")).width for name in finished.thumbnails]
     assert widths == [96, 192]
@@ -108,18 +108,18 @@ def test_a_result_is_made_once_with_its_record(travel: Travel, settings: Upscale
     assert left_by(travel) == whole, "nothing that it was made of is left"
 
     compute(prepared, 1)  # as it was when a try was lost between the result and its end
-    again = finish_video(travel, plan, 6, begun)
+    again = finish_video(travel, plan, 5, begun)
     assert again == replace(finished, notes=("it is dark",), seconds=again.seconds)
     assert (left_by(travel), out.entry("day/a.mp4")) == (whole, result)
     out.delete(finished.thumbnails[1])
-    assert finish_video(travel, plan, 6, begun).thumbnails == ()
+    assert finish_video(travel, plan, 5, begun).thumbnails == ()
 
     with pytest.raises(InputMissing):  # for another run, that is no result
-        finish_video(travel, plan, 6, begun + 1)
+        finish_video(travel, plan, 5, begun + 1)
     assert out.entry("day/a.mp4") == result
     out.delete("day/a.mp4")  # its record comes before it
     compute(begin, 2)
-    assert finish_video(travel, plan, 6, begun).thumbnails == finished.thumbnails
+    assert finish_video(travel, plan, 5, begun).thumbnails == finished.thumbnails
     assert left_by(travel) == whole
 
 
@@ -134,7 +134,7 @@ def test_a_result_of_an_earlier_run_is_taken_where_that_is_asked_for(travel: Tra
     """In an object store what is there is not read again."""
     prepared = planned(travel, settings)
     compute(prepared, 2)
-    finish_video(travel, prepared.plan, 12, time.time())
+    finish_video(travel, prepared.plan, 11, time.time())
     kept, anew = (prepare_video(travel, settings, True, keep, False, False) for keep in (True, False))
     assert (kept.made, len(kept.missing)) == ((True, 0) if travel.output.folder else (False, 2))
     assert (anew.made, len(anew.missing)) == (False, 2)
@@ -146,4 +146,4 @@ def test_another_result_is_replaced_only_where_that_is_asked_for(travel: Travel,
         planned(travel, settings)
     prepared = planned(travel, settings, overwrite=True)
     compute(prepared, 2)
-    assert finish_video(travel, prepared.plan, 12, time.time()).result_bytes > 100
+    assert finish_video(travel, prepared.plan, 11, time.time()).result_bytes > 100
