@@ -20,7 +20,7 @@ import vidsr
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import InputMissing, Interrupted
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, run
+from vidsr.graph.run import Silent, open_ledger, run
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport, verify
@@ -192,13 +192,31 @@ def _does(process: psutil.Process, work: str) -> bool:
         return False
 
 
-def test_a_changed_setting_starts_over(drive: Path, nearest: Path, tmp_path: Path) -> None:
-    result = tmp_path / "large.mp4"
-    folder = tmp_path / ".large.mp4.vidsr"
-    folder.mkdir()
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def test_what_an_earlier_run_left_is_told_and_used_or_removed(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    settings = UpscaleSettings(model=str(nearest), device="cpu", segment_seconds=1)
+    plan = prepare(drive, tmp_path / "large.mp4", settings, overwrite=False, gpu=False)
+    told, folder = Told(), tmp_path / ".large.mp4.vidsr"
+    assert open_ledger(plan, told) == list(plan.segments) and told.said == []
+    for segment in plan.segments[:3]:
+        plan.ledger.path(segment).write_bytes(b"its frames")
+        plan.ledger.record(segment)
+    assert open_ledger(plan, told) == list(plan.segments[3:])
+    assert told.said == ["large.mp4: 3 of 4 segments are finished, going on"]
     (folder / "run.json").write_text(json.dumps({"vidsr": "0.0"}))
-    (folder / "000000.mkv").write_bytes(b"of another run")
-    assert upscale(drive, nearest, "-o", result, "--end", 0.4)["computed_frames"] == 10
+    assert open_ledger(plan, told) == list(plan.segments)
+    changed = "vidsr, source, settings, weights, backend changed since the earlier run"
+    assert told.said[1:] == [f"large.mp4: starting over, because {changed}"]
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
 
 
 def test_several_upscalers_share_one_short_video(drive: Path, nearest: Path, tmp_path: Path) -> None:
