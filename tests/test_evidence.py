@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.evidence import (
     CheckOutcome,
     EvidenceRecord,
+    FileDigest,
     FrameCounts,
     ModelDigest,
     check_record,
@@ -29,7 +31,7 @@ from vidsr.evidence import (
 )
 from vidsr.settings import UpscaleSettings
 
-MODEL = ModelDigest("balanced-2x", "ab" * 32)
+MODEL = ModelDigest("balanced-2x", hashlib.sha256(b"weights").hexdigest())
 CHECK = CheckOutcome("frames", True, "24 of 24")
 
 
@@ -70,12 +72,33 @@ def test_a_machine_that_was_sent_the_package_without_metadata_can_write_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(name: str) -> str:
-        raise PackageNotFoundError(name)
+        if name == "av":
+            raise PackageNotFoundError(name)
+        return version(name)
 
     monkeypatch.setattr("vidsr.evidence.version", unknown)
     *_, record = made(tmp_path)
     assert record.versions["vidsr"] == vidsr.__version__ and "av" not in record.versions
+    assert record.versions["numpy"] == version("numpy")
     assert f"by vidsr {vidsr.__version__} with" in enhanced_note(MODEL, 2)
+
+
+def test_the_record_of_a_result_that_has_no_name_yet(tmp_path: Path) -> None:
+    source, result, record = made(tmp_path)
+    content = bytes(range(256)) * 4200  # more than is read at once
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(content)
+    again = write_record(
+        source, result, model=MODEL, settings={}, frames=FrameCounts(1, 1), checks=[CHECK], started=0.0, finished=1.0,
+        made=joined, name="s3://card/drive.mp4",
+    )  # fmt: skip
+    assert again.result == FileDigest("drive_2x.mp4", len(content), hashlib.sha256(content).hexdigest())
+    assert again.source == replace(record.source, path="s3://card/drive.mp4")
+    source.unlink()
+    with pytest.raises(InputMissing, match=r"in/drive\.mp4 cannot be read for its record .*is it gone"):
+        write_record(
+            source, result, model=MODEL, settings={}, frames=FrameCounts(1, 1), checks=[], started=0.0, finished=1.0
+        )
 
 
 def test_an_untouched_result_has_no_problems(tmp_path: Path) -> None:
@@ -106,6 +129,10 @@ def test_the_source_may_be_gone_moved_or_named(tmp_path: Path) -> None:
     source, result, record = made(tmp_path)
     beside = source.rename(result.with_name(source.name))
     assert find_source(record, result) == beside
+    source.write_bytes(b"there again")
+    found = find_source(record, result)
+    assert found is not None and found.samefile(source)
+    source.unlink()
     elsewhere = beside.rename(tmp_path / "elsewhere.mp4")
     assert find_source(record, result) is None
     assert check_record(result) == []
@@ -143,6 +170,13 @@ def test_the_source_is_found_from_a_linked_folder(tmp_path: Path, monkeypatch: p
     assert len(check_record(Path(result.name))) == 1
 
 
+def test_a_linked_source_has_the_name_that_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "drive.mp4").symlink_to(tmp_path / "0001.mp4")
+    *_, record = made(tmp_path)
+    assert record.source.path == "../in/drive.mp4"
+
+
 def test_names_that_cannot_be_looked_at_are_not_there(tmp_path: Path) -> None:
     _, result, record = made(tmp_path)
     name = "n" * 300  # root may look at everything else
@@ -159,6 +193,10 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monke
             denied.setattr("vidsr.evidence.digest", deny(secret, digest))
             with pytest.raises(InputUnreadable, match=f"{secret.name} cannot be read"):
                 check_record(result, source)
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=refused))
+    with pytest.raises(InputError, match=r"vidsr\.json is not an evidence record \(.*Permission denied"):
+        read_record(result)
 
 
 def deny(secret: Path, read: Callable[[Path], tuple[int, str]]) -> Callable[[Path], tuple[int, str]]:
@@ -206,7 +244,7 @@ def test_the_note_names_the_model() -> None:
     note = enhanced_note(MODEL, 2)
     assert note.startswith("Enhanced: enlarged 2x by vidsr ")
     assert "balanced-2x" in note
-    assert "ab" * 8 in note
+    assert f"(sha256 {MODEL.sha256[:16]})" in note
 
 
 def test_checking_needs_no_heavy_package() -> None:

@@ -169,7 +169,7 @@ class Trainer:
 
     def _steps(self, writer: SummaryWriter | None, report: Callable[[Progress], None]) -> None:
         last = saved = time.monotonic()
-        total = torch.zeros((), device=self.device)
+        losses: list[Tensor] = []  # since the last report, or the resume
         while (share := self.share()) < 1.0:
             number, part = stage_at(self.preset.stages, share)
             last += self.source.prepare(self.step)  # coding a bank is no training, and may be interrupted
@@ -177,14 +177,14 @@ class Trainer:
                 if number != self.stage_number:
                     self._if_room(lambda: self._export(self.stage.kind))
                     self._enter(number)
-                total += self.update(part)
+                losses.append(self.update(part))
             now = time.monotonic()
             self.seconds += now - last
             last = now
             if self.step % REPORT_STEPS == 0:
-                mean = float(total) / REPORT_STEPS
+                mean = float(torch.stack(losses).mean())
                 self._check(mean)
-                total.zero_()
+                losses.clear()
                 if writer is not None:
                     writer.add_scalar("loss", mean, self.step)
                     report(Progress(self.step, share, self.stage.kind, mean, self.gain))

@@ -129,7 +129,7 @@ class Source:
             random: a CPU generator in the same state in every worker.
             part: (number, count) of this worker, which gets every count-th crop.
         """
-        clean = batch if self.coded is None else self._clean(step, batch) if self.clean else 0
+        clean = self._clean(step, batch) if self.clean else 0
         drawn = []
         if self.coded is not None and batch > clean:
             coded = self.coded.pairs(step) if isinstance(self.coded, RenewedBank) else self.coded

@@ -8,16 +8,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 import vidsr
 from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import write_segment
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
-from vidsr.evidence import check_record, record_path
+from vidsr.evidence import FrameCounts, check_record, read_record, record_path
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
+from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.media.verify import Check, VerifyReport
@@ -53,6 +56,10 @@ def test_a_failed_proof_leaves_an_older_result_with_its_files(
     assert outcome.computed_frames == 0
     assert old[1].read_bytes() == b"positions"
     assert tmp_path / "large.gps" in outcome.mux.beside
+    shown = outcome.as_json()
+    assert (shown["computed_frames"], shown["frames_per_second"], shown["verified"]) == (0, 0, True)
+    assert shown["beside"] == [str(path) for path in outcome.mux.beside]
+    assert [(c["name"], c["ok"]) for c in shown["checks"]] == [(c.name, True) for c in outcome.verify.checks]
     assert check_record(result) == []
     assert not (tmp_path / ".large.mp4.vidsr").exists()
 
@@ -149,6 +156,24 @@ def test_a_source_that_changes_during_the_run_has_no_result(
     with pytest.raises(VerifyFailed, match=r"drive\.mp4 changed during the run"):
         vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
     assert not list(tmp_path.glob("large*"))
+
+
+def test_gaps_that_are_filled_are_proved_and_counted(nearest: Path, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.mp4", Clip(codec="libvpx-vp9", frames=20))
+    with av.open(str(source)) as container:
+        at = [packet.pos for packet in container.demux(video=0) if packet.size][9]
+    content = bytearray(source.read_bytes())
+    content[at + 3] ^= 1  # the decoder gives nothing for a packet that looks whole
+    source.write_bytes(content)
+    settings = UpscaleSettings(model=str(nearest), device="cpu", fill_gaps=True)
+    plan = prepare(source, None, settings, overwrite=False, gpu=False, decode=True)
+    (segment,) = run.open_ledger(plan, run.Silent())
+    write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
+    outcome = run.finish(plan, 20, 0.0, run.Silent())
+    assert outcome.verify.ok and probe(outcome.plan.result).frames == 20
+    record = read_record(outcome.plan.result)
+    assert record.frames == FrameCounts(20, 20, reused=0, filled=1)
+    assert record.salvaged == outcome.salvaged and "1 frame is lost" in record.salvaged[0]
 
 
 def test_segments_that_cannot_be_kept_are_one_line(drive: Path, nearest: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,6 +154,35 @@ def test_a_full_disk_of_a_segment_is_called_so(monkeypatch: pytest.MonkeyPatch) 
     pool.submit(JOB)
     (event,) = pool.wait(0)
     assert isinstance(event.error, DiskTooSmall) and "ledger" in event.error.message
+
+
+class Watcher(Silent):
+    """Counts frames, and stops a run at the first."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop, self.frames = stop, 0
+
+    def advance(self, frames: int) -> None:
+        self.frames += frames
+        self.stop.set()
+
+
+def test_the_first_failure_is_the_reason_and_nothing_more_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (RayTaskError("encode", "", SegmentFailed(f"the {word} reason")) for word in ("first", "second"))
+    tasks = Tasks(monkeypatch, [first], [12], [second], [12], [12], [12])
+    pool, _ = a_pool()
+    with pytest.raises(SegmentFailed, match="the first reason"):
+        compute(pool, [JOB] * 6, Silent(), threading.Event())
+    assert len(tasks.upscalers) == 4 and not pool
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_stopped_run_finishes_what_is_in_flight(monkeypatch: pytest.MonkeyPatch, waiting: int) -> None:
+    tasks = Tasks(monkeypatch, *([[4, 8]] * 5))
+    (pool, _), watcher = a_pool(), Watcher(threading.Event())
+    with pytest.raises(Interrupted) if waiting else nullcontext():
+        compute(pool, [JOB] * (4 + waiting), watcher, watcher.stop)
+    assert (len(tasks.upscalers), watcher.frames) == (4, 48)
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """The main job on a real Ray: the same file, only larger; killed and resumed; retried; flat in memory."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ import ray
 
 import vidsr
 from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import write_segment
 from vidsr.errors import InputMissing, Interrupted
+from vidsr.evidence import read_record
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, run
+from vidsr.graph.run import Silent, finish, made_before, open_ledger, run
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport, verify
@@ -192,13 +196,55 @@ def _does(process: psutil.Process, work: str) -> bool:
         return False
 
 
-def test_a_changed_setting_starts_over(drive: Path, nearest: Path, tmp_path: Path) -> None:
-    result = tmp_path / "large.mp4"
-    folder = tmp_path / ".large.mp4.vidsr"
-    folder.mkdir()
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def test_what_an_earlier_run_left_is_told_and_used_or_removed(drive: Path, nearest: Path, tmp_path: Path) -> None:
+    settings = UpscaleSettings(model=str(nearest), device="cpu", segment_seconds=1)
+    plan = prepare(drive, tmp_path / "large.mp4", settings, overwrite=False, gpu=False)
+    told, folder = Told(), tmp_path / ".large.mp4.vidsr"
+    assert open_ledger(plan, told) == list(plan.segments) and told.said == []
+    for segment in plan.segments[:3]:
+        plan.ledger.path(segment).write_bytes(b"its frames")
+        plan.ledger.record(segment)
+    assert open_ledger(plan, told) == list(plan.segments[3:])
+    assert told.said == ["large.mp4: 3 of 4 segments are finished, going on"]
     (folder / "run.json").write_text(json.dumps({"vidsr": "0.0"}))
-    (folder / "000000.mkv").write_bytes(b"of another run")
-    assert upscale(drive, nearest, "-o", result, "--end", 0.4)["computed_frames"] == 10
+    assert open_ledger(plan, told) == list(plan.segments)
+    changed = "vidsr, source, settings, weights, backend changed since the earlier run"
+    assert told.said[1:] == [f"large.mp4: starting over, because {changed}"]
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_a_result_is_taken_as_made_before_only_if_it_is_what_would_be_made(
+    drive: Path, nearest: Path, tmp_path: Path
+) -> None:
+    source, result = Path(shutil.copy(drive, tmp_path / "drive.mp4")), tmp_path / "large.mp4"
+    settings = UpscaleSettings(model=str(nearest), device="cpu", end=0.4)
+    plan = prepare(source, result, settings, overwrite=True, gpu=False)
+    assert made_before(plan) is None
+    for segment in open_ledger(plan, Silent()):
+        write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
+    finish(plan, plan.frames, time.time(), Silent())
+    assert made_before(plan) == read_record(result)
+    assert made_before(replace(plan, model=replace(plan.model, sha256="of other weights"))) is None
+    assert made_before(replace(plan, settings=replace(plan.settings, end=0.5))) is None
+    (tmp_path / "another.mp4").write_bytes(b"another")
+    assert made_before(replace(plan, source=tmp_path / "another.mp4")) is None
+    for path in (source, result):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert made_before(plan) is None, path
+        path.write_bytes(content)
+    source.unlink()
+    assert made_before(plan) == read_record(result), "the card was taken out"
 
 
 def test_several_upscalers_share_one_short_video(drive: Path, nearest: Path, tmp_path: Path) -> None:

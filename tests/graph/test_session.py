@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from contextlib import nullcontext
 from ipaddress import ip_address
@@ -17,8 +18,9 @@ from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray._raylet import AuthenticationTokenLoader
 
 from vidsr.errors import ClusterError, DeviceError, SettingsError
-from vidsr.graph.session import Session, visible_gpu
-from vidsr.graph.upscalers import Upscalers, beside_gpus
+from vidsr.graph.session import Session, _knock, visible_gpu
+from vidsr.graph.stages import TASK_CPUS
+from vidsr.graph.upscalers import Upscalers, UpscalerSpec, beside_gpus
 from vidsr.model.upscaler import SOURCES_ON_A_GPU
 from vidsr.settings import ClusterSettings
 
@@ -83,10 +85,27 @@ def test_a_local_ray_starts_whatever_the_folder_for_temporary_files(
             session.close()
 
 
-def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:
-    with pytest.raises(ClusterError, match=r"nobody answers at 127\.0\.0\.1:1 .*refused.*--address"):
-        Session(ClusterSettings(address="127.0.0.1:1")).start()
+@pytest.mark.parametrize(("port", "why"), [(1, "refused"), (10**20, "too large")])
+def test_an_address_at_which_nobody_listens_is_said_at_once(port: int, why: str) -> None:
+    with pytest.raises(ClusterError, match=rf"nobody answers at 127\.0\.0\.1:{port} .*{why}.*--address"):
+        Session(ClusterSettings(address=f"127.0.0.1:{port}")).start()
     assert not ray.is_initialized()
+
+
+def test_who_listens_is_found_and_rays_own_words_are_left_to_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _knock(f"[127.0.0.1]:{server.getsockname()[1]}")  # as addresses of IPv6 are written
+    _knock("auto")
+
+
+def test_upscalers_of_another_kind_take_the_place_of_those_that_are_there() -> None:
+    session, ended = Session(ClusterSettings()), []
+    specs = [UpscalerSpec(f"{name}.safetensors", 2, "cpu", "auto", 1.0) for name in ("a", "a", "b")]
+    for number, spec in enumerate(specs):
+        session._upscalers = session._upscalers or cast("Any", SimpleNamespace(close=lambda n=number: ended.append(n)))
+        session.load(spec)
+        assert session._loaded == spec
+    assert ended == [0, 1] and session._upscalers is None
 
 
 def test_an_address_of_rays_client_is_refused() -> None:
@@ -149,6 +168,15 @@ def test_a_gpu_remembers_the_last_frame_of_every_segment_in_flight() -> None:
     session = Session(ClusterSettings())
     session._upscalers = on_machines([(48.0, 1)])
     assert session.parallel_segments <= SOURCES_ON_A_GPU
+
+
+@pytest.mark.parametrize(
+    ("on_gpus", "wanted", "expected"), [(True, 2.0, 2.0), (True, 0.0, TASK_CPUS), (False, 2.0, TASK_CPUS)]
+)
+def test_encoders_reserve_what_was_asked_for_beside_gpus_alone(on_gpus: bool, wanted: float, expected: float) -> None:
+    session = Session(ClusterSettings(encoder_cpus=wanted))
+    session._upscalers = cast("Upscalers", SimpleNamespace(on_gpus=on_gpus))
+    assert session.encoder_cpus == expected
 
 
 def test_upscalers_on_cpus_work_on_two_segments_each() -> None:

@@ -16,6 +16,7 @@ import ray
 
 from tests.media.clips import Clip, make_clip
 from vidsr.frames import PixelLayout
+from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import Silent, compute, run
@@ -113,6 +114,21 @@ def test_a_batch_has_as_many_frames_as_memory_allows(
     plan = planned(tmp_path, nearest, frames=4)
     job = replace(plan.job(plan.segments[0]), width=size[0], height=size[1])
     assert replace(job, info=replace(job.info, layout=PixelLayout(depth))).batch_frames == frames
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "stabilise", "needed"),
+    [(0, 12, 0.5, (0, 12)), (0, 4, 0.5, (0, 5)), (4, 8, 0.5, (3, 9)), (8, 12, 0.5, (7, 12)), (4, 8, 0.0, (4, 8))],
+)
+def test_to_be_stabilised_a_segment_needs_the_frames_beside_it(
+    first: int, stop: int, stabilise: float, needed: tuple[int, int], tmp_path: Path, nearest: Path
+) -> None:
+    plan = planned(tmp_path, nearest, frames=12)
+    job = replace(plan.job(plan.segments[0]), segment=Segment(0, first, stop), stabilise=stabilise)
+    assert job.needed == needed
+    assert sum(len(batch) for batch in decode_segment(job)) == needed[1] - needed[0]
+    assert job.size is None
+    assert replace(job, height=job.height - 2).size == (job.width, job.height - 2)
 
 
 def test_fields_become_whole_pictures_unless_that_is_off(tmp_path: Path, nearest: Path) -> None:

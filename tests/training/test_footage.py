@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
+from tests.media.clips import Clip, make_clip
 from training import footage
 from training.footage import (
     Planes,
     PlaneWriter,
     code,
+    count_frames,
     crop,
     frame_rate,
+    middle,
     planes_to_rgb,
     read_planes,
     resize,
@@ -73,6 +76,8 @@ def test_frames_are_written_and_read_without_loss(tmp_path: Path) -> None:
     for read, written in zip(back, frames[2:5], strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(read, written, strict=True))
     assert frame_rate(tmp_path / "clip.mp4") == Fraction(30000, 1001)
+    assert count_frames(tmp_path / "clip.mp4") == 6
+    assert [middle(tmp_path / "clip.mp4", frames) for frames in (2, 5, 9)] == [2, 0, 0]
 
 
 def test_an_exception_leaves_no_file(tmp_path: Path) -> None:
@@ -95,6 +100,9 @@ def test_files_that_are_no_video_are_named(tmp_path: Path) -> None:
         list(read_planes(tmp_path / "text.mp4"))
     with pytest.raises(NotAVideo, match=r"text\.mp4"):
         frame_rate(tmp_path / "text.mp4")
+    deep = make_clip(tmp_path / "deep.mkv", Clip(codec="ffv1", pix_fmt="yuv422p", frames=1))
+    with pytest.raises(NotAVideo, match=r"deep\.mkv is yuv422p; give a clip of 8-bit 4:2:0"):
+        list(read_planes(deep))
     with pytest.raises(InputMissing, match=r"nothing\.mp4: no such clip"):
         list(read_planes(tmp_path / "nothing.mp4"))
 

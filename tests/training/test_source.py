@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,9 +23,9 @@ from training.bank import make_bank, write_bank
 from training.data import Pairs, clean_pair, fingerprint, read_photo
 from training.degrade import Degradation
 from training.presets import override
-from training.source import RenewedBank, Source, open_source
+from training.source import RenewedBank, Source, identity, open_source
 from training.train import fit
-from vidsr.errors import InputUnreadable, NoPicture, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
 from vidsr.model.registry import describe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,11 +99,15 @@ def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
     assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
 
 
-def test_what_ends_does_not_wait_for_the_bank_that_is_being_coded(photos: Path, tmp_path: Path) -> None:
+def test_banks_are_renewed_and_what_ends_does_not_wait_for_the_next(photos: Path, tmp_path: Path) -> None:
     coded = small(20, clean_share=0.0, clips=1, renew_every=10, degradation=Degradation(frames=3, keep=2, h265=0))
     source = open_source(coded, photos, None, tmp_path, CPU)
     assert isinstance(source.coded, RenewedBank) and source.coded._pool is not None
-    source.coded.pairs(0)
+    first = source.coded.pairs(0)
+    assert source.coded.pairs(9) is first and source.coded._next is not None  # which is being coded meanwhile
+    second = source.coded.pairs(10)
+    assert len(second) == len(first) and not torch.equal(second.picture(0)[1], first.picture(0)[1])
+    assert source.coded._next is None, "the run ends before another"
     source.coded.preset = replace(coded, clips=10**6, renew_every=10)  # days of coding
     source.coded._next = source.coded._start(2)
     processes = list(source.coded._pool._processes.values())
@@ -113,7 +118,7 @@ def test_what_ends_does_not_wait_for_the_bank_that_is_being_coded(photos: Path, 
     try:
         assert processes
         assert not any(process.is_alive() for process in processes)
-        assert [file.name for file in tmp_path.iterdir()] == ["bank-0.safetensors"]
+        assert [file.name for file in tmp_path.iterdir()] == ["bank-1.safetensors"]
     finally:
         for process in processes:
             process.kill()
@@ -141,6 +146,36 @@ def test_resume_on_other_data_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"other data \(names and sizes, photographs\)"):
         fit(small(10), other, tmp_path / "run", resume=True)
     fit(small(10), photos, tmp_path / "run", resume=True)
+
+
+def test_other_data_is_known_by_names_and_sizes(tmp_path: Path) -> None:
+    photos, bank = folder_of(tmp_path / "photos", 3), tmp_path / "bank.safetensors"
+    known = identity(photos, None)
+    (photos / "validation").mkdir()
+    shutil.copy(photos / "0.png", photos / "validation" / "0.png")  # which none is trained on
+    assert identity(photos, None) == known
+    (photos / "1.png").write_bytes(b"of another size")
+    assert identity(photos, None) == known | {"names and sizes": identity(photos, None)["names and sizes"]} != known
+    with pytest.raises(InputMissing, match=r"bank\.safetensors does not exist; write it with training\.bank --bank"):
+        identity(photos, bank)
+    bank.write_bytes(b"one")
+    known = identity(None, bank)
+    bank.write_bytes(b"another")
+    assert identity(None, bank) != known
+
+
+@pytest.mark.parametrize(("photos", "held"), [(1, 1), (3, 2)])
+def test_of_few_photographs_one_is_left_to_train_on(tmp_path: Path, photos: int, held: int) -> None:
+    data = folder_of(tmp_path / "photos", photos)
+    source, resumed = (open_source(small(held_out=8), data, None, tmp_path, CPU) for _ in range(2))
+    assert source.clean is not None and (len(source.clean), len(source.held)) == (1, held)
+    assert torch.equal(resumed.held.picture(0)[1], source.held.picture(0)[1])
+
+
+def test_a_bank_that_no_other_worker_makes_here_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.source._PATIENCE_SECONDS", -1.0)
+    with pytest.raises(SettingsError, match=r"bank-0\.safetensors did not appear; --run must be a folder that workers"):
+        RenewedBank(tmp_path, [], small(), CPU, maker=False).pairs(0)
 
 
 CODED = Degradation(frames=3, keep=2, h265=0)

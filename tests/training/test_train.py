@@ -11,7 +11,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tests.training.runs import CPU, assert_equal, small
 from training import loop, train
-from training.checkpoint import keep_validated, load_checkpoint, restore_validated, save_checkpoint
+from training.checkpoint import copy_network, keep_validated, load_checkpoint, restore_validated, save_checkpoint
 from training.data import Pairs
 from training.degrade import Degradation
 from training.distributed import run_on_workers
@@ -41,6 +41,7 @@ from vidsr.errors import (
     DiskTooSmall,
     InputMissing,
     InputUnreadable,
+    Interrupted,
     OutputExists,
     RunError,
     SettingsError,
@@ -48,7 +49,7 @@ from vidsr.errors import (
 from vidsr.model.backends import Compiled, forbid_tf32
 from vidsr.model.generator import Generator
 from vidsr.model.registry import describe, find_sharp
-from vidsr.model.weights import load_weights
+from vidsr.model.weights import load_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,6 +105,7 @@ def test_a_stage_that_no_step_falls_into_is_not_the_result(photos: Path, tmp_pat
     content, ssim, adversarial = small().stages
     stages = (content, replace(ssim, share=0.01), replace(adversarial, share=0.29))
     path = fit(small(9, stages=stages), photos, tmp_path)
+    assert load_checkpoint(tmp_path)["counts"][0] == 9
     assert not (tmp_path / "ssim.safetensors").exists()
     assert_equal(tmp_path / "content.safetensors", path)
     assert find_sharp(describe(path)).training["stage"] == "adversarial"
@@ -187,6 +189,20 @@ def test_resume_with_other_values_names_them(photos: Path, tmp_path: Path) -> No
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(InputUnreadable, match="damaged"):
         fit(small(10), photos, tmp_path, resume=True)
+    torch.save({"step": Evil(tmp_path / "done")}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputUnreadable, match="damaged"):
+        fit(small(10), photos, tmp_path, resume=True)
+    assert not (tmp_path / "done").exists()
+
+
+@dataclass
+class Evil:
+    """What does something as soon as it is unpickled."""
+
+    path: Path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
@@ -228,6 +244,31 @@ def test_a_diverging_run_stops(photos: Path, tmp_path: Path, monkeypatch: pytest
     assert load_checkpoint(tmp_path)["counts"][0] == 10
 
 
+def test_only_far_below_its_best_gain_a_run_has_diverged(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gains = iter((5.0, 3.0, 1.5))  # of which none is far below the one before
+    monkeypatch.setattr(loop, "gain_over_bicubic", lambda *_: next(gains))
+    trainer = Trainer(small(), open_source(small(), photos, None, tmp_path, CPU), tmp_path, CPU)
+    for _ in range(2):
+        trainer._validate(Mock())
+    with pytest.raises(RunError, match=r"\+1\.50 dB over bicubic at step 0 after \+5\.00"):
+        trainer._validate(Mock())
+
+
+def test_a_resumed_trainer_is_where_the_saved_one_was(photos: Path, tmp_path: Path) -> None:
+    """Also in its warm-up and in what it is held against: only the count of the stage's steps and the best tell."""
+    source = open_source(small(), photos, None, tmp_path, CPU)
+    saved, resumed = (Trainer(small(), source, tmp_path, CPU) for _ in range(2))
+    saved._enter(1)
+    saved.step, saved.stage_step, saved.seconds, saved.best = 12, 2, 34.5, 1.25
+    saved.save()
+    resumed.resume()
+    one, other = saved.state(), resumed.state()
+    assert [one[name] for name in ("counts", "seconds", "best")] == [[12, 2, 1], 34.5, 1.25]
+    assert [other[name] for name in ("counts", "seconds", "best")] == [[12, 2, 1], 34.5, 1.25]
+
+
 def test_a_validated_checkpoint_is_kept_beside_those_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where there are no hard links, as on exFAT."""
     for refused in (False, True):
@@ -243,6 +284,9 @@ def test_a_validated_checkpoint_is_kept_beside_those_after_it(tmp_path: Path, mo
         assert load_checkpoint(tmp_path) == {"step": 2}
         restore_validated(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    with full_disk(100), pytest.raises(DiskTooSmall, match=r"validated\.pt could not be written"):
+        keep_validated(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_losses_of_a_step_have_their_weights_and_rates(
@@ -250,21 +294,60 @@ def test_losses_of_a_step_have_their_weights_and_rates(
 ) -> None:
     seen: list[tuple[float, float]] = []
     monkeypatch.setattr(Updater, "step", lambda _, loss, rate, *__: seen.append((loss.item(), rate)))
-    base = small()
+    base, path = small(), tmp_path / "teacher.safetensors"
     source = open_source(base, photos, None, tmp_path, CPU)
+    teacher = Generator(base.generator)
+    torch.nn.init.constant_(teacher.tail[0].bias, 0.3)
+    save_weights(path, teacher, {})
 
-    def losses(**changes: float) -> list[float]:
+    def losses(distillation: float = 0.0, **changes: float) -> list[float]:
         stage = replace(base.stages[2], share=1.0, rate=1e-3, discriminator_rate=4e-3, **changes)  # type: ignore[arg-type]
-        trainer = Trainer(replace(base, stages=(stage,)), source, tmp_path, CPU)
+        wanted = replace(base, stages=(stage,), distillation=distillation, teacher=str(path))
+        trainer = Trainer(wanted, source, tmp_path, CPU)
         seen.clear()
         trainer.update(0.5)
         assert [rate / seen[0][1] for _, rate in seen] == pytest.approx([1, 4][: len(seen)])
         return [loss for loss, _ in seen]
 
     (plain,) = losses(adversarial=0.0, two_view=0.0)
-    for name in ("adversarial", "two_view"):
+    for name in ("adversarial", "two_view", "distillation"):
         one, two = (losses(**{"adversarial": 0.0, "two_view": 0.0, name: weight})[0] for weight in (0.1, 0.2))
         assert one > plain and two - plain == pytest.approx(2 * (one - plain), rel=1e-3), name
+
+
+def test_a_stage_begins_from_the_average_with_a_warm_up_and_a_best_gain_of_its_own(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(Updater, "step", lambda _, loss, rate, *__: rates.append(rate))
+    wanted = small(warmup=10)
+    trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
+    for number in (0, 1):
+        trainer._enter(number)
+        assert trainer.best == -math.inf  # an adversarial stage falls below the best of the one before
+        assert torch.equal(trainer.generator.tail[0].bias, trainer.average.tail[0].bias)
+        for step in range(2):
+            trainer.update(0.0)
+            assert rates.pop() == pytest.approx(wanted.stages[number].rate * (step + 1) / 10)
+        trainer.best = 9.0
+        trainer.average.tail[0].bias.fill_(0.2)
+
+
+def test_the_loss_that_is_told_is_the_mean_of_the_steps_since_a_resume(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(self: Trainer, part: float) -> Tensor:
+        self.step += 1
+        return torch.tensor(float(self.step) if self.step != 25 else math.nan)
+
+    monkeypatch.setattr(Trainer, "update", update)
+    wanted = small(40, validate_every=100)
+    trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
+    trainer.step = 7
+    seen: list[Progress] = []
+    with pytest.raises(RunError, match="the loss is nan near step 30"):
+        trainer.run(seen.append)
+    assert [(at.step, at.loss) for at in seen] == [(10, 9.0), (20, 15.5)]
 
 
 @contextmanager
@@ -277,7 +360,9 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_keeps_the_previous_checkpoint(photos: Path, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_previous_checkpoint(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wanted = small(10)
     trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)
     trainer.save()
@@ -285,10 +370,17 @@ def test_a_full_disk_keeps_the_previous_checkpoint(photos: Path, tmp_path: Path)
     trainer.update(0.0)
     with full_disk(len(before) // 2), pytest.raises(DiskTooSmall, match=r"checkpoint\.pt could not be written"):
         trainer.save()
+    with full_disk(len(before) // 2):
+        trainer._if_room(trainer.save)  # as in the middle of a run, after which there may be room again
+    assert "checkpoint.pt could not be written" in caplog.text
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     weights = (tmp_path / "content.safetensors").read_bytes()
     with full_disk(len(weights) // 2), pytest.raises(DiskTooSmall, match=r"late\.safetensors could not be written"):
         trainer._export("late")
+    (tmp_path / "small.safetensors").write_bytes(b"of an earlier run")
+    with full_disk(len(weights) // 2), pytest.raises(DiskTooSmall, match=r"small\.safetensors could not be written"):
+        copy_network(tmp_path / "content.safetensors", tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").read_bytes() == b"of an earlier run"
     assert not list(tmp_path.glob("late*"))
     assert not list(tmp_path.glob("*.part"))
     trainer.save()
@@ -380,16 +472,25 @@ def test_every_kind_of_preset_takes_a_step(photos: Path, tmp_path: Path, name: s
     assert load_weights(path)(torch.rand(1, config.planes, 16, 16)).shape[-1] == 16 * config.scale
 
 
-def test_the_command(photos: Path, tmp_path: Path) -> None:
+def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ["--data", str(photos), "--run", str(tmp_path / "run")]
-    sets = [p for c in ("generator.blocks=1", "batch=2", "held_out=1") for p in ("--set", c)]
+    sets = [p for c in ("generator.blocks=1", "batch=2", "held_out=1", "minutes=0.5") for p in ("--set", c)]
     done = CliRunner().invoke(train.main, ["smoke", *run, "--steps", "10", *sets])
     assert done.exit_code == 0, done.output
     assert describe(tmp_path / "run/smoke.safetensors").config.blocks == 1
+    assert load_checkpoint(tmp_path / "run")["counts"][0] == 10
+    words = ["smoke", *run, *sets, "--set", "minutes=0", "--set", "steps=10", "--minutes", "5", "--resume"]
+    other = CliRunner().invoke(train.main, words)
+    assert isinstance(other.exception, SettingsError) and "other values of minutes;" in other.exception.message
     unknown = CliRunner().invoke(train.main, ["smoek", *run])
     assert isinstance(unknown.exception, SettingsError) and "smoke" in unknown.exception.message
     again = CliRunner().invoke(train.main, ["smoke", *run])
     assert isinstance(again.exception, OutputExists) and "--resume" in again.exception.message
+    monkeypatch.setattr(Trainer, "update", Mock(side_effect=KeyboardInterrupt))
+    run[-1] = str(tmp_path / "stopped")
+    stopped = CliRunner().invoke(train.main, ["smoke", *run, *sets])
+    assert stopped.exit_code == Interrupted.exit_code and "go on with --resume --run" in stopped.output
+    assert load_checkpoint(tmp_path / "stopped")["counts"][0] == 0
 
 
 @pytest.mark.usefixtures("tf32")
