@@ -8,6 +8,8 @@ import os
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
+from operator import xor
 from pathlib import Path
 
 import gpxpy
@@ -273,6 +275,38 @@ def test_ligo_lines() -> None:
     (fix,) = gps.parse(line)
     assert (fix.latitude, fix.longitude, fix.speed) == (-33.86882, 151.20929, 10.0)
     assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=UTC)
+
+
+def rmc(latitude: str, longitude: str, speed: str = "010.0") -> bytes:
+    body = f"GPRMC,235959.50,A,{latitude},{longitude},{speed},180.0,290224,,".encode()
+    return b"$%s*%02X\r\n" % (body, reduce(xor, body))
+
+
+def test_numbers_that_cannot_be_end_no_track(clip: Path) -> None:
+    """Damaged records, of which the command would say so only after the work."""
+    after, none = struct.pack("<6I4s4f", 15, 39, 35, 21, 3, 18, b"ASW\0", 5012.5, 830.25, 36.0, 70.5), float("nan")
+    ends = [struct.pack("<6I4s4f", 15, 39, 34, 21, 3, 18, b"ASW\0", value, 830.25, none, none)
+            for value in (none, float("inf"), 5012.5)]  # fmt: skip
+    clip.with_suffix(".gps").write_bytes(b"".join((*ends, after)))
+    clip.with_suffix(".nmea").write_bytes(rmc("1e999,S", "15112.3456,E") + rmc("3355.1234,S", "18000.0,E", "nan"))
+    points = list(gpxpy.parse(gps.gpx_track(clip)).walk(only_points=True))
+    assert [(round(p.latitude, 4), round(p.longitude, 4), p.comment) for p in points] == [
+        (-50.2083, -8.5042, None), (-50.2083, -8.5042, "18.52 m/s"), (-33.9187, -180, None)
+    ]  # fmt: skip
+
+
+def test_gopro_damaged_payloads_end_no_track() -> None:
+    scale = gpmf(b"SCAL", b"l", 4, struct.pack(">9i", 10_000_000, 10_000_000, 1000, 1000, 100, 1, 1000, 100, 1))
+    far, near = (gpmf(b"GPS9", b"?", 32, struct.pack(">7i2H", 1, 1, 0, 0, 0, days, 0, 0, 3)) for days in (2**31 - 1, 1))
+    whole, endless = (gpmf(b"DEVC", b"\0", 1, gpmf(b"STRM", b"\0", 1, scale + rows)) for rows in (near, far))
+    assert len(list(gps.parse(whole))) == 1 and not list(gps.parse(endless))
+    assert not [fix for end in range(4, len(whole)) for fix in gps.parse(whole[:end])]
+
+
+def test_a_name_that_xml_cannot_hold(clip: Path) -> None:
+    odd = clip.rename(clip.with_name("a\x01&b.mp4"))
+    odd.with_suffix(".nmea").write_bytes(NMEA)
+    assert gpxpy.parse(gps.gpx_track(odd)).tracks[0].name == "a&b.mp4"
 
 
 def gpmf(key: bytes, kind: bytes, size: int, content: bytes) -> bytes:
