@@ -152,6 +152,18 @@ def write_lines(path: Path, times: list[int]) -> Path:
     return path
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_clips_whose_average_rates_differ(codec: str, tmp_path: Path) -> None:
+    """Encoders write it into what must be equal otherwise; cameras that drop frames make no two clips alike in it."""
+    parts, begin = [], Fraction(0)
+    for number, rate in enumerate((Fraction(30), Fraction(2961, 100))):
+        clip = Clip(codec=codec, frames=6, rate=rate, options={"preset": "veryfast"})
+        parts.append(Part(make_clip(tmp_path / f"{number}.mp4", clip), begin))
+        begin += 6 / rate
+    assert join(parts, tmp_path / "joined.mp4") == ()
+    assert pictures(tmp_path / "joined.mp4") == [each for part in parts for each in pictures(part.path)]
+
+
 def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:
     with av.open(str(path)) as container:
         return [(p.pts, bytes(p)) for p in container.demux(getattr(container.streams, kind)[0]) if p.pts is not None]

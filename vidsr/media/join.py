@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
+from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
@@ -24,6 +27,11 @@ from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, r
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.paths import sync, write_error
+
+_SAME_RATE = {
+    "h264": "h264_metadata=tick_rate=1:fixed_frame_rate_flag=0:level=5.1",
+    "hevc": "hevc_metadata=tick_rate=1:level=5.1",
+}
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,11 @@ def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Ite
         RunError: a part begins before the one before it ends, or was coded with other parameters.
     """
     base = infos[0].table.time_base
-    orders = [_order(info, infos[0]) for info in infos]
+    orders = [_order(info) for info in infos]
+    headers = [_header(info) for info in infos]
+    for info, header in zip(infos, headers, strict=True):
+        if header != headers[0]:
+            raise RunError(f"{info.path} was coded with other parameters than {infos[0].path}; make both again")
     pts = [round(time / base) for part, info in zip(parts, infos, strict=True) for time in _times(info, part.offset)]
     for number in range(1, len(pts)):
         if pts[number] <= pts[number - 1]:
@@ -170,18 +182,32 @@ def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Ite
     return timing.join(orders, pts, durations, most_lead(name, base))
 
 
-def _order(info: VideoInfo, first: VideoInfo) -> list[int]:
-    """The presentation position of each picture packet of a part, if it was coded as the first part was."""
-    configurations = []
-    for each in (info, first):
-        with open_input(each.path) as container:
-            context = container.streams[each.stream_index].codec_context
-            configurations.append(context.extradata if context else None)
-    if configurations[0] != configurations[1]:
-        raise RunError(f"{info.path} was coded with other parameters than {first.path}; make both again")
+def _order(info: VideoInfo) -> list[int]:
+    """The presentation position of each picture packet of a part."""
     with open_input(info.path) as container:
         packets = demux(container, container.streams[info.stream_index])
         return timing.presentation_order([packet.pts for packet in packets if packet.pts is not None])
+
+
+def _header(info: VideoInfo) -> object:
+    """What the decoder of a part's pictures has to know, in a form that is equal where it is.
+
+    How many frames a second there are, and the level that follows from it, are each part's own average: no decoder
+    needs them, and clips of one camera differ in it. So do notes of the encoder.
+    """
+    with open_input(info.path) as container, av.open(BytesIO(), "w", format="matroska") as nowhere:
+        stream = container.streams[info.stream_index]
+        context = stream.codec_context
+        extradata = context.extradata if context else None
+        if extradata is None or info.codec not in _SAME_RATE:
+            return extradata
+        form, copy = NalFormat.of(info.codec, extradata), nowhere.add_stream_from_template(stream)
+        try:
+            BitStreamFilterContext(_SAME_RATE[info.codec], stream, copy)
+        except av.error.FFmpegError:  # of parameters that FFmpeg cannot read
+            return extradata
+        units = nal_units(copy.codec_context.extradata or b"", NalFormat(form.hevc, 0))
+        return form, [unit for unit in units if not form.is_sei(form.kind(unit))]
 
 
 def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
