@@ -164,6 +164,20 @@ def test_clips_whose_average_rates_differ(codec: str, tmp_path: Path) -> None:
     assert pictures(tmp_path / "joined.mp4") == [each for part in parts for each in pictures(part.path)]
 
 
+@pytest.mark.parametrize("suffix", ["ts", "mp4"])
+@pytest.mark.parametrize("starts", [(0, 60), (60, 0)])
+def test_clocks_that_go_on_from_file_to_file(starts: tuple[int, int], suffix: str, tmp_path: Path) -> None:
+    """Of one that did, the join had a hole as long as the clips before; one that began anew was refused."""
+    clips = [replace(BASE, rotation=0, frames=12, muxer={"output_ts_offset": str(start)}) for start in starts]
+    sources = [make_clip(tmp_path / f"{number}.{suffix}", clip) for number, clip in enumerate(clips)]
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(path, number * Fraction(12, 25)) for number, path in enumerate(sources)], joined) == ()
+    table, first = probe(joined).table, probe(sources[0]).table
+    assert np.allclose([float(table.time(k) - first.time(0)) for k in range(24)], np.arange(24) / 25, atol=1e-4)
+    sound = [len(packets_of(path, "audio")) for path in (*sources, joined)]
+    assert sum(sound[:2]) - 3 <= sound[2] <= sum(sound[:2])
+
+
 def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:
     with av.open(str(path)) as container:
         return [(p.pts, bytes(p)) for p in container.demux(getattr(container.streams, kind)[0]) if p.pts is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
+from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
@@ -47,6 +47,16 @@ class Part:
     offset: Fraction
 
 
+def begin_of(info: VideoInfo) -> Fraction:
+    """When a part begins on its own clock, which in MPEG-TS may go on from file to file: with its first frame.
+
+    With its sound where damage took the frames before: they lasted longer than what decoders need to start.
+    """
+    frame = info.table.time(0)
+    sounds = [s.start * s.time_base for s in info.streams if s.kind == "audio" and s.start is not None]
+    return min((sound for sound in sounds if sound < frame - LEAD_SECONDS), default=frame)
+
+
 def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """Copy the packets of all parts into one file of the container that the target's suffix says.
 
@@ -66,6 +76,10 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """
     infos = [probe(part.path) for part in parts]
     _check_shapes(infos)
+    first = begin_of(infos[0])
+    parts = [
+        replace(part, offset=part.offset + first - begin_of(info)) for part, info in zip(parts, infos, strict=True)
+    ]
     working = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
