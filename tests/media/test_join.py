@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from tests.media import clips
 from tests.media.clips import MILLISECOND, Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_mux import encode_doubled_cover, with_cover
@@ -168,8 +169,8 @@ def test_clips_whose_average_rates_differ(codec: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("starts", [(0, 60), (60, 0)])
 def test_clocks_that_go_on_from_file_to_file(starts: tuple[int, int], suffix: str, tmp_path: Path) -> None:
     """Of one that did, the join had a hole as long as the clips before; one that began anew was refused."""
-    clips = [replace(BASE, rotation=0, frames=12, muxer={"output_ts_offset": str(start)}) for start in starts]
-    sources = [make_clip(tmp_path / f"{number}.{suffix}", clip) for number, clip in enumerate(clips)]
+    wanted = [replace(BASE, rotation=0, frames=12, muxer={"output_ts_offset": str(start)}) for start in starts]
+    sources = [make_clip(tmp_path / f"{number}.{suffix}", clip) for number, clip in enumerate(wanted)]
     joined = tmp_path / f"joined.{suffix}"
     assert join([Part(path, number * Fraction(12, 25)) for number, path in enumerate(sources)], joined) == ()
     table, first = probe(joined).table, probe(sources[0]).table
@@ -251,6 +252,35 @@ def test_sound_goes_to_that_of_its_language_and_codec(tmp_path: Path) -> None:
     other = make_clip(tmp_path / "other.mkv", replace(clip, sound=("flac",)))
     (sentence,) = join([Part(both, Fraction(0)), Part(other, Fraction(1))], tmp_path / "joined.mkv")
     assert sentence == "other.mkv: audio stream 1 (flac, eng) has no counterpart"
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "goes_on"),
+    [("aac", "mp4", False), ("aac", "ts", True), ("pcm_s16le", "mov", False), ("ac3", "mkv", True)],
+)
+def test_sound_of_another_rate_is_not_played_at_the_first_ones(
+    codec: str, suffix: str, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where packets do not say it: with AAC of MP4 at half the rate it was twice as fast, or nothing."""
+    parts, clip = [], Clip(frames=12, sound=(codec,), options={"preset": "ultrafast"})
+    for number, rate in enumerate((48000, 32000)):
+        monkeypatch.setattr(clips, "AUDIO_RATE", rate)
+        parts.append(Part(make_clip(tmp_path / f"{number}.{suffix}", clip), number * Fraction(12, 25)))
+    joined = tmp_path / f"joined.{suffix}"
+    said = join(parts, joined)
+    rates = {48000, 32000} if goes_on else {48000}
+    assert said == (() if goes_on else (f"1.{suffix}: audio stream 1 ({codec}, eng) has no counterpart",))
+    with av.open(str(joined)) as container:
+        assert {frame.sample_rate for frame in container.decode(audio=0)} == rates
+
+
+def test_a_second_video_of_another_size_is_not_mixed(tmp_path: Path) -> None:
+    front, sources = make_clip(tmp_path / "front.mkv", Clip(frames=5)), []
+    for width in (64, 48):
+        rear = make_clip(tmp_path / "rear.mkv", Clip(frames=5, width=width))
+        sources.append(join_streams(tmp_path / f"{width}.mkv", front, rear))
+    (said,) = join([Part(path, n * Fraction(1, 5)) for n, path in enumerate(sources)], tmp_path / "joined.mkv")
+    assert said == "48.mkv: video stream 1 (h264) has no counterpart"
 
 
 def test_frames_that_are_lost_or_late_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

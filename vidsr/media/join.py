@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
@@ -20,7 +21,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, open_input, url_of
+from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, is_cover, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
@@ -32,6 +33,8 @@ _SAME_RATE = {
     "h264": "h264_metadata=tick_rate=1:fixed_frame_rate_flag=0:level=5.1",
     "hevc": "hevc_metadata=tick_rate=1:level=5.1",
 }
+# Sound whose packets say their rate and channels themselves, so that decoders follow where these change.
+TELLING_SOUND = ("mp2", "mp3", "mp3float", "ac3", "eac3", "dca", "flac", "aac_latm")
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
         for part, info, source, anew in zip(parts, infos, sources, remade, strict=True):
             for each in outlets.values():
                 each.begin_part()
-            pairs = _pair(infos[0], info, outlets)
+            pairs = _pair(infos[0], info, source, outlets)
             unpaired = [each for each in info.streams if each.index not in {*pairs, *anew}]
             left += [
                 f"{part.path.name}: {each.label} has no counterpart"
@@ -224,8 +227,8 @@ def _header(info: VideoInfo) -> object:
         return form, [unit for unit in units if not form.is_sei(form.kind(unit))]
 
 
-def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
-    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind and place.
+def _pair(first: VideoInfo, info: VideoInfo, source: InputContainer, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
+    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind, coding and place.
 
     A cover picture has one in the first part alone: of several parts, one is enough.
     """
@@ -236,7 +239,9 @@ def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dic
             continue
         if stream.cover and info is not first:
             continue
-        fit = next((i for i in free if i != first.stream_index and _alike(first.streams[i], stream)), None)
+        coding = _coding(source.streams[stream.index])
+        others = (i for i, outlet in free.items() if i != first.stream_index and outlet.coding == coding)
+        fit = next((i for i in others if _alike(first.streams[i], stream)), None)
         if fit is not None:
             pairs[stream.index] = free.pop(fit)
     return pairs
@@ -244,6 +249,18 @@ def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dic
 
 def _alike(one: StreamInfo, other: StreamInfo) -> bool:
     return (one.kind, one.codec, one.language, one.cover) == (other.kind, other.codec, other.language, other.cover)
+
+
+def _coding(stream: Stream) -> object:
+    """What a decoder has to know of a stream besides its packets, and is told once for all parts."""
+    if isinstance(stream, AudioStream):
+        sound = stream.codec_context
+        telling = sound.name in TELLING_SOUND or (sound.name == "aac" and not sound.extradata)
+        return None if telling else (sound.sample_rate, sound.layout.nb_channels, sound.extradata)
+    if isinstance(stream, VideoStream) and not is_cover(stream):
+        picture = stream.codec_context
+        return picture.width, picture.height, picture.extradata
+    return None
 
 
 def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: str) -> _Outlet | None:
@@ -259,7 +276,7 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)
-    return _Outlet(counterpart, label, step, reorder_depth(stream))
+    return _Outlet(counterpart, label, step, reorder_depth(stream), _coding(stream))
 
 
 @dataclass
@@ -271,6 +288,7 @@ class _Outlet:
         label: it in words.
         step: how many of its ticks, at least, decode times must be apart.
         depth: `reorder_depth` of the first part's stream.
+        coding: `_coding` of the first part's stream.
         last: the last decode time in it, in ticks.
         before: the last decode time of the parts before.
         late: packets of this part left out, other than sound, because they come before that.
@@ -280,6 +298,7 @@ class _Outlet:
     label: str
     step: int
     depth: int
+    coding: object
     last: int | None = None
     before: int | None = None
     late: int = 0
