@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -177,6 +178,19 @@ def test_clocks_that_go_on_from_file_to_file(starts: tuple[int, int], suffix: st
     assert np.allclose([float(table.time(k) - first.time(0)) for k in range(24)], np.arange(24) / 25, atol=1e-4)
     sound = [len(packets_of(path, "audio")) for path in (*sources, joined)]
     assert sum(sound[:2]) - 3 <= sound[2] <= sum(sound[:2])
+
+
+def test_more_clips_than_files_may_be_open(tmp_path: Path) -> None:
+    """A day in clips of a minute are 1,440, and many systems allow a process 1,024 files."""
+    part = make_clip(tmp_path / "a.mkv", Clip(frames=1))
+    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 20, limits[1]))
+    try:
+        join([Part(part, number * Fraction(1, 25)) for number in range(30)], tmp_path / "joined.mkv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert probe(tmp_path / "joined.mkv").frames == 30
 
 
 def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:

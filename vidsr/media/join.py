@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
@@ -114,65 +113,80 @@ def _check_shapes(infos: Sequence[VideoInfo]) -> None:
 
 
 def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, name: str) -> tuple[str, ...]:
-    left: list[str] = []
     stamps = _stamps(parts, infos, name)
-    with ExitStack() as stack:
-        sources = [stack.enter_context(open_input(part.path)) for part in parts]
-        options = container_options(name, working.with_suffix("").suffix, infos[0])
-        out = stack.enter_context(
-            av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        )
+    options = container_options(name, working.with_suffix("").suffix, infos[0])
+    with av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS) as out:
         out.metadata.update(container_tags(infos[0].tags))
-        outlets: dict[int, _Outlet] = {}
-        remade = [
-            {stream.index for stream in source.streams if is_remade(source, stream, info.streams[stream.index], name)}
-            for info, source in zip(infos, sources, strict=True)
-        ]
-        covered = any(each.cover for each in infos[0].streams)
-        for stream in sources[0].streams:
-            if stream.index in remade[0]:
-                continue
-            if infos[0].streams[stream.index].cover and name == "matroska":
-                attach_cover(out, parts[0].path, infos[0].streams[stream.index])
-                continue
-            outlet = _open_outlet(out, stream, infos[0], name)
-            if outlet is None:
-                left.append(f"{infos[0].streams[stream.index].label}: {name} has no place for it")
-            else:
-                outlets[stream.index] = outlet
-        if chapters := list(_chapters(parts, sources)):
+        outlets, left = _open_outlets(out, infos[0], name)
+        if chapters := list(_chapters(parts, infos)):
             out.set_chapters(chapters)
         out.start_encoding()
-        for part, info, source, anew in zip(parts, infos, sources, remade, strict=True):
-            for each in outlets.values():
-                each.begin_part()
-            pairs = _pair(infos[0], info, source, outlets)
-            unpaired = [each for each in info.streams if each.index not in {*pairs, *anew}]
-            left += [
-                f"{part.path.name}: {each.label} has no counterpart"
-                for each in unpaired
-                if info is not infos[0] and not (each.cover and covered)
-            ]
-            for packet in demux(source, *(source.streams[index] for index in pairs)):
-                outlet = pairs[packet.stream_index]
-                if packet.stream_index == info.stream_index:
-                    if packet.pts is not None:
-                        outlet.show(packet, next(stamps), infos[0].table.time_base)
-                        out.mux(packet)
-                elif outlet.follow(packet, part.offset):
-                    out.mux(packet)
-            left += [
-                f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
-                for each in outlets.values()
-                if each.late
-            ]
+        for part, info in zip(parts, infos, strict=True):
+            left += _copy_part(out, part, info, infos[0], outlets, stamps, name)
     return tuple(left)
 
 
-def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
+def _open_outlets(out: OutputContainer, info: VideoInfo, name: str) -> tuple[dict[int, _Outlet], list[str]]:
+    """The outlets of the first part's streams, and what has none, as sentences."""
+    outlets: dict[int, _Outlet] = {}
+    left: list[str] = []
+    with open_input(info.path) as source:
+        for stream in source.streams:
+            described = info.streams[stream.index]
+            if is_remade(source, stream, described, name):
+                continue
+            if described.cover and name == "matroska":
+                attach_cover(out, info.path, described)
+                continue
+            outlet = _open_outlet(out, stream, info, name)
+            if outlet is None:
+                left.append(f"{described.label}: {name} has no place for it")
+            else:
+                outlets[stream.index] = outlet
+    return outlets, left
+
+
+def _copy_part(
+    out: OutputContainer,
+    part: Part,
+    info: VideoInfo,
+    first: VideoInfo,
+    outlets: dict[int, _Outlet],
+    stamps: Iterator[timing.Stamp],
+    name: str,
+) -> list[str]:
+    """Copy the packets of a part; returns what was left out, as sentences. No other part is open: there may be many."""
+    for each in outlets.values():
+        each.begin_part()
+    with open_input(part.path) as source:
+        anew = [s.index for s in source.streams if is_remade(source, s, info.streams[s.index], name)]
+        pairs = _pair(first, info, source, outlets)
+        for packet in demux(source, *(source.streams[index] for index in pairs)):
+            outlet = pairs[packet.stream_index]
+            if packet.stream_index == info.stream_index:
+                if packet.pts is not None:
+                    outlet.show(packet, next(stamps), first.table.time_base)
+                    out.mux(packet)
+            elif outlet.follow(packet, part.offset):
+                out.mux(packet)
+    covered = any(each.cover for each in first.streams)
+    unpaired = [] if info is first else [each for each in info.streams if each.index not in {*pairs, *anew}]
+    lost = [f"{part.path.name}: {each.label} has no counterpart" for each in unpaired if not (each.cover and covered)]
+    return lost + [
+        f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
+        for each in outlets.values()
+        if each.late
+    ]
+
+
+def _chapters(parts: Sequence[Part], infos: Sequence[VideoInfo]) -> Iterator[Any]:
     """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
-    for part, source in zip(parts, sources, strict=True):
-        for chapter in source.chapters():
+    for part, info in zip(parts, infos, strict=True):
+        if not info.chapters:
+            continue
+        with open_input(part.path) as source:
+            chapters = source.chapters()
+        for chapter in chapters:
             shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
             times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
             yield {**chapter, **times}
