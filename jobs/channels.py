@@ -39,13 +39,13 @@ class Clip:
         name: its name below the output root.
         created: the container's creation time in seconds since 1970, or None.
         seconds: its length.
-        shape: what must be equal in one video: width, height, codec.
+        shape: what must be equal in one video, as `vidsr.media.join.shape_of` says.
     """
 
     name: str
     created: Fraction | None
     seconds: Fraction
-    shape: tuple[int, int, str]
+    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def recordings(clips: Sequence[Clip]) -> list[Recording]:
     comes from the clocks in the names, and where these are missing too, from the names; then nothing is known of
     gaps.
     """
-    groups: dict[tuple[str, str, tuple[int, int, str]], list[Clip]] = defaultdict(list)
+    groups: dict[tuple[str, str, tuple[int | str, ...]], list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[str(PurePosixPath(clip.name).parent), channel_of(clip.name), clip.shape].append(clip)
     return [recording for _, group in sorted(groups.items()) for recording in _cut(group)]

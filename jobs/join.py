@@ -23,7 +23,7 @@ from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
 from vidsr.errors import OutputExists
-from vidsr.media.join import Part, begin_of, join
+from vidsr.media.join import Part, begin_of, join, shape_of
 from vidsr.media.probe import probe
 
 NOTES = ".vidsr/joined"
@@ -56,7 +56,7 @@ def describe_clip(results: Results, name: str) -> Clip:
         info = probe(path)
     tags = {key.lower(): value for key, value in info.tags}
     length = info.table.time(info.frames) - begin_of(info)
-    return Clip(name, _seconds(tags.get("creation_time", "")), length, (info.width, info.height, info.codec))
+    return Clip(name, _seconds(tags.get("creation_time", "")), length, shape_of(info))
 
 
 def _seconds(text: str) -> Fraction | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.cache import NodeCache
 from jobs.channels import recordings
-from jobs.join import Results, describe_clip, join_recording
+from jobs.join import Results, describe_clip, join_recording, joined_name
 from jobs.storage import open_place
 from tests.media.clips import Clip, make_clip
 from vidsr.media.probe import probe
@@ -16,6 +16,20 @@ from vidsr.media.probe import probe
 
 def results(folder: Path) -> Results:
     return Results(open_place(folder), NodeCache(folder / "cache", 0))
+
+
+def test_clips_that_are_shown_otherwise_are_another_video(tmp_path: Path) -> None:
+    """A camera that was turned round: the join showed them upside down."""
+    clip = Clip(frames=5, options={"preset": "ultrafast"})
+    for number, rotation in enumerate((0, 0, 180, 180)):
+        make_clip(tmp_path / f"20260101_12000{number}.mp4", replace(clip, rotation=rotation))
+    there = results(tmp_path)
+    clips = [describe_clip(there, path.name) for path in sorted(tmp_path.glob("*.mp4"))]
+    found = sorted(recordings(clips), key=joined_name)
+    for recording, turned in zip(found, (0, 180), strict=True):
+        assert join_recording(there, recording) == ()
+        made = probe(tmp_path / joined_name(recording))
+        assert (made.frames, abs(made.rotation)) == (10, turned)
 
 
 def test_a_clip_whose_first_frames_are_lost_keeps_its_time(tmp_path: Path) -> None:

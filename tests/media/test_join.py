@@ -320,6 +320,7 @@ def test_what_is_no_continuation_is_refused(tmp_path: Path) -> None:
     first = make_clip(tmp_path / "a.mp4", BASE)
     for other, why in (
         (replace(BASE, width=128), "another picture"),
+        (replace(BASE, rotation=270), "another picture"),
         (replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"}), "other parameters"),
     ):
         second = make_clip(tmp_path / "b.mp4", other)

@@ -65,7 +65,7 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     Pictures all stay; of everything else, what would come before the last packet of the part before is left out.
 
     Args:
-        parts: in order of time, the first at 0; all with the same picture size and codec parameters.
+        parts: in order of time, the first at 0; all with the same `shape_of` and codec parameters.
         target: the file to write. It gets its name when it is whole and its frames' times are proven.
 
     Returns:
@@ -100,15 +100,18 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     return left
 
 
+def shape_of(info: VideoInfo) -> tuple[int | str, ...]:
+    """What must be equal of the pictures of one video: their size, coding and colours, and how they are shown."""
+    colour = info.colour
+    colours = colour.matrix, colour.primaries, colour.transfer, int(colour.full_range)
+    shown = info.rotation, str(info.display_matrix), str(info.sample_aspect)
+    return info.width, info.height, info.codec, info.pix_fmt, *colours, *shown
+
+
 def _check_shapes(infos: Sequence[VideoInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
-        if (info.width, info.height, info.codec, info.pix_fmt) != (
-            first.width,
-            first.height,
-            first.codec,
-            first.pix_fmt,
-        ):
+        if shape_of(info) != shape_of(first):
             raise RunError(f"{info.path} has another picture than {first.path}; they cannot be one video")
 
 
