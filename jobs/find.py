@@ -18,6 +18,7 @@ from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings
 
 STATE_FOLDER = ".vidsr"
+JOINED = f"{STATE_FOLDER}/joined"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Found:
 
     Attributes:
         videos: to do, by name or in the order of the list.
-        results: how many are left out because vidsr made them: the record of each lies beside it.
+        results: how many are left out because vidsr made them: the record of each lies beside it, or is that of a join.
         others: how many files are no videos by their names; hidden ones and records are not counted.
         pictures: how many of these are pictures.
     """
@@ -116,10 +117,16 @@ def _sources(entries: list[Entry], there: set[str]) -> Found:
     """The videos among some files of a folder in which there are files of these names."""
     shown = [entry for entry in entries if not any(part.startswith(".") for part in PurePosixPath(entry.name).parts)]
     videos = sorted((e for e in shown if PurePosixPath(e.name).suffix.lower() in VIDEO_SUFFIXES), key=lambda e: e.name)
-    sources = [entry for entry in videos if f"{entry.name}{RECORD_SUFFIX}" not in there]
+    sources = [e for e in videos if f"{e.name}{RECORD_SUFFIX}" not in there and not _is_joined(e.name, there)]
     records = sum(entry.name.endswith(RECORD_SUFFIX) for entry in shown)
     pictures = sum(is_image(Path(entry.name)) for entry in shown)
     return Found(sources, len(videos) - len(sources), len(shown) - len(videos) - records, pictures)
+
+
+def _is_joined(name: str, there: set[str]) -> bool:
+    """Whether a job below whose output a video lies, noted that it joined it."""
+    path = PurePosixPath(name)
+    return any(f"{root / JOINED / path.relative_to(root)}.json" in there for root in path.parents)
 
 
 def _listed(inputs: Place, names: Iterable[str]) -> list[Entry]:

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from jobs.cache import NodeCache
 from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
+from jobs.find import JOINED
 from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
@@ -26,7 +27,6 @@ from vidsr.errors import OutputExists
 from vidsr.media.join import Part, begin_of, join, shape_of
 from vidsr.media.probe import probe
 
-NOTES = ".vidsr/joined"
 AT_ONCE = 8
 
 
@@ -76,13 +76,13 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
         VidsrError: as `join` says.
     """
     target = joined_name(recording)
-    note, earlier = _note(results.output, recording), read_json(results.output, f"{NOTES}/{target}.json")
+    note, earlier = _note(results.output, recording), read_json(results.output, f"{JOINED}/{target}.json")
     if results.output.entry(target):
         if earlier == note:
             return ()
         if earlier is None:
             raise OutputExists(f"{results.output.url_of(target)} exists and is no join; move it away")
-    results.output.write(f"{NOTES}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
+    results.output.write(f"{JOINED}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
     with results.paths([clip.name for clip in recording.clips]) as paths, TemporaryDirectory() as folder:
         parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
         if results.output.folder is not None:
@@ -91,7 +91,7 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
             made = Path(folder, PurePosixPath(target).name)
             left = join(parts, made)
             results.output.upload(made, target)
-    results.output.write(f"{NOTES}/{target}.json", json.dumps(note).encode())
+    results.output.write(f"{JOINED}/{target}.json", json.dumps(note).encode())
     return left
 
 
