@@ -160,8 +160,9 @@ def result_names(names: Iterable[str], settings: UpscaleSettings) -> dict[str, s
     name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
     suffixes = {name: result_suffix(name, settings.encode.container) for name in names}
     wanted = {name: str(PurePosixPath(name).with_suffix(suffix)) for name, suffix in suffixes.items()}
-    shared = Counter(wanted.values())
-    return {name: result if shared[result] == 1 else f"{name}{suffixes[name]}" for name, result in wanted.items()}
+    while twins := {result for result, sources in Counter(wanted.values()).items() if sources > 1}:
+        wanted |= {name: f"{name}{suffixes[name]}" for name, result in wanted.items() if result in twins}
+    return wanted
 
 
 def result_suffix(name: str, container: str) -> str:

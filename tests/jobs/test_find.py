@@ -158,6 +158,8 @@ def test_result_names() -> None:
         "a.mov": "a.mov.mkv",
         "b.mp4": "b.mkv",
     }
+    twins = ["a.avi", "a.mkv", "a.avi.mkv"]
+    assert result_names(twins, UpscaleSettings()) == {name: f"{name}.mkv" for name in twins}
 
 
 def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:
