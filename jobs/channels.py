@@ -22,6 +22,8 @@ _WORDS = re.compile(
 # NO20260101-120000-000001F.MP4 (70mai), 20260101_120000_NF.mp4 (BlackVue: N, E, P, M say why it was recorded),
 # 2026_0101_120000_0001F.MP4 and ..._F.MP4 (Viofo), FILE260101-120000A.MP4, MOVA0001.MP4 (two channels A and B)
 _LETTER = re.compile(r"(?:\d|_)[NEPM]?([ABFIRT])$")
+# 240915_143027_001_FH.MP4, 231011_175029_199_RL_RADR.MP4 (Nextbase: the camera, its high or low quality, and why)
+_QUALITY = re.compile(r"_([FRC][HL])(?:_[A-Z]+)?$")
 _INSIDE = re.compile(r"^MOV([AB])\d+$")
 _CLOCK = re.compile(r"((?:19|20)?\d{2})[-_]?(\d{2})[-_]?(\d{2})[-_T ]?(\d{2})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
 
@@ -64,7 +66,7 @@ class Recording:
 def channel_of(name: str) -> str:
     """The channel that a file's name tells, in lower case, or "" for a camera alone."""
     stem = PurePosixPath(name).stem
-    for pattern in (_WORDS, _LETTER, _INSIDE):
+    for pattern in (_WORDS, _LETTER, _QUALITY, _INSIDE):
         found = pattern.search(stem)
         if found:
             return found.group(1).lower()

@@ -31,6 +31,9 @@ def order(*clips: Clip) -> list[list[str]]:
         ("MOVB0012.avi", "b"),
         ("2026-01-01_12-00-00-left_repeater.mp4", "left_repeater"),
         ("2026-01-01_12-00-00-front.mp4", "front"),
+        ("240915_143027_001_FH.MP4", "fh"),
+        ("240915_143027_001_FL.MP4", "fl"),
+        ("231011_175029_199_RH_RADR.MP4", "rh"),
         ("GRMN0001.MP4", ""),
         ("holiday.mp4", ""),
         ("GOPRO_FINAL.mp4", ""),
@@ -43,7 +46,7 @@ def test_channels(name: str, channel: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["NO20260101-120003-000001F.MP4", "2026_0101_120003_0001F.MP4", "2026-01-01_12-00-03-back.mp4",
-     "FILE260101-120003A.MP4", "20260101_120003_NF.mp4"],
+     "FILE260101-120003A.MP4", "20260101_120003_NF.mp4", "260101_120003_001_FH.MP4"],
 )  # fmt: skip
 def test_clocks(name: str) -> None:
     assert clock_of(name) == 1767268803
