@@ -327,6 +327,22 @@ def test_gopro_gps9(fix: int, points: int) -> None:
         assert (fixes[1].time - fixes[0].time).total_seconds() == pytest.approx(0.1)
 
 
+def test_a_gopro_that_writes_each_position_twice() -> None:
+    """The HERO11: as GPS5 with one time a second, and as GPS9 with its own. The track went to and fro."""
+    scales = 10_000_000, 10_000_000, 1000, 1000, 100
+    five, nine = struct.pack(">5i", *scales), struct.pack(">9i", *scales, 1, 1000, 100, 1)
+    rows = [struct.pack(">5i", 330000000 + i, -1170000000, 120500, 9000, 900) for i in range(2)]
+    older = gpmf(b"GPSF", b"L", 4, b"\0\0\0\3") + gpmf(b"GPSU", b"U", 16, b"211126010000.250")
+    older += gpmf(b"SCAL", b"l", 4, five) + gpmf(b"GPS5", b"l", 20, b"".join(rows))
+    times = [struct.pack(">2i2H", 8000, 3600000 + 500 * i, 90, 3) for i in range(2)]
+    newer = gpmf(b"SCAL", b"l", 4, nine) + gpmf(
+        b"GPS9", b"?", 32, b"".join(map(b"".join, zip(rows, times, strict=True)))
+    )
+    for streams, fractions in (((older, newer), [0, 500000]), ((older,), [250000, 750000])):
+        content = b"".join(gpmf(b"STRM", b"\0", 1, stream) for stream in streams)
+        assert [fix.time.microsecond for fix in gps.parse(gpmf(b"DEVC", b"\0", 1, content))] == fractions
+
+
 def test_real_gopro(shared_data: Path, tmp_path: Path) -> None:
     """The camera had no fix; with the fix flag set, its positions are read."""
     source = shared_data / "video" / "gopro-gpmd-tmcd.mp4"

@@ -183,13 +183,16 @@ def parse_novatek(content: bytes) -> Iterator[Fix]:
 
 
 def parse_gpmf(content: bytes) -> Iterator[Fix]:
-    """GPS5 and GPS9 of one GoPro payload, which covers about a second."""
+    """GPS9 of one GoPro payload, which covers about a second, or GPS5: a camera that has both says the same twice."""
     for key, _, body in _klv(content):
         if key == b"DEVC":
-            for inner, _, stream in _klv(body):
-                if inner == b"STRM":
-                    entries = {k: (kind, data) for k, kind, data in _klv(stream)}
-                    yield from _gps5(entries) if b"GPS5" in entries else _gps9(entries)
+            streams = [
+                {k: (kind, data) for k, kind, data in _klv(stream)}
+                for inner, _, stream in _klv(body)
+                if inner == b"STRM"
+            ]
+            newer = [fix for entries in streams for fix in _gps9(entries)]
+            yield from newer or (fix for entries in streams if b"GPS5" in entries for fix in _gps5(entries))
 
 
 Entries = dict[bytes, tuple[bytes, bytes]]
