@@ -85,7 +85,7 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
     Raises:
         InputMissing: the list names a file that is not there, or the store has no such bucket.
         InputUnreadable: the store cannot be reached or does not let us look.
-        SettingsError: the list names a file outside the folder.
+        SettingsError: the list names a file outside the folder, or the URL is that of one file.
         NoVideos: nothing is left.
     """
     try:
@@ -107,6 +107,9 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
     ]
     found = Found(fitting) if selection.names is not None else _sources(fitting, {entry.name for entry in there})
     if not found.videos:
+        if inputs.folder is None and inputs.entry(""):
+            name = PurePosixPath(inputs.url).name
+            raise SettingsError(f"{inputs.url} is one file; give its folder with --pattern '{name}'")
         wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
         left_out = "".join(f"; {sentence}" for sentence in found.sentences)
         raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name{left_out}")

@@ -150,6 +150,12 @@ def test_nothing_found(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", patterns=("nothing-like-it",))
 
 
+def test_one_object_is_no_folder(bucket: str, tmp_path: Path) -> None:
+    open_place(bucket).write("card/a.mp4", b"x")
+    with pytest.raises(SettingsError, match=r"card/a\.mp4 is one file; give its folder with --pattern 'a\.mp4'"):
+        find_videos(open_place(f"{bucket}/card/a.mp4"), open_place(tmp_path), Selection())
+
+
 def test_result_names() -> None:
     as_mkv = UpscaleSettings(encode=EncodeSettings(container="mkv"))
     assert result_names(["a/b.mp4"], UpscaleSettings()) == {"a/b.mp4": "a/b.mp4"}
