@@ -32,6 +32,17 @@ def test_clips_that_are_shown_otherwise_are_another_video(tmp_path: Path) -> Non
         assert (made.frames, abs(made.rotation)) == (10, turned)
 
 
+def test_clips_of_another_container_stop_no_join(tmp_path: Path) -> None:
+    """Copies of some, as other programs make them: that MPEG-TS codes parameters otherwise stopped all of the join."""
+    clip = Clip(frames=5, options={"preset": "ultrafast"})
+    for number, suffix in enumerate(("mp4", "mp4", "ts")):
+        make_clip(tmp_path / f"20260101_12000{number}.{suffix}", clip)
+    there = results(tmp_path)
+    found = recordings([describe_clip(there, path.name) for path in tmp_path.iterdir()])
+    assert sorted(len(each.clips) for each in found) == [1, 2]
+    assert all(join_recording(there, each) == () for each in found if len(each.clips) == 2)
+
+
 def test_a_clip_whose_first_frames_are_lost_keeps_its_time(tmp_path: Path) -> None:
     """Its sound is there from the begin. The clip after it was taken to begin before its end."""
     clip = Clip(frames=20, sound=("aac",), options={"preset": "ultrafast"})

@@ -101,11 +101,11 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
 
 
 def shape_of(info: VideoInfo) -> tuple[int | str, ...]:
-    """What must be equal of the pictures of one video: their size, coding and colours, and how they are shown."""
+    """What must be equal of the pictures of one video: size, coding, container and colours, and how they are shown."""
     colour = info.colour
     colours = colour.matrix, colour.primaries, colour.transfer, int(colour.full_range)
     shown = info.rotation, str(info.display_matrix), str(info.sample_aspect)
-    return info.width, info.height, info.codec, info.pix_fmt, *colours, *shown
+    return info.width, info.height, info.codec, info.pix_fmt, info.container, *colours, *shown
 
 
 def _check_shapes(infos: Sequence[VideoInfo]) -> None:
