@@ -312,6 +312,7 @@ def test_ray_is_not_started_with_names_that_are_not_text(clip: Path, monkeypatch
     """It says something about surrogates, once there is a folder for the result."""
     odd = Path(os.fsdecode(os.fsencode(clip.parent) + b"/lat\xe9n"))
     odd.mkdir()
+    clip.with_name("gone").mkdir()
     other = Path(shutil.copy(clip, clip.with_name("other.mp4")))
     settings = UpscaleSettings(), ClusterSettings(), FolderOptions()
 
@@ -324,6 +325,10 @@ def test_ray_is_not_started_with_names_that_are_not_text(clip: Path, monkeypatch
     assert told(errors.OutputUnwritable, [clip], odd) == "give another with -o"
     monkeypatch.chdir(odd)
     assert told(errors.SettingsError, [clip]) == "rename it, or run the command in another folder"
+    monkeypatch.chdir(gone := clip.with_name("gone"))
+    gone.rmdir()
+    with pytest.raises(errors.SettingsError, match="the folder that the command runs in is gone"):
+        upscale_inputs([clip], None, *settings, None, False, threading.Event())
     assert sorted(path.name for path in clip.parent.iterdir()) == sorted([clip.name, odd.name, other.name])
 
 

@@ -111,7 +111,7 @@ def _refuse_missing(inputs: list[Path | str]) -> None:
 
 
 def _refuse_odd_names(inputs: list[Path | str], out: Path | str | None) -> None:
-    """Say before any work that Ray would not start with a command of such names, or in a folder of such a name.
+    """Say before any work that Ray would not start with a command of such names, nor in such a folder or none.
 
     Raises:
         InputUnreadable, OutputUnwritable, SettingsError: by what has the name.
@@ -120,7 +120,10 @@ def _refuse_odd_names(inputs: list[Path | str], out: Path | str | None) -> None:
         check_name(source, InputUnreadable)
     if out is not None:
         check_name(out, OutputUnwritable, "give another with -o")
-    check_name(Path.cwd(), SettingsError, "rename it, or run the command in another folder")
+    try:
+        check_name(Path.cwd(), SettingsError, "rename it, or run the command in another folder")
+    except FileNotFoundError as error:
+        raise SettingsError("the folder that the command runs in is gone; run it in another") from error
 
 
 def _refuse_without_folder(inputs: list[Path | str], options: FolderOptions) -> None:
