@@ -25,6 +25,8 @@ _LETTER = re.compile(r"(?:\d|_)[NEPM]?([ABFIRT])$")
 # 240915_143027_001_FH.MP4, 231011_175029_199_RL_RADR.MP4 (Nextbase: the camera, its high or low quality, and why)
 _QUALITY = re.compile(r"_([FRC][HL])(?:_[A-Z]+)?$")
 _INSIDE = re.compile(r"^MOV([AB])\d+$")
+# GX011234.MP4, GX021234.MP4 (GoPro: the chapter, then the recording's number); the HERO5 begins with GOPR1234.MP4
+_CHAPTER = re.compile(r"^G(?:[A-Z]\d\d|OPR)(\d{4})$")
 _CLOCK = re.compile(r"((?:19|20)?\d{2})[-_]?(\d{2})[-_]?(\d{2})[-_T ]?(\d{2})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
 
 # Container times have whole seconds, so less than this between two clips is no gap.
@@ -118,13 +120,26 @@ def _cut(group: Sequence[Clip]) -> list[Recording]:
 
 
 def _begins(group: Sequence[Clip]) -> dict[str, Fraction]:
-    """When each clip begins, by the best clock that all of them have; without any, one after the other by name."""
+    """When each clip begins, by the best clock that all of them have; without any, one after the other by name.
+
+    Chapters of a GoPro recording have one time together, that of the first.
+    """
     for clock in ({clip.name: clip.created for clip in group}, {clip.name: clock_of(clip.name) for clip in group}):
         times = {name: time for name, time in clock.items() if time is not None}
         if len(times) == len(group) == len(set(times.values())):
             return times
-    begins, end = {}, Fraction(0)
+    parts = {clip.name: _recording_of(clip) for clip in group}
+    chaptered = None not in parts.values()
+    begins: dict[str, Fraction] = {}
+    ends: dict[tuple[Fraction, str] | None, Fraction] = {}
     for clip in sorted(group, key=lambda clip: clip.name):
-        begins[clip.name] = end
-        end += clip.seconds
+        part = parts[clip.name] if chaptered else None
+        begins[clip.name] = ends.get(part, part[0] if part else Fraction(0))
+        ends[part] = begins[clip.name] + clip.seconds
     return begins
+
+
+def _recording_of(clip: Clip) -> tuple[Fraction, str] | None:
+    """When a GoPro recording began, and its number, for each of its chapters."""
+    name = _CHAPTER.search(PurePosixPath(clip.name).stem)
+    return (clip.created, name[1]) if name and clip.created is not None else None

@@ -89,3 +89,14 @@ def test_names_alone() -> None:
     (recording,) = recordings([clip("GRMN0002.MP4", seconds=30), clip("GRMN0001.MP4")])
     assert [c.name for c in recording.clips] == ["GRMN0001.MP4", "GRMN0002.MP4"]
     assert recording.offsets == (0, 60)
+
+
+def test_chapters_of_one_recording_follow_one_another() -> None:
+    """GoPro gives all of a recording the time of the first, and the names of its chapters to others in between."""
+    chapters = [clip(f"GX0{chapter}0001.MP4", 1000) for chapter in (1, 2, 3)]
+    soon, later = clip("GX010002.MP4", 1190), clip("GX010003.MP4", 5000)
+    first, second = recordings([later, chapters[2], soon, *chapters[:2]])
+    assert (first.clips, first.offsets) == ((*chapters, soon), (0, 60, 120, 190))
+    assert second.clips == (later,)
+    older = [clip(name, 1000) for name in ("GOPR0001.MP4", "GP010001.MP4")]
+    assert order(clip("GOPR0002.MP4", 9000), *older[::-1]) == [[c.name for c in older], ["GOPR0002.MP4"]]
