@@ -277,8 +277,15 @@ def test_ligo_lines() -> None:
     assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=UTC)
 
 
-def rmc(latitude: str, longitude: str, speed: str = "010.0") -> bytes:
-    body = f"GPRMC,235959.50,A,{latitude},{longitude},{speed},180.0,290224,,".encode()
+@pytest.mark.parametrize("talker", ["GP", "GN", "BD"])
+def test_receivers_of_every_system(talker: str) -> None:
+    """BeiDou's too."""
+    (fix,) = gps.parse(rmc("3355.1234,S", "15112.3456,E", talker=talker))
+    assert fix.time == datetime(2024, 2, 29, 23, 59, 59, 500000, UTC) and round(fix.latitude, 3) == -33.919
+
+
+def rmc(latitude: str, longitude: str, speed: str = "010.0", talker: str = "GP") -> bytes:
+    body = f"{talker}RMC,235959.50,A,{latitude},{longitude},{speed},180.0,290224,,".encode()
     return b"$%s*%02X\r\n" % (body, reduce(xor, body))
 
 

@@ -26,7 +26,7 @@ from vidsr.media.private import private_data
 
 KNOT = 1852 / 3600
 _LARGEST_BLOCK = 64 << 20
-_NMEA = re.compile(rb"\$G[A-Z]RMC,[^*$\r\n\0]{10,90}\*[0-9A-Fa-f]{2}")
+_NMEA = re.compile(rb"\$[A-Z]{2}RMC,[^*$\r\n\0]{10,90}\*[0-9A-Fa-f]{2}")
 _LIGO = re.compile(
     rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) ([NS]):(\d+\.\d+) ([EW]):(\d+\.\d+) (\d+\.\d+) km/h",
 )
