@@ -103,7 +103,7 @@ def recordings(clips: Sequence[Clip]) -> list[Recording]:
 
 def _cut(group: Sequence[Clip]) -> list[Recording]:
     begins = _begins(group)
-    ordered = sorted(group, key=lambda clip: (begins[clip.name], clip.name))
+    ordered = sorted(group, key=lambda clip: (begins[clip.name], _place_by_name(clip)))
     found: list[Recording] = []
     for clip in ordered:
         if found:
@@ -132,11 +132,16 @@ def _begins(group: Sequence[Clip]) -> dict[str, Fraction]:
     chaptered = None not in parts.values()
     begins: dict[str, Fraction] = {}
     ends: dict[tuple[Fraction, str] | None, Fraction] = {}
-    for clip in sorted(group, key=lambda clip: clip.name):
+    for clip in sorted(group, key=_place_by_name):
         part = parts[clip.name] if chaptered else None
         begins[clip.name] = ends.get(part, part[0] if part else Fraction(0))
         ends[part] = begins[clip.name] + clip.seconds
     return begins
+
+
+def _place_by_name(clip: Clip) -> list[tuple[int, str]]:
+    """A key that sorts clips by their names as people do: numbers in them count."""
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", clip.name)]
 
 
 def _recording_of(clip: Clip) -> tuple[Fraction, str] | None:

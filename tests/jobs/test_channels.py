@@ -91,6 +91,13 @@ def test_names_alone() -> None:
     assert recording.offsets == (0, 60)
 
 
+def test_numbers_in_names_are_counted() -> None:
+    """clip10 came before clip2."""
+    names = [f"clip{number}.mp4" for number in (1, 2, 9, 10, 11)]
+    assert order(*(clip(name) for name in sorted(names))) == [names]
+    assert order(clip("9 b.mp4"), clip("09.mp4"), clip("a.mp4")) == [["09.mp4", "9 b.mp4", "a.mp4"]]
+
+
 def test_chapters_of_one_recording_follow_one_another() -> None:
     """GoPro gives all of a recording the time of the first, and the names of its chapters to others in between."""
     chapters = [clip(f"GX0{chapter}0001.MP4", 1000) for chapter in (1, 2, 3)]
