@@ -22,7 +22,11 @@ _WORDS = re.compile(
 # NO20260101-120000-000001F.MP4 (70mai), 20260101_120000_NF.mp4 (BlackVue: N, E, P, M say why it was recorded),
 # 2026_0101_120000_0001F.MP4 and ..._F.MP4 (Viofo), FILE260101-120000A.MP4, MOVA0001.MP4 (two channels A and B)
 _LETTER = re.compile(r"(?:\d|_)[NEPM]?([ABFIRT])$")
+# 240915_143027_001_FH.MP4, 231011_175029_199_RL_RADR.MP4 (Nextbase: the camera, its high or low quality, and why)
+_QUALITY = re.compile(r"_([FRC][HL])(?:_[A-Z]+)?$")
 _INSIDE = re.compile(r"^MOV([AB])\d+$")
+# GX011234.MP4, GX021234.MP4 (GoPro: the chapter, then the recording's number); the HERO5 begins with GOPR1234.MP4
+_CHAPTER = re.compile(r"^G(?:[A-Z]\d\d|OPR)(\d{4})$")
 _CLOCK = re.compile(r"((?:19|20)?\d{2})[-_]?(\d{2})[-_]?(\d{2})[-_T ]?(\d{2})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
 
 # Container times have whole seconds, so less than this between two clips is no gap.
@@ -39,13 +43,13 @@ class Clip:
         name: its name below the output root.
         created: the container's creation time in seconds since 1970, or None.
         seconds: its length.
-        shape: what must be equal in one video: width, height, codec.
+        shape: what must be equal in one video, as `vidsr.media.join.shape_of` says.
     """
 
     name: str
     created: Fraction | None
     seconds: Fraction
-    shape: tuple[int, int, str]
+    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Recording:
 def channel_of(name: str) -> str:
     """The channel that a file's name tells, in lower case, or "" for a camera alone."""
     stem = PurePosixPath(name).stem
-    for pattern in (_WORDS, _LETTER, _INSIDE):
+    for pattern in (_WORDS, _LETTER, _QUALITY, _INSIDE):
         found = pattern.search(stem)
         if found:
             return found.group(1).lower()
@@ -91,7 +95,7 @@ def recordings(clips: Sequence[Clip]) -> list[Recording]:
     comes from the clocks in the names, and where these are missing too, from the names; then nothing is known of
     gaps.
     """
-    groups: dict[tuple[str, str, tuple[int, int, str]], list[Clip]] = defaultdict(list)
+    groups: dict[tuple[str, str, tuple[int | str, ...]], list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[str(PurePosixPath(clip.name).parent), channel_of(clip.name), clip.shape].append(clip)
     return [recording for _, group in sorted(groups.items()) for recording in _cut(group)]
@@ -99,7 +103,7 @@ def recordings(clips: Sequence[Clip]) -> list[Recording]:
 
 def _cut(group: Sequence[Clip]) -> list[Recording]:
     begins = _begins(group)
-    ordered = sorted(group, key=lambda clip: (begins[clip.name], clip.name))
+    ordered = sorted(group, key=lambda clip: (begins[clip.name], _place_by_name(clip)))
     found: list[Recording] = []
     for clip in ordered:
         if found:
@@ -116,13 +120,31 @@ def _cut(group: Sequence[Clip]) -> list[Recording]:
 
 
 def _begins(group: Sequence[Clip]) -> dict[str, Fraction]:
-    """When each clip begins, by the best clock that all of them have; without any, one after the other by name."""
+    """When each clip begins, by the best clock that all of them have; without any, one after the other by name.
+
+    Chapters of a GoPro recording have one time together, that of the first.
+    """
     for clock in ({clip.name: clip.created for clip in group}, {clip.name: clock_of(clip.name) for clip in group}):
         times = {name: time for name, time in clock.items() if time is not None}
         if len(times) == len(group) == len(set(times.values())):
             return times
-    begins, end = {}, Fraction(0)
-    for clip in sorted(group, key=lambda clip: clip.name):
-        begins[clip.name] = end
-        end += clip.seconds
+    parts = {clip.name: _recording_of(clip) for clip in group}
+    chaptered = None not in parts.values()
+    begins: dict[str, Fraction] = {}
+    ends: dict[tuple[Fraction, str] | None, Fraction] = {}
+    for clip in sorted(group, key=_place_by_name):
+        part = parts[clip.name] if chaptered else None
+        begins[clip.name] = ends.get(part, part[0] if part else Fraction(0))
+        ends[part] = begins[clip.name] + clip.seconds
     return begins
+
+
+def _place_by_name(clip: Clip) -> list[tuple[int, str]]:
+    """A key that sorts clips by their names as people do: numbers in them count."""
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", clip.name)]
+
+
+def _recording_of(clip: Clip) -> tuple[Fraction, str] | None:
+    """When a GoPro recording began, and its number, for each of its chapters."""
+    name = _CHAPTER.search(PurePosixPath(clip.name).stem)
+    return (clip.created, name[1]) if name and clip.created is not None else None

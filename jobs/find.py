@@ -18,6 +18,7 @@ from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings
 
 STATE_FOLDER = ".vidsr"
+JOINED = f"{STATE_FOLDER}/joined"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Found:
 
     Attributes:
         videos: to do, by name or in the order of the list.
-        results: how many are left out because vidsr made them: the record of each lies beside it.
+        results: how many are left out because vidsr made them: the record of each lies beside it, or is that of a join.
         others: how many files are no videos by their names; hidden ones and records are not counted.
         pictures: how many of these are pictures.
     """
@@ -84,7 +85,7 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
     Raises:
         InputMissing: the list names a file that is not there, or the store has no such bucket.
         InputUnreadable: the store cannot be reached or does not let us look.
-        SettingsError: the list names a file outside the folder.
+        SettingsError: the list names a file outside the folder, or the URL is that of one file.
         NoVideos: nothing is left.
     """
     try:
@@ -106,6 +107,9 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
     ]
     found = Found(fitting) if selection.names is not None else _sources(fitting, {entry.name for entry in there})
     if not found.videos:
+        if inputs.folder is None and inputs.entry(""):
+            name = PurePosixPath(inputs.url).name
+            raise SettingsError(f"{inputs.url} is one file; give its folder with --pattern '{name}'")
         wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
         left_out = "".join(f"; {sentence}" for sentence in found.sentences)
         raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name{left_out}")
@@ -116,10 +120,16 @@ def _sources(entries: list[Entry], there: set[str]) -> Found:
     """The videos among some files of a folder in which there are files of these names."""
     shown = [entry for entry in entries if not any(part.startswith(".") for part in PurePosixPath(entry.name).parts)]
     videos = sorted((e for e in shown if PurePosixPath(e.name).suffix.lower() in VIDEO_SUFFIXES), key=lambda e: e.name)
-    sources = [entry for entry in videos if f"{entry.name}{RECORD_SUFFIX}" not in there]
+    sources = [e for e in videos if f"{e.name}{RECORD_SUFFIX}" not in there and not _is_joined(e.name, there)]
     records = sum(entry.name.endswith(RECORD_SUFFIX) for entry in shown)
     pictures = sum(is_image(Path(entry.name)) for entry in shown)
     return Found(sources, len(videos) - len(sources), len(shown) - len(videos) - records, pictures)
+
+
+def _is_joined(name: str, there: set[str]) -> bool:
+    """Whether a job below whose output a video lies, noted that it joined it."""
+    path = PurePosixPath(name)
+    return any(f"{root / JOINED / path.relative_to(root)}.json" in there for root in path.parents)
 
 
 def _listed(inputs: Place, names: Iterable[str]) -> list[Entry]:
@@ -153,8 +163,9 @@ def result_names(names: Iterable[str], settings: UpscaleSettings) -> dict[str, s
     name keep their suffix in it: `a.mov.mkv`."""  # fmt: skip
     suffixes = {name: result_suffix(name, settings.encode.container) for name in names}
     wanted = {name: str(PurePosixPath(name).with_suffix(suffix)) for name, suffix in suffixes.items()}
-    shared = Counter(wanted.values())
-    return {name: result if shared[result] == 1 else f"{name}{suffixes[name]}" for name, result in wanted.items()}
+    while twins := {result for result, sources in Counter(wanted.values()).items() if sources > 1}:
+        wanted |= {name: f"{name}{suffixes[name]}" for name, result in wanted.items() if result in twins}
+    return wanted
 
 
 def result_suffix(name: str, container: str) -> str:

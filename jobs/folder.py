@@ -149,6 +149,9 @@ class FolderJob:
         videos = []
         for entry, print_ in zip(self._entries, prints, strict=True):
             name, key, earlier = self._names[entry.name], f"{print_}-{digest}", old.get(entry.name)
+            source, result = self._inputs.url_of(entry.name), self._results.url_of(name)
+            fresh = VideoRecord(source, result, key=key, source_bytes=entry.size)
+            earlier = earlier and earlier.at_places_of(fresh)
             if earlier is not None and earlier.key == key and self._stays(earlier, name in there):
                 self._count(earlier)
                 self.summary.earlier += earlier.good
@@ -156,8 +159,7 @@ class FolderJob:
             # What an earlier attempt of a job left may be replaced; what somebody else put there may not.
             ours = earlier is not None and earlier.attempts > 0 and earlier.error_class != OutputExists.__name__
             if earlier is None or earlier.key != key:
-                source, result = self._inputs.url_of(entry.name), self._results.url_of(name)
-                earlier = VideoRecord(source, result, key=key, source_bytes=entry.size)
+                earlier = fresh
             travel = Travel(self._inputs, entry, self._results, name, self._options.cache)
             anew = self._options.overwrite
             videos.append(Video(entry.name, travel, earlier, anew or ours, keep=not anew))

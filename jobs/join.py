@@ -19,14 +19,14 @@ from ray.exceptions import RayError
 from jobs.cache import NodeCache
 from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
+from jobs.find import JOINED
 from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
 from vidsr.errors import OutputExists
-from vidsr.media.join import Part, join
+from vidsr.media.join import Part, begin_of, join, shape_of
 from vidsr.media.probe import probe
 
-NOTES = ".vidsr/joined"
 AT_ONCE = 8
 
 
@@ -55,8 +55,8 @@ def describe_clip(results: Results, name: str) -> Clip:
     with results.paths([name]) as (path,):
         info = probe(path)
     tags = {key.lower(): value for key, value in info.tags}
-    return Clip(name, _seconds(tags.get("creation_time", "")), info.duration or Fraction(0),
-                (info.width, info.height, info.codec))  # fmt: skip
+    length = info.table.time(info.frames) - begin_of(info)
+    return Clip(name, _seconds(tags.get("creation_time", "")), length, shape_of(info))
 
 
 def _seconds(text: str) -> Fraction | None:
@@ -76,13 +76,13 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
         VidsrError: as `join` says.
     """
     target = joined_name(recording)
-    note, earlier = _note(results.output, recording), read_json(results.output, f"{NOTES}/{target}.json")
+    note, earlier = _note(results.output, recording), read_json(results.output, f"{JOINED}/{target}.json")
     if results.output.entry(target):
         if earlier == note:
             return ()
         if earlier is None:
             raise OutputExists(f"{results.output.url_of(target)} exists and is no join; move it away")
-    results.output.write(f"{NOTES}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
+    results.output.write(f"{JOINED}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
     with results.paths([clip.name for clip in recording.clips]) as paths, TemporaryDirectory() as folder:
         parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
         if results.output.folder is not None:
@@ -91,7 +91,7 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
             made = Path(folder, PurePosixPath(target).name)
             left = join(parts, made)
             results.output.upload(made, target)
-    results.output.write(f"{NOTES}/{target}.json", json.dumps(note).encode())
+    results.output.write(f"{JOINED}/{target}.json", json.dumps(note).encode())
     return left
 
 

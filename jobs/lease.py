@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from types import TracebackType
-from uuid import uuid4
+from uuid import getnode, uuid4
 
 import psutil
 
@@ -37,21 +38,23 @@ class Owner:
         host: name of its machine.
         pid: its process there.
         born: when the process began, in seconds since its machine did, since process numbers are used again.
+        space: where its number counts: many machines have one name, and so may containers of one machine.
     """
 
     token: str
     host: str
     pid: int
     born: float
+    space: str = ""
 
     @staticmethod
     def here() -> Owner:
         """This process, under a new token."""
-        return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()))
+        return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()), _space())
 
     def is_dead(self) -> bool:
         """Whether it surely ended: it ran on this machine, and runs no more."""
-        if self.host != socket.gethostname():
+        if (self.host, self.space) != (socket.gethostname(), _space()):
             return False
         try:
             return abs(_born(self.pid) - self.born) > 1
@@ -62,6 +65,16 @@ class Owner:
 def _born(pid: int) -> float:
     """When a process began: since the machine did, as what the system says since 1970 moves with its clock."""
     return float(psutil.Process(pid).create_time() - psutil.boot_time())
+
+
+@cache
+def _space() -> str:
+    """The network card of this machine, and on Linux which of its containers this is."""
+    try:
+        container = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        container = ""
+    return f"{getnode():x} {container}".strip()
 
 
 class Leases:

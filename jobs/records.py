@@ -71,6 +71,10 @@ class VideoRecord:
         """Why there is no result, in one line."""
         return f"{self.error_class}: {self.error_message}" if self.error_class else self.error_message
 
+    def at_places_of(self, other: VideoRecord) -> VideoRecord:
+        """The same with the paths that a run has now: another may have seen a disk by another name."""
+        return replace(self, source=other.source, result=other.result)
+
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps(asdict(self), indent=1)

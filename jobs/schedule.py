@@ -186,6 +186,7 @@ class Schedule:
             self._elsewhere.append((time.monotonic() + ASK_AGAIN_SECONDS, video))
             return
         record = self._state.read(video.name)
+        record = record and record.at_places_of(video.record)
         if record is not None and record.key == video.record.key and record.final and record != video.record:
             self._leases.release(video.name)  # another job was quicker
             self._end(video, record)

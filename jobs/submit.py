@@ -19,6 +19,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import jobs
 import vidsr
+from vidsr.environment import environment
 from vidsr.errors import ClusterError, Interrupted, first_line
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ AGAIN_SECONDS = 2.0
 # What a head says that has just been started, and of a job that it does not know.
 STARTING = "No available agent"
 NO_SUCH_JOB = "status code 404"
+# By which, and by RAY_ADDRESS, Ray replaces the address that it is given.
+OVERRIDING = "RAY_API_SERVER_ADDRESS"
 # How long it may take until a head answers.
 START_SECONDS = 120.0
 
@@ -68,8 +71,11 @@ def connect(address: str) -> JobSubmissionClient:
     Raises:
         ClusterError: nobody answers there, or the token is missing or wrong.
     """
+    if "://" not in address and address != "auto":  # Ray would take it for the port of its own protocol
+        address = f"http://{address}"
     try:
-        return JobSubmissionClient(address)
+        with environment(OVERRIDING, address):
+            return JobSubmissionClient(address)
     except Exception as error:  # Ray raises what its HTTP library does, and bare RuntimeErrors
         raise _unreachable(address, error) from error
 

@@ -308,6 +308,30 @@ def test_a_name_that_is_not_text_is_refused(clip: Path) -> None:
     assert "lat\\xe9n.mp4: its name is not UTF-8; rename it" in refused(errors.InputUnreadable, "upscale", odd)
 
 
+def test_ray_is_not_started_with_names_that_are_not_text(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says something about surrogates, once there is a folder for the result."""
+    odd = Path(os.fsdecode(os.fsencode(clip.parent) + b"/lat\xe9n"))
+    odd.mkdir()
+    clip.with_name("gone").mkdir()
+    other = Path(shutil.copy(clip, clip.with_name("other.mp4")))
+    settings = UpscaleSettings(), ClusterSettings(), FolderOptions()
+
+    def told(kind: type[errors.VidsrError], inputs: list[Path | str], out: Path | None = None) -> str:
+        with pytest.raises(kind, match=r"lat\\xe9n: its name is not UTF-8; ") as raised:
+            upscale_inputs(inputs, out, *settings, None, False, threading.Event())
+        return raised.value.message.partition("; ")[2]
+
+    assert told(errors.InputUnreadable, [other, odd]) == "rename it"
+    assert told(errors.OutputUnwritable, [clip], odd) == "give another with -o"
+    monkeypatch.chdir(odd)
+    assert told(errors.SettingsError, [clip]) == "rename it, or run the command in another folder"
+    monkeypatch.chdir(gone := clip.with_name("gone"))
+    gone.rmdir()
+    with pytest.raises(errors.SettingsError, match="the folder that the command runs in is gone"):
+        upscale_inputs([clip], None, *settings, None, False, threading.Event())
+    assert sorted(path.name for path in clip.parent.iterdir()) == sorted([clip.name, odd.name, other.name])
+
+
 @pytest.mark.parametrize("command", ["upscale", "probe"])
 def test_names_that_no_file_has(tmp_path: Path, command: str) -> None:
     assert "too long" in refused(errors.InputMissing, command, tmp_path / f"{300 * 'a'}.mp4")

@@ -26,6 +26,7 @@ from vidsr.errors import (
     InputUnreadable,
     Interrupted,
     OutputExists,
+    OutputUnwritable,
     SegmentFailed,
     SettingsError,
     VerifyFailed,
@@ -33,7 +34,7 @@ from vidsr.errors import (
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.run import made_before, upscale_video
 from vidsr.graph.session import Session
-from vidsr.paths import by_name, check_source, default_result, is_image
+from vidsr.paths import by_name, check_name, check_source, default_result, is_image
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, media_type, open_signer, sign_folder, sign_result
 
@@ -71,6 +72,7 @@ def upscale_inputs(
     if isinstance(out, Path) and out.suffix and not isdir(out) and len(inputs) > 1:
         raise SettingsError(f"{len(inputs)} inputs cannot all become {out}; give a folder with -o")
     _refuse_missing(inputs)
+    _refuse_odd_names(inputs, out)
     _refuse_without_folder(inputs, options)
     _refuse_shared_results(inputs, out, settings)
     reports = []
@@ -106,6 +108,22 @@ def _refuse_missing(inputs: list[Path | str]) -> None:
         if isinstance(source, Path):
             with suppress(InputEmpty, InputUnreadable):  # of one file, which stops no other
                 check_source(source)
+
+
+def _refuse_odd_names(inputs: list[Path | str], out: Path | str | None) -> None:
+    """Say before any work that Ray would not start with a command of such names, nor in such a folder or none.
+
+    Raises:
+        InputUnreadable, OutputUnwritable, SettingsError: by what has the name.
+    """
+    for source in inputs:
+        check_name(source, InputUnreadable)
+    if out is not None:
+        check_name(out, OutputUnwritable, "give another with -o")
+    try:
+        check_name(Path.cwd(), SettingsError, "rename it, or run the command in another folder")
+    except FileNotFoundError as error:
+        raise SettingsError("the folder that the command runs in is gone; run it in another") from error
 
 
 def _refuse_without_folder(inputs: list[Path | str], options: FolderOptions) -> None:

@@ -18,6 +18,7 @@ from vidsr.errors import (
     OutputExists,
     OutputIsInput,
     OutputUnwritable,
+    VidsrError,
     first_line,
 )
 from vidsr.settings import UpscaleSettings
@@ -125,6 +126,15 @@ def by_name(folder: Path) -> Path:
     return folder.resolve() if folder.name in ("", "..") else folder
 
 
+def check_name(path: Path | str, refusal: type[VidsrError], remedy: str = "rename it") -> None:
+    """Refuse a name that is not text: neither Ray nor FFmpeg take it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise refusal(f"{shown}: its name is not UTF-8; {remedy}") from error
+
+
 def check_source(path: Path) -> None:
     """Refuse a source that cannot be read.
 
@@ -139,11 +149,7 @@ def check_source(path: Path) -> None:
         raise InputUnreadable(f"{path} may not be read; check its folder's permissions") from error
     except OSError as error:  # too long a name, a file in the place of a folder
         raise InputMissing(f"{path} cannot be found ({error.strerror}); check the name") from error
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # neither Ray nor FFmpeg take it
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        raise InputUnreadable(f"{shown}: its name is not UTF-8; rename it") from error
+    check_name(path, InputUnreadable)
     if not os.access(path, os.R_OK):
         raise InputUnreadable(f"{path} may not be read; change its permissions (chmod u+r)")
     if path.is_file() and size == 0:

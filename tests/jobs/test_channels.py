@@ -31,6 +31,9 @@ def order(*clips: Clip) -> list[list[str]]:
         ("MOVB0012.avi", "b"),
         ("2026-01-01_12-00-00-left_repeater.mp4", "left_repeater"),
         ("2026-01-01_12-00-00-front.mp4", "front"),
+        ("240915_143027_001_FH.MP4", "fh"),
+        ("240915_143027_001_FL.MP4", "fl"),
+        ("231011_175029_199_RH_RADR.MP4", "rh"),
         ("GRMN0001.MP4", ""),
         ("holiday.mp4", ""),
         ("GOPRO_FINAL.mp4", ""),
@@ -43,7 +46,7 @@ def test_channels(name: str, channel: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["NO20260101-120003-000001F.MP4", "2026_0101_120003_0001F.MP4", "2026-01-01_12-00-03-back.mp4",
-     "FILE260101-120003A.MP4", "20260101_120003_NF.mp4"],
+     "FILE260101-120003A.MP4", "20260101_120003_NF.mp4", "260101_120003_001_FH.MP4"],
 )  # fmt: skip
 def test_clocks(name: str) -> None:
     assert clock_of(name) == 1767268803
@@ -86,3 +89,21 @@ def test_names_alone() -> None:
     (recording,) = recordings([clip("GRMN0002.MP4", seconds=30), clip("GRMN0001.MP4")])
     assert [c.name for c in recording.clips] == ["GRMN0001.MP4", "GRMN0002.MP4"]
     assert recording.offsets == (0, 60)
+
+
+def test_numbers_in_names_are_counted() -> None:
+    """clip10 came before clip2."""
+    names = [f"clip{number}.mp4" for number in (1, 2, 9, 10, 11)]
+    assert order(*(clip(name) for name in sorted(names))) == [names]
+    assert order(clip("9 b.mp4"), clip("09.mp4"), clip("a.mp4")) == [["09.mp4", "9 b.mp4", "a.mp4"]]
+
+
+def test_chapters_of_one_recording_follow_one_another() -> None:
+    """GoPro gives all of a recording the time of the first, and the names of its chapters to others in between."""
+    chapters = [clip(f"GX0{chapter}0001.MP4", 1000) for chapter in (1, 2, 3)]
+    soon, later = clip("GX010002.MP4", 1190), clip("GX010003.MP4", 5000)
+    first, second = recordings([later, chapters[2], soon, *chapters[:2]])
+    assert (first.clips, first.offsets) == ((*chapters, soon), (0, 60, 120, 190))
+    assert second.clips == (later,)
+    older = [clip(name, 1000) for name in ("GOPR0001.MP4", "GP010001.MP4")]
+    assert order(clip("GOPR0002.MP4", 9000), *older[::-1]) == [[c.name for c in older], ["GOPR0002.MP4"]]

@@ -76,6 +76,20 @@ def test_earlier_results_are_no_sources(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", patterns=("large/*",))
 
 
+def test_earlier_joins_are_no_sources(card: Path, tmp_path: Path) -> None:
+    """They have no record beside them, but a note where the job has its own."""
+    for name in ("large/sub/a_joined.MOV", "a_joined.mp4"):
+        (card / name).parent.mkdir(exist_ok=True, parents=True)
+        (card / name).write_bytes(b"x")
+    for note in ("large/.vidsr/joined/sub/a_joined.MOV.json", ".vidsr/joined/a_joined.mp4.json"):
+        (card / note).parent.mkdir(parents=True)
+        (card / note).write_bytes(b"{}")
+    found = find_videos(open_place(card), open_place(tmp_path / "out"), Selection())
+    assert ([e.name for e in found.videos], found.results) == (["b.mp4", "sub/a.MOV"], 2)
+    (card / "large/.vidsr/joined/sub/a_joined.MOV.json").unlink()
+    assert names(card, tmp_path / "out") == ["b.mp4", "large/sub/a_joined.MOV", "sub/a.MOV"]
+
+
 def test_a_folder_of_pictures_says_what_to_name_instead(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "c.txt"):
         (tmp_path / name).write_bytes(b"x")
@@ -136,6 +150,12 @@ def test_nothing_found(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", patterns=("nothing-like-it",))
 
 
+def test_one_object_is_no_folder(bucket: str, tmp_path: Path) -> None:
+    open_place(bucket).write("card/a.mp4", b"x")
+    with pytest.raises(SettingsError, match=r"card/a\.mp4 is one file; give its folder with --pattern 'a\.mp4'"):
+        find_videos(open_place(f"{bucket}/card/a.mp4"), open_place(tmp_path), Selection())
+
+
 def test_result_names() -> None:
     as_mkv = UpscaleSettings(encode=EncodeSettings(container="mkv"))
     assert result_names(["a/b.mp4"], UpscaleSettings()) == {"a/b.mp4": "a/b.mp4"}
@@ -144,6 +164,8 @@ def test_result_names() -> None:
         "a.mov": "a.mov.mkv",
         "b.mp4": "b.mkv",
     }
+    twins = ["a.avi", "a.mkv", "a.avi.mkv"]
+    assert result_names(twins, UpscaleSettings()) == {name: f"{name}.mkv" for name in twins}
 
 
 def test_a_replaced_source_is_noticed_by_content_alone(tmp_path: Path) -> None:

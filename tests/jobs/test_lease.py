@@ -152,16 +152,30 @@ def test_a_dead_process_of_this_machine_keeps_nothing(tmp_path: Path) -> None:
     assert Leases(open_place(tmp_path)).acquire("a")
 
 
-def test_a_process_of_another_machine_is_not_looked_for_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", [{"host": "another"}, {"space": "another"}])
+def test_a_process_of_another_machine_is_not_looked_for_here(tmp_path: Path, where: dict[str, str]) -> None:
     clock = Clock()
     assert Leases(open_place(tmp_path), 60, clock).acquire("a")
     file = next(tmp_path.rglob("*.json"))
     lease = json.loads(file.read_text())
-    lease["owner"] |= {"host": "another", "pid": 2**22 + 1, "born": 0.0}  # no process of this machine
+    lease["owner"] |= {**where, "pid": 2**22 + 1, "born": 0.0}  # no process of this machine
     file.write_text(json.dumps(lease))
     assert not Leases(open_place(tmp_path), 60, clock).acquire("a")
     clock.now += 61
     assert Leases(open_place(tmp_path), 60, clock).acquire("a")
+
+
+def test_a_container_with_its_machines_name_takes_nothing_from_the_living(tmp_path: Path) -> None:
+    """Those with the network of their machine have its name, and processes of their own."""
+    inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("processes of their own are not allowed here")
+    with Leases(open_place(tmp_path)) as leases:
+        assert leases.acquire("a")
+        code = f"from jobs.lease import *; from jobs.storage import *; place = open_place({str(tmp_path)!r})"
+        take = [*inside, sys.executable, "-c", f"{code}; print(Leases(place).acquire('a'))"]
+        taken = subprocess.run(take, capture_output=True, text=True, check=True)
+    assert taken.stdout == "False\n"
 
 
 def test_a_clock_that_is_set_takes_nothing_from_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

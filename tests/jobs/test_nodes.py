@@ -70,11 +70,13 @@ class Stops(LineFolderView):
         self._event.set()
 
 
-def run(root: str | Path, model: Path, session: Session, tmp_path: Path, stops: bool = False) -> JobSummary:
+def run(
+    root: str | Path, model: Path, session: Session, tmp_path: Path, stops: bool = False, log: io.StringIO | None = None
+) -> JobSummary:
     options = FolderOptions(cache=NodeCache(tmp_path / "cache", 1 << 30))
-    settings = UpscaleSettings(model=str(model), device="cpu", segment_seconds=0.1)
+    settings = UpscaleSettings(model=str(model), device="cpu", segment_seconds=0.1, gpx=log is not None)
     stop = threading.Event()
-    view = Stops(stop) if stops else LineFolderView(Console(file=io.StringIO()))
+    view = Stops(stop) if stops else LineFolderView(Console(file=log or io.StringIO()))
     return run_folder(f"{root}/card", f"{root}/out", settings, session, options, view, stop)
 
 
@@ -213,5 +215,6 @@ def test_a_result_without_thumbnails_is_a_result(
     (tmp_path / "card").mkdir()
     make_clip(tmp_path / "card" / "clip.mp4", CLIP)
     monkeypatch.setattr(tasks, "finish", ray.remote(**tasks.ON_ANY_NODE)(without_pictures))
-    assert run(tmp_path, nearest, session, tmp_path).done == 1
+    assert run(tmp_path, nearest, session, tmp_path, log=(log := io.StringIO())).done == 1
     assert runs.records(tmp_path / "out")["clip.mp4"].thumbnails == ()
+    assert "clip.mp4: no GPS track in it can be read as GPX\n" in log.getvalue()

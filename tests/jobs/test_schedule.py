@@ -433,8 +433,11 @@ def test_loop_recordings_are_joined(session: Session, loop: Path, nearest: Path)
     table = probe(joined).table
     assert float(table.time(25) - table.time(0)) == pytest.approx(3, abs=0.002), "two seconds are missing between them"
     before = joined.stat().st_mtime_ns
-    assert run(card, nearest, session, join=True).joined == summary.joined
-    assert joined.stat().st_mtime_ns == before, "done once"
+    (elsewhere := card.with_name("elsewhere")).mkdir()  # as another name of a disk
+    card, out = (path.rename(elsewhere / path.name) for path in (card, out))
+    again = run(card, nearest, session, join=True)
+    assert (again.earlier, again.joined, again.join_failures) == (3, summary.joined, {})
+    assert (out / joined.name).stat().st_mtime_ns == before, "done once"
 
 
 def test_a_join_replaces_no_file_of_another(session: Session, loop: Path, nearest: Path) -> None:

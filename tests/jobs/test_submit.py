@@ -204,6 +204,19 @@ def test_following_outlasts_a_proxys_errors(unsteady: tuple[Unsteady, str]) -> N
     assert sorted(server.refused) == ["/api/jobs/job", "/api/jobs/job/logs", "/api/jobs/job/logs/tail"]
 
 
+@pytest.mark.parametrize("variable", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
+def test_the_address_that_is_given_is_asked(
+    unsteady: tuple[Unsteady, str], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Ray prefers its environment, so jobs went to another cluster; without http:// it waited for 40 seconds."""
+    monkeypatch.setenv(variable, other := "http://127.0.0.1:9")
+    for address in (unsteady[1], unsteady[1].removeprefix("http://")):
+        assert connect(address).get_address() == unsteady[1]
+    assert os.environ[variable] == other
+    with pytest.raises(ClusterError, match=r"no Jobs API answers at http://127\.0\.0\.1:9 "):
+        connect("127.0.0.1:9")
+
+
 def test_a_job_that_is_not_there_is_said_at_once(unsteady: tuple[Unsteady, str]) -> None:
     with pytest.raises(ClusterError, match="404"):
         follow(connect(unsteady[1]), "other", print)

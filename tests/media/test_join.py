@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from tests.media import clips
 from tests.media.clips import MILLISECOND, Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_mux import encode_doubled_cover, with_cover
@@ -153,6 +155,45 @@ def write_lines(path: Path, times: list[int]) -> Path:
     return path
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_clips_whose_average_rates_differ(codec: str, tmp_path: Path) -> None:
+    """Encoders write it into what must be equal otherwise; cameras that drop frames make no two clips alike in it."""
+    parts, begin = [], Fraction(0)
+    for number, rate in enumerate((Fraction(30), Fraction(2961, 100))):
+        clip = Clip(codec=codec, frames=6, rate=rate, options={"preset": "veryfast"})
+        parts.append(Part(make_clip(tmp_path / f"{number}.mp4", clip), begin))
+        begin += 6 / rate
+    assert join(parts, tmp_path / "joined.mp4") == ()
+    assert pictures(tmp_path / "joined.mp4") == [each for part in parts for each in pictures(part.path)]
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mp4"])
+@pytest.mark.parametrize("starts", [(0, 60), (60, 0)])
+def test_clocks_that_go_on_from_file_to_file(starts: tuple[int, int], suffix: str, tmp_path: Path) -> None:
+    """Of one that did, the join had a hole as long as the clips before; one that began anew was refused."""
+    wanted = [replace(BASE, rotation=0, frames=12, muxer={"output_ts_offset": str(start)}) for start in starts]
+    sources = [make_clip(tmp_path / f"{number}.{suffix}", clip) for number, clip in enumerate(wanted)]
+    joined = tmp_path / f"joined.{suffix}"
+    assert join([Part(path, number * Fraction(12, 25)) for number, path in enumerate(sources)], joined) == ()
+    table, first = probe(joined).table, probe(sources[0]).table
+    assert np.allclose([float(table.time(k) - first.time(0)) for k in range(24)], np.arange(24) / 25, atol=1e-4)
+    sound = [len(packets_of(path, "audio")) for path in (*sources, joined)]
+    assert sum(sound[:2]) - 3 <= sound[2] <= sum(sound[:2])
+
+
+def test_more_clips_than_files_may_be_open(tmp_path: Path) -> None:
+    """A day in clips of a minute are 1,440, and many systems allow a process 1,024 files."""
+    part = make_clip(tmp_path / "a.mkv", Clip(frames=1))
+    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 20, limits[1]))
+    try:
+        join([Part(part, number * Fraction(1, 25)) for number in range(30)], tmp_path / "joined.mkv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert probe(tmp_path / "joined.mkv").frames == 30
+
+
 def packets_of(path: Path, kind: str) -> list[tuple[int, bytes]]:
     with av.open(str(path)) as container:
         return [(p.pts, bytes(p)) for p in container.demux(getattr(container.streams, kind)[0]) if p.pts is not None]
@@ -238,6 +279,35 @@ def test_sound_goes_to_that_of_its_language_and_codec(tmp_path: Path) -> None:
     assert sentence == "other.mkv: audio stream 1 (flac, eng) has no counterpart"
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix", "goes_on"),
+    [("aac", "mp4", False), ("aac", "ts", True), ("pcm_s16le", "mov", False), ("ac3", "mkv", True)],
+)
+def test_sound_of_another_rate_is_not_played_at_the_first_ones(
+    codec: str, suffix: str, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where packets do not say it: with AAC of MP4 at half the rate it was twice as fast, or nothing."""
+    parts, clip = [], Clip(frames=12, sound=(codec,), options={"preset": "ultrafast"})
+    for number, rate in enumerate((48000, 32000)):
+        monkeypatch.setattr(clips, "AUDIO_RATE", rate)
+        parts.append(Part(make_clip(tmp_path / f"{number}.{suffix}", clip), number * Fraction(12, 25)))
+    joined = tmp_path / f"joined.{suffix}"
+    said = join(parts, joined)
+    rates = {48000, 32000} if goes_on else {48000}
+    assert said == (() if goes_on else (f"1.{suffix}: audio stream 1 ({codec}, eng) has no counterpart",))
+    with av.open(str(joined)) as container:
+        assert {frame.sample_rate for frame in container.decode(audio=0)} == rates
+
+
+def test_a_second_video_of_another_size_is_not_mixed(tmp_path: Path) -> None:
+    front, sources = make_clip(tmp_path / "front.mkv", Clip(frames=5)), []
+    for width in (64, 48):
+        rear = make_clip(tmp_path / "rear.mkv", Clip(frames=5, width=width))
+        sources.append(join_streams(tmp_path / f"{width}.mkv", front, rear))
+    (said,) = join([Part(path, n * Fraction(1, 5)) for n, path in enumerate(sources)], tmp_path / "joined.mkv")
+    assert said == "48.mkv: video stream 1 (h264) has no counterpart"
+
+
 def test_frames_that_are_lost_or_late_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [Part(make_clip(tmp_path / f"{n}.mkv", Clip(frames=5)), Fraction(n)) for n in range(2)]
     target, write = tmp_path / "joined.mkv", joining._write
@@ -261,6 +331,7 @@ def test_what_is_no_continuation_is_refused(tmp_path: Path) -> None:
     first = make_clip(tmp_path / "a.mp4", BASE)
     for other, why in (
         (replace(BASE, width=128), "another picture"),
+        (replace(BASE, rotation=270), "another picture"),
         (replace(BASE, options={"bf": "0", "g": "10", "preset": "ultrafast"}), "other parameters"),
     ):
         second = make_clip(tmp_path / "b.mp4", other)

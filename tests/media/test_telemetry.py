@@ -9,6 +9,8 @@ import struct
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import reduce
+from operator import xor
 from pathlib import Path
 
 import gpxpy
@@ -276,6 +278,45 @@ def test_ligo_lines() -> None:
     assert fix.time == datetime(2026, 5, 12, 15, 8, 21, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("talker", ["GP", "GN", "BD"])
+def test_receivers_of_every_system(talker: str) -> None:
+    """BeiDou's too."""
+    (fix,) = gps.parse(rmc("3355.1234,S", "15112.3456,E", talker=talker))
+    assert fix.time == datetime(2024, 2, 29, 23, 59, 59, 500000, UTC) and round(fix.latitude, 3) == -33.919
+
+
+def rmc(latitude: str, longitude: str, speed: str = "010.0", talker: str = "GP") -> bytes:
+    body = f"{talker}RMC,235959.50,A,{latitude},{longitude},{speed},180.0,290224,,".encode()
+    return b"$%s*%02X\r\n" % (body, reduce(xor, body))
+
+
+def test_numbers_that_cannot_be_end_no_track(clip: Path) -> None:
+    """Damaged records, of which the command would say so only after the work."""
+    after, none = struct.pack("<6I4s4f", 15, 39, 35, 21, 3, 18, b"ASW\0", 5012.5, 830.25, 36.0, 70.5), float("nan")
+    ends = [struct.pack("<6I4s4f", 15, 39, 34, 21, 3, 18, b"ASW\0", value, 830.25, none, none)
+            for value in (none, float("inf"), 5012.5)]  # fmt: skip
+    clip.with_suffix(".gps").write_bytes(b"".join((*ends, after)))
+    clip.with_suffix(".nmea").write_bytes(rmc("1e999,S", "15112.3456,E") + rmc("3355.1234,S", "18000.0,E", "nan"))
+    points = list(gpxpy.parse(gps.gpx_track(clip)).walk(only_points=True))
+    assert [(round(p.latitude, 4), round(p.longitude, 4), p.comment) for p in points] == [
+        (-50.2083, -8.5042, None), (-50.2083, -8.5042, "18.52 m/s"), (-33.9187, -180, None)
+    ]  # fmt: skip
+
+
+def test_gopro_damaged_payloads_end_no_track() -> None:
+    scale = gpmf(b"SCAL", b"l", 4, struct.pack(">9i", 10_000_000, 10_000_000, 1000, 1000, 100, 1, 1000, 100, 1))
+    far, near = (gpmf(b"GPS9", b"?", 32, struct.pack(">7i2H", 1, 1, 0, 0, 0, days, 0, 0, 3)) for days in (2**31 - 1, 1))
+    whole, endless = (gpmf(b"DEVC", b"\0", 1, gpmf(b"STRM", b"\0", 1, scale + rows)) for rows in (near, far))
+    assert len(list(gps.parse(whole))) == 1 and not list(gps.parse(endless))
+    assert not [fix for end in range(4, len(whole)) for fix in gps.parse(whole[:end])]
+
+
+def test_a_name_that_xml_cannot_hold(clip: Path) -> None:
+    odd = clip.rename(clip.with_name("a\x01&b.mp4"))
+    odd.with_suffix(".nmea").write_bytes(NMEA)
+    assert gpxpy.parse(gps.gpx_track(odd)).tracks[0].name == "a&b.mp4"
+
+
 def gpmf(key: bytes, kind: bytes, size: int, content: bytes) -> bytes:
     head = struct.pack(">4scBH", key, kind, size, len(content) // size)
     return head + content + bytes(-len(content) % 4)
@@ -292,6 +333,22 @@ def test_gopro_gps9(fix: int, points: int) -> None:
     if points:
         assert fixes[0] == gps.Fix(datetime(2021, 11, 26, 1, 0, 0, tzinfo=UTC), 33.0, -117.0, 120.5, 9.0)
         assert (fixes[1].time - fixes[0].time).total_seconds() == pytest.approx(0.1)
+
+
+def test_a_gopro_that_writes_each_position_twice() -> None:
+    """The HERO11: as GPS5 with one time a second, and as GPS9 with its own. The track went to and fro."""
+    scales = 10_000_000, 10_000_000, 1000, 1000, 100
+    five, nine = struct.pack(">5i", *scales), struct.pack(">9i", *scales, 1, 1000, 100, 1)
+    rows = [struct.pack(">5i", 330000000 + i, -1170000000, 120500, 9000, 900) for i in range(2)]
+    older = gpmf(b"GPSF", b"L", 4, b"\0\0\0\3") + gpmf(b"GPSU", b"U", 16, b"211126010000.250")
+    older += gpmf(b"SCAL", b"l", 4, five) + gpmf(b"GPS5", b"l", 20, b"".join(rows))
+    times = [struct.pack(">2i2H", 8000, 3600000 + 500 * i, 90, 3) for i in range(2)]
+    newer = gpmf(b"SCAL", b"l", 4, nine) + gpmf(
+        b"GPS9", b"?", 32, b"".join(map(b"".join, zip(rows, times, strict=True)))
+    )
+    for streams, fractions in (((older, newer), [0, 500000]), ((older,), [250000, 750000])):
+        content = b"".join(gpmf(b"STRM", b"\0", 1, stream) for stream in streams)
+        assert [fix.time.microsecond for fix in gps.parse(gpmf(b"DEVC", b"\0", 1, content))] == fractions
 
 
 def test_real_gopro(shared_data: Path, tmp_path: Path) -> None:

@@ -245,13 +245,10 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
         raise Interrupted("stopped; finished segments are kept, run the same command to go on")
 
 
-def _write_gpx(plan: VideoPlan, result: Path, progress: Progress) -> tuple[Path, ...]:
-    """Write the source's GPS track as RESULT.gpx; say so where it has none that can be read."""
+def _write_gpx(plan: VideoPlan, result: Path) -> Path | None:
+    """Write the source's GPS track as RESULT.gpx; None where it has none that can be read."""
     track = gpx_track(plan.info.path, plan.source)
-    if track is None:
-        progress.say(f"{plan.source.name}: no GPS track in it can be read as GPX")
-        return ()
-    return (write_whole(result.with_name(f"{result.name}.gpx"), track.encode()),)
+    return None if track is None else write_whole(result.with_name(f"{result.name}.gpx"), track.encode())
 
 
 def _filled(plan: VideoPlan) -> int:
@@ -287,7 +284,10 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     staged = plan.ledger.folder / result.name
     beside = carry_beside(info.path, staged, report.left, joined, plan.source, info.timecode_at(span.first))
     if plan.settings.gpx:
-        beside += _write_gpx(plan, staged, progress)
+        track = _write_gpx(plan, staged)
+        beside += (track,) if track else ()
+        if track is None:
+            report = replace(report, not_carried=(*report.not_carried, "no GPS track in it can be read as GPX"))
     progress.stage("verifying")
     proof = verify(
         info.path, joined, (plan.width, plan.height), span.first, span.stop,

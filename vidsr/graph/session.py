@@ -20,6 +20,7 @@ from ray._private import worker as ray_worker
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # missing in its stub
 
+from vidsr.environment import environment
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
 from vidsr.graph.stages import TASK_CPUS
 from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
@@ -97,7 +98,7 @@ class Session:
             )
         if ray.is_initialized():
             return
-        shown = _only_gpu(visible_gpu(self._device, os.environ.get(VISIBLE))) if one else nullcontext()
+        shown = environment(VISIBLE, visible_gpu(self._device, os.environ.get(VISIBLE))) if one else nullcontext()
         if self._cluster.address:
             _knock(self._cluster.address)
         try:
@@ -189,19 +190,6 @@ def _knock(address: str) -> None:
         raise ClusterError(
             f"nobody answers at {address} ({first_line(error)}); check --address, and that the cluster's head runs"
         ) from error
-
-
-@contextmanager
-def _only_gpu(name: str) -> Iterator[None]:
-    """Show one GPU alone to what is started meanwhile, and what was visible before to what is started later."""
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = name
-    try:
-        yield
-    finally:
-        del os.environ[VISIBLE]
-        if before is not None:
-            os.environ[VISIBLE] = before
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from math import isfinite
 from operator import xor
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from vidsr.media.private import private_data
 
 KNOT = 1852 / 3600
 _LARGEST_BLOCK = 64 << 20
-_NMEA = re.compile(rb"\$G[A-Z]RMC,[^*$\r\n\0]{10,90}\*[0-9A-Fa-f]{2}")
+_NMEA = re.compile(rb"\$[A-Z]{2}RMC,[^*$\r\n\0]{10,90}\*[0-9A-Fa-f]{2}")
 _LIGO = re.compile(
     rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) ([NS]):(\d+\.\d+) ([EW]):(\d+\.\d+) (\d+\.\d+) km/h",
 )
 _NOVATEK = struct.Struct("<6I4s4f")
 _NOVATEK_MARK = re.compile(rb"A[NS][EW]\0")
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def gpx_track(path: Path, original: Path | None = None) -> str | None:
 
     document = gpx.GPX()
     document.creator = "vidsr"
-    track = gpx.GPXTrack(name=(original or path).name)
+    track = gpx.GPXTrack(name=_NOT_XML.sub("", (original or path).name))
     segment = gpx.GPXTrackSegment()
     for fix in fixes:
         point = gpx.GPXTrackPoint(fix.latitude, fix.longitude, fix.elevation, fix.time)
@@ -80,10 +82,14 @@ def gpx_track(path: Path, original: Path | None = None) -> str | None:
 
 
 def _plausible(fixes: Iterable[Fix]) -> Iterator[Fix]:
-    """Without positions that cannot be, and 0, 0: that is how cameras write "no fix"."""
+    """Without positions that cannot be, and 0, 0: that is how cameras write "no fix". GPX ends before 180 degrees."""
     for fix in fixes:
         if abs(fix.latitude) <= 90 and abs(fix.longitude) <= 180 and (fix.latitude or fix.longitude):
-            yield fix
+            longitude = -180.0 if fix.longitude == 180 else fix.longitude
+            elevation, speed, course = (
+                None if each is None or not isfinite(each) else each for each in (fix.elevation, fix.speed, fix.course)
+            )
+            yield replace(fix, longitude=longitude, elevation=elevation, speed=speed, course=course)
 
 
 def _fixes(path: Path, original: Path) -> Iterator[Fix]:
@@ -130,7 +136,7 @@ def parse_nmea(content: bytes) -> Iterator[Fix]:
                 speed=float(fields[7]) * KNOT if fields[7] else None,
                 course=float(fields[8]) if fields[8] else None,
             )
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
 
 
@@ -165,26 +171,28 @@ def parse_novatek(content: bytes) -> Iterator[Fix]:
         *clock, flags, latitude, longitude, speed, course = _NOVATEK.unpack_from(content, start)
         hour, minute, second, year, month, day = clock
         try:
-            time = datetime(year + 2000 * (year < 100), month, day, hour, minute, second, tzinfo=UTC)
+            yield Fix(
+                datetime(year + 2000 * (year < 100), month, day, hour, minute, second, tzinfo=UTC),
+                _degrees(latitude, flags[1:2] == b"S"),
+                _degrees(longitude, flags[2:3] == b"W"),
+                speed=speed * KNOT,
+                course=course % 360,
+            )
         except (ValueError, OverflowError):
             continue
-        yield Fix(
-            time,
-            _degrees(latitude, flags[1:2] == b"S"),
-            _degrees(longitude, flags[2:3] == b"W"),
-            speed=speed * KNOT,
-            course=course % 360,
-        )
 
 
 def parse_gpmf(content: bytes) -> Iterator[Fix]:
-    """GPS5 and GPS9 of one GoPro payload, which covers about a second."""
+    """GPS9 of one GoPro payload, which covers about a second, or GPS5: a camera that has both says the same twice."""
     for key, _, body in _klv(content):
         if key == b"DEVC":
-            for inner, _, stream in _klv(body):
-                if inner == b"STRM":
-                    entries = {k: (kind, data) for k, kind, data in _klv(stream)}
-                    yield from _gps5(entries) if b"GPS5" in entries else _gps9(entries)
+            streams = [
+                {k: (kind, data) for k, kind, data in _klv(stream)}
+                for inner, _, stream in _klv(body)
+                if inner == b"STRM"
+            ]
+            newer = [fix for entries in streams for fix in _gps9(entries)]
+            yield from newer or (fix for entries in streams if b"GPS5" in entries for fix in _gps5(entries))
 
 
 Entries = dict[bytes, tuple[bytes, bytes]]
@@ -201,7 +209,9 @@ def _klv(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 def _scales(entries: Entries) -> list[float]:
     kind, data = entries.get(b"SCAL", (b"l", b""))
-    return [float(value) or 1.0 for (value,) in struct.iter_unpack({b"s": ">h", b"l": ">i"}.get(kind, ">i"), data)]
+    number = struct.Struct(">h" if kind == b"s" else ">i")
+    whole = data[: len(data) // number.size * number.size]
+    return [float(value) or 1.0 for (value,) in number.iter_unpack(whole)]
 
 
 def _gps5(entries: Entries) -> Iterator[Fix]:
@@ -229,6 +239,10 @@ def _gps9(entries: Entries) -> Iterator[Fix]:
         latitude, longitude, height, speed, _, days, seconds, _, fix = (
             value / scale for value, scale in zip(row, scales, strict=True)
         )
-        if int(fix) in (2, 3):
+        if int(fix) not in (2, 3):
+            continue
+        try:
             time = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=days, seconds=seconds)
-            yield Fix(time, latitude, longitude, height, speed)
+        except OverflowError:
+            continue
+        yield Fix(time, latitude, longitude, height, speed)

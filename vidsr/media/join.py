@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
+from vidsr.media.bitstream import NalFormat, nal_units
+from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, is_cover, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order, tracks_off
@@ -26,6 +29,13 @@ from vidsr.media.tags import container_tags, stream_tags
 from vidsr.media.tracks import turn_off
 from vidsr.media.untimed import demux_with_arrivals, mark
 from vidsr.paths import sync, write_error
+
+_SAME_RATE = {
+    "h264": "h264_metadata=tick_rate=1:fixed_frame_rate_flag=0:level=5.1",
+    "hevc": "hevc_metadata=tick_rate=1:level=5.1",
+}
+# Sound whose packets say their rate and channels themselves, so that decoders follow where these change.
+TELLING_SOUND = ("mp2", "mp3", "mp3float", "ac3", "eac3", "dca", "flac", "aac_latm")
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,23 @@ class Part:
     offset: Fraction
 
 
+def begin_of(info: VideoInfo) -> Fraction:
+    """When a part begins on its own clock, which in MPEG-TS may go on from file to file: with its first frame.
+
+    With its sound where damage took the frames before: they lasted longer than what decoders need to start.
+    """
+    frame = info.table.time(0)
+    sounds = [s.start * s.time_base for s in info.streams if s.kind == "audio" and s.start is not None]
+    return min((sound for sound in sounds if sound < frame - LEAD_SECONDS), default=frame)
+
+
 def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """Copy the packets of all parts into one file of the container that the target's suffix says.
 
     Pictures all stay; of everything else, what would come before the last packet of the part before is left out.
 
     Args:
-        parts: in order of time, the first at 0; all with the same picture size and codec parameters.
+        parts: in order of time, the first at 0; all with the same `shape_of` and codec parameters.
         target: the file to write. It gets its name when it is whole and its frames' times are proven.
 
     Returns:
@@ -60,6 +80,10 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """
     infos = [probe(part.path) for part in parts]
     _check_shapes(infos)
+    first = begin_of(infos[0])
+    parts = [
+        replace(part, offset=part.offset + first - begin_of(info)) for part, info in zip(parts, infos, strict=True)
+    ]
     working = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -78,81 +102,99 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     return left
 
 
+def shape_of(info: VideoInfo) -> tuple[int | str, ...]:
+    """What must be equal of the pictures of one video: size, coding, container and colours, and how they are shown."""
+    colour = info.colour
+    colours = colour.matrix, colour.primaries, colour.transfer, int(colour.full_range)
+    shown = info.rotation, str(info.display_matrix), str(info.sample_aspect)
+    return info.width, info.height, info.codec, info.pix_fmt, info.container, *colours, *shown
+
+
 def _check_shapes(infos: Sequence[VideoInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
-        if (info.width, info.height, info.codec, info.pix_fmt) != (
-            first.width,
-            first.height,
-            first.codec,
-            first.pix_fmt,
-        ):
+        if shape_of(info) != shape_of(first):
             raise RunError(f"{info.path} has another picture than {first.path}; they cannot be one video")
 
 
 def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, name: str) -> tuple[str, ...]:
-    left: list[str] = []
     stamps = _stamps(parts, infos, name)
-    with ExitStack() as stack:
-        sources = [stack.enter_context(open_input(part.path)) for part in parts]
-        options = container_options(name, working.with_suffix("").suffix, infos[0])
-        out = stack.enter_context(
-            av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        )
+    options = container_options(name, working.with_suffix("").suffix, infos[0])
+    with av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS) as out:
         out.metadata.update(container_tags(infos[0].tags))
-        outlets: dict[int, _Outlet] = {}
-        remade = [
-            {stream.index for stream in source.streams if is_remade(source, stream, info.streams[stream.index], name)}
-            for info, source in zip(infos, sources, strict=True)
-        ]
-        covered = any(each.cover for each in infos[0].streams)
-        for stream in sources[0].streams:
-            if stream.index in remade[0]:
-                continue
-            if infos[0].streams[stream.index].cover and name == "matroska":
-                attach_cover(out, parts[0].path, infos[0].streams[stream.index])
-                continue
-            outlet = _open_outlet(out, stream, infos[0], name)
-            if outlet is None:
-                left.append(f"{infos[0].streams[stream.index].label}: {name} has no place for it")
-            else:
-                outlets[stream.index] = outlet
-        if chapters := list(_chapters(parts, sources)):
+        outlets, left = _open_outlets(out, infos[0], name)
+        if chapters := list(_chapters(parts, infos)):
             out.set_chapters(chapters)
         out.start_encoding()
-        for part, info, source, anew in zip(parts, infos, sources, remade, strict=True):
-            for each in outlets.values():
-                each.begin_part()
-            pairs = _pair(infos[0], info, outlets)
-            unpaired = [each for each in info.streams if each.index not in {*pairs, *anew}]
-            left += [
-                f"{part.path.name}: {each.label} has no counterpart"
-                for each in unpaired
-                if info is not infos[0] and not (each.cover and covered)
-            ]
-            for packet in demux_with_arrivals(source, set(pairs), info.stream_index):
-                outlet = pairs[packet.stream_index]
-                if packet.stream_index == info.stream_index:
-                    if packet.pts is not None:
-                        outlet.show(packet, next(stamps), infos[0].table.time_base)
-                        out.mux(packet)
-                elif outlet.follow(packet, part.offset):
-                    out.mux(packet)
-            left += [
-                f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
-                for each in outlets.values()
-                if each.late
-            ]
+        for part, info in zip(parts, infos, strict=True):
+            left += _copy_part(out, part, info, infos[0], outlets, stamps, name)
         off = tracks_off(name, (each.stream for each in outlets.values()))
     if off:
         turn_off(working, off)
     return tuple(left)
 
 
-def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
+def _open_outlets(out: OutputContainer, info: VideoInfo, name: str) -> tuple[dict[int, _Outlet], list[str]]:
+    """The outlets of the first part's streams, and what has none, as sentences."""
+    outlets: dict[int, _Outlet] = {}
+    left: list[str] = []
+    with open_input(info.path) as source:
+        for stream in source.streams:
+            described = info.streams[stream.index]
+            if is_remade(source, stream, described, name):
+                continue
+            if described.cover and name == "matroska":
+                attach_cover(out, info.path, described)
+                continue
+            outlet = _open_outlet(out, stream, info, name)
+            if outlet is None:
+                left.append(f"{described.label}: {name} has no place for it")
+            else:
+                outlets[stream.index] = outlet
+    return outlets, left
+
+
+def _copy_part(
+    out: OutputContainer,
+    part: Part,
+    info: VideoInfo,
+    first: VideoInfo,
+    outlets: dict[int, _Outlet],
+    stamps: Iterator[timing.Stamp],
+    name: str,
+) -> list[str]:
+    """Copy the packets of a part; returns what was left out, as sentences. No other part is open: there may be many."""
+    for each in outlets.values():
+        each.begin_part()
+    with open_input(part.path) as source:
+        anew = [s.index for s in source.streams if is_remade(source, s, info.streams[s.index], name)]
+        pairs = _pair(first, info, source, outlets)
+        for packet in demux_with_arrivals(source, set(pairs), info.stream_index):
+            outlet = pairs[packet.stream_index]
+            if packet.stream_index == info.stream_index:
+                if packet.pts is not None:
+                    outlet.show(packet, next(stamps), first.table.time_base)
+                    out.mux(packet)
+            elif outlet.follow(packet, part.offset):
+                out.mux(packet)
+    covered = any(each.cover for each in first.streams)
+    unpaired = [] if info is first else [each for each in info.streams if each.index not in {*pairs, *anew}]
+    lost = [f"{part.path.name}: {each.label} has no counterpart" for each in unpaired if not (each.cover and covered)]
+    return lost + [
+        f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
+        for each in outlets.values()
+        if each.late
+    ]
+
+
+def _chapters(parts: Sequence[Part], infos: Sequence[VideoInfo]) -> Iterator[Any]:
     """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
-    for part, source in zip(parts, sources, strict=True):
-        for chapter in source.chapters():
+    for part, info in zip(parts, infos, strict=True):
+        if not info.chapters:
+            continue
+        with open_input(part.path) as source:
+            chapters = source.chapters()
+        for chapter in chapters:
             shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
             times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
             yield {**chapter, **times}
@@ -165,7 +207,11 @@ def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Ite
         RunError: a part begins before the one before it ends, or was coded with other parameters.
     """
     base = infos[0].table.time_base
-    orders = [_order(info, infos[0]) for info in infos]
+    orders = [_order(info) for info in infos]
+    headers = [_header(info) for info in infos]
+    for info, header in zip(infos, headers, strict=True):
+        if header != headers[0]:
+            raise RunError(f"{info.path} was coded with other parameters than {infos[0].path}; make both again")
     pts = [round(time / base) for part, info in zip(parts, infos, strict=True) for time in _times(info, part.offset)]
     for number in range(1, len(pts)):
         if pts[number] <= pts[number - 1]:
@@ -175,22 +221,36 @@ def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Ite
     return timing.join(orders, pts, durations, most_lead(name, base))
 
 
-def _order(info: VideoInfo, first: VideoInfo) -> list[int]:
-    """The presentation position of each picture packet of a part, if it was coded as the first part was."""
-    configurations = []
-    for each in (info, first):
-        with open_input(each.path) as container:
-            context = container.streams[each.stream_index].codec_context
-            configurations.append(context.extradata if context else None)
-    if configurations[0] != configurations[1]:
-        raise RunError(f"{info.path} was coded with other parameters than {first.path}; make both again")
+def _order(info: VideoInfo) -> list[int]:
+    """The presentation position of each picture packet of a part."""
     with open_input(info.path) as container:
         packets = demux(container, container.streams[info.stream_index])
         return timing.presentation_order([packet.pts for packet in packets if packet.pts is not None])
 
 
-def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
-    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind and place.
+def _header(info: VideoInfo) -> object:
+    """What the decoder of a part's pictures has to know, in a form that is equal where it is.
+
+    How many frames a second there are, and the level that follows from it, are each part's own average: no decoder
+    needs them, and clips of one camera differ in it. So do notes of the encoder.
+    """
+    with open_input(info.path) as container, av.open(BytesIO(), "w", format="matroska") as nowhere:
+        stream = container.streams[info.stream_index]
+        context = stream.codec_context
+        extradata = context.extradata if context else None
+        if extradata is None or info.codec not in _SAME_RATE:
+            return extradata
+        form, copy = NalFormat.of(info.codec, extradata), nowhere.add_stream_from_template(stream)
+        try:
+            BitStreamFilterContext(_SAME_RATE[info.codec], stream, copy)
+        except av.error.FFmpegError:  # of parameters that FFmpeg cannot read
+            return extradata
+        units = nal_units(copy.codec_context.extradata or b"", NalFormat(form.hevc, 0))
+        return form, [unit for unit in units if not form.is_sei(form.kind(unit))]
+
+
+def _pair(first: VideoInfo, info: VideoInfo, source: InputContainer, outlets: dict[int, _Outlet]) -> dict[int, _Outlet]:
+    """Which outlet each stream of a part goes to: that of the first part's stream of the same kind, coding and place.
 
     A cover picture has one in the first part alone: of several parts, one is enough.
     """
@@ -201,7 +261,9 @@ def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dic
             continue
         if stream.cover and info is not first:
             continue
-        fit = next((i for i in free if i != first.stream_index and _alike(first.streams[i], stream)), None)
+        coding = _coding(source.streams[stream.index])
+        others = (i for i, outlet in free.items() if i != first.stream_index and outlet.coding == coding)
+        fit = next((i for i in others if _alike(first.streams[i], stream)), None)
         if fit is not None:
             pairs[stream.index] = free.pop(fit)
     return pairs
@@ -209,6 +271,18 @@ def _pair(first: VideoInfo, info: VideoInfo, outlets: dict[int, _Outlet]) -> dic
 
 def _alike(one: StreamInfo, other: StreamInfo) -> bool:
     return (one.kind, one.codec, one.language, one.cover) == (other.kind, other.codec, other.language, other.cover)
+
+
+def _coding(stream: Stream) -> object:
+    """What a decoder has to know of a stream besides its packets, and is told once for all parts."""
+    if isinstance(stream, AudioStream):
+        sound = stream.codec_context
+        telling = sound.name in TELLING_SOUND or (sound.name == "aac" and not sound.extradata)
+        return None if telling else (sound.sample_rate, sound.layout.nb_channels, sound.extradata)
+    if isinstance(stream, VideoStream) and not is_cover(stream):
+        picture = stream.codec_context
+        return picture.width, picture.height, picture.extradata
+    return None
 
 
 def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: str) -> _Outlet | None:
@@ -224,7 +298,7 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)
-    return _Outlet(counterpart, label, step, reorder_depth(stream))
+    return _Outlet(counterpart, label, step, reorder_depth(stream), _coding(stream))
 
 
 @dataclass
@@ -236,6 +310,7 @@ class _Outlet:
         label: it in words.
         step: how many of its ticks, at least, decode times must be apart.
         depth: `reorder_depth` of the first part's stream.
+        coding: `_coding` of the first part's stream.
         last: the last decode time in it, in ticks.
         before: the last decode time of the parts before.
         late: packets of this part left out, other than sound, because they come before that.
@@ -245,6 +320,7 @@ class _Outlet:
     label: str
     step: int
     depth: int
+    coding: object
     last: int | None = None
     before: int | None = None
     late: int = 0
