@@ -94,6 +94,10 @@ class Colour:
             return self.matrix
         return 1 if height >= 720 else 6
 
+    def luma_weights(self, height: int) -> tuple[float, float]:
+        """(Kr, Kb) to compute with; those of BT.709 for a matrix that has none, such as YCgCo."""
+        return LUMA_WEIGHTS.get(self.resolved_matrix(height), LUMA_WEIGHTS[1])
+
 
 @dataclass(frozen=True)
 class FrameBatch:

@@ -9,12 +9,10 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from vidsr.frames import LUMA_WEIGHTS, Colour, PixelLayout, Plane
+from vidsr.frames import Colour, PixelLayout, Plane
 
 FULL_RANGE = 2
 UNSPECIFIED_RANGE = 0
-BT709 = 1
-BT601 = 6
 # What hardware decoders give, U and V in turn in one plane, by the format that FFmpeg's own decoders give.
 SEMI_PLANAR = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
@@ -79,7 +77,7 @@ def is_full_range(frame: VideoFrame) -> bool:
 def colour_of(frame: VideoFrame, source: SourceFormat) -> Colour:
     """What the planes of a decoded frame mean after the conversion that `source` asks for; without chroma location."""
     if source.rgb:
-        return Colour(_matrix_for_rgb(frame), frame.color_primaries, frame.color_trc, True)
+        return Colour(Colour().resolved_matrix(frame.height), frame.color_primaries, frame.color_trc, True)
     tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
     return Colour(frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), tagged_range=tagged)
 
@@ -115,17 +113,13 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     rgb = empty_planes(layout, frame.width, frame.height, 1)
     copy_planes(frame if taken else rearranged(frame, planar), rgb, 0)
     green, blue, red = (plane.astype(np.float32) for plane in rgb)
-    kr, kb = LUMA_WEIGHTS[_matrix_for_rgb(frame)]
+    kr, kb = Colour().luma_weights(frame.height)
     y = kr * red + (1 - kr - kb) * green + kb * blue
     centre, top = 1 << (layout.depth - 1), (1 << layout.depth) - 1
     values = (y, (blue - y) / (2 * (1 - kb)) + centre, (red - y) / (2 * (1 - kr)) + centre)
     made = VideoFrame(frame.width, frame.height, pix_fmt)
     fill_planes(made, tuple(np.rint(plane).clip(0, top).astype(rgb[0].dtype) for plane in values), 0)
     return made
-
-
-def _matrix_for_rgb(frame: VideoFrame) -> int:
-    return BT709 if frame.height >= 720 else BT601
 
 
 def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:

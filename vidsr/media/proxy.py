@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
+from vidsr.frames import Colour
 from vidsr.media import timing
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
@@ -131,9 +132,9 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
 def to_rgb(frame: Any, matrix: int) -> NDArray[np.uint8]:
     """A yuv444p frame in limited range as RGB (height, width, 3), rounded, not cut off as swscale does.
 
-    Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9.
+    Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9; `matrix` is one of its table 4.
     """
-    kr, kb = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}.get(matrix, (0.299, 0.114))
+    kr, kb = Colour(matrix).luma_weights(frame.height)
     planes = frame.to_ndarray().astype(np.float32)
     y, cb, cr = (planes[0] - 16) / 219, (planes[1] - 128) / 224, (planes[2] - 128) / 224
     red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
-from vidsr.frames import Colour, FrameBatch, Plane
+from vidsr.frames import LUMA_WEIGHTS, Colour, FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
 from vidsr.model.colour import (
     batch_to_rgb,
@@ -40,7 +40,6 @@ from vidsr.model.weights import load_interpolated
 SOURCES, SOURCES_ON_A_GPU = 4, 32
 # Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
 _LUMA_BLACK, _LUMA_SPAN = (value / 255 for value in luma_range(Colour(), 8))
-_BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 _MORE_MEMORY = "close other programs or use --device cpu"
 
 
@@ -240,7 +239,8 @@ class Upscaler:
         if self.config.colour == "rgb":
             large = self._enlarge(rgb, source)
         else:
-            luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+            kr, kb = LUMA_WEIGHTS[6]  # BT.601, as pictures have it (JFIF)
+            luma = (rgb * rgb.new_tensor((kr, 1 - kr - kb, kb)).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             chroma = bicubic_upscale(rgb - luma, self.scale)
             gain, offset = _luma_scale(0.0, 1.0)
             large = self._enlarge(luma.mul_(gain).add_(offset), source).sub_(offset).div_(gain) + chroma
