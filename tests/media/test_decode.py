@@ -21,7 +21,7 @@ from PIL.ExifTags import Base as Tag
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
 from vidsr.errors import DamagedVideo, NotAVideo
-from vidsr.frames import Colour, PixelLayout
+from vidsr.frames import PixelLayout
 from vidsr.media.decode import decode_range
 from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, rgb_to_yuv, source_format, to_planar
 from vidsr.media.probe import probe
@@ -141,7 +141,7 @@ def test_rows_are_whole_at_any_width(pix_fmt: str) -> None:
         made = empty_planes(source.layout, width, height, 1)
         count = 0
         for _ in range(100):
-            copy_planes(to_planar(frame, source, Colour()), made, 0)
+            copy_planes(to_planar(frame, source), made, 0)
             count += any((plane[0] != samples[:h, :w]).any() for plane, (h, w) in zip(made, shapes, strict=True))
         return count
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from vidsr.errors import EncoderError, UnsupportedSize
@@ -25,7 +26,6 @@ from vidsr.settings import EncodeSettings
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
 LARGEST_RATE_TERM = 65535  # MPEG-4 Part 2 stores the rate in 16 bits
-LIMITED_RANGE, FULL_RANGE = 1, 2
 
 
 class SegmentEncoder:
@@ -92,7 +92,8 @@ class SegmentEncoder:
         context.colorspace = colour.matrix
         context.color_primaries = colour.primaries
         context.color_trc = colour.transfer
-        context.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE if colour.tagged_range else 0
+        limited = ColorRange.MPEG if colour.tagged_range else ColorRange.UNSPECIFIED
+        context.color_range = ColorRange.JPEG if colour.full_range else limited
         context.open(strict=False)
         if self.codec == "libsvtav1":
             calm_threads()
@@ -188,6 +189,6 @@ def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
     frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else batch.layout.pix_fmt)
     fill_planes(frame, batch.planes, at)
     colour = batch.colour
-    frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
+    frame.color_range = ColorRange.JPEG if colour.full_range else ColorRange.MPEG
     frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
     return frame if direct else rearranged(frame, pix_fmt)

@@ -22,7 +22,7 @@ from PIL import Image
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
 from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
-from vidsr.media.pixels import colour_of, source_format, to_planar
+from vidsr.media.pixels import source_format, to_planar
 from vidsr.media.probe import probe
 
 # Seconds. Matroska rounds a frame's time and the first one's to whole milliseconds, so that a time may be one off; half
@@ -202,7 +202,7 @@ def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Ite
 def luma(frame: Any) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
     form = source_format(frame.format.name)
-    frame = to_planar(frame, form, colour_of(frame, form))
+    frame = to_planar(frame, form)
     bits = frame.format.components[0].bits
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
     plane = frame.planes[0]

@@ -8,11 +8,10 @@ import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange
 
 from vidsr.frames import Colour, PixelLayout, Plane
 
-FULL_RANGE = 2
-UNSPECIFIED_RANGE = 0
 # What hardware decoders give, U and V in turn in one plane, by the format that FFmpeg's own decoders give.
 SEMI_PLANAR = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
@@ -71,18 +70,18 @@ def _is_planar(name: str, layout: PixelLayout) -> bool:
 
 def is_full_range(frame: VideoFrame) -> bool:
     """Whether a frame's luma uses the whole range of its samples."""
-    return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
 def colour_of(frame: VideoFrame, source: SourceFormat) -> Colour:
     """What the planes of a decoded frame mean after the conversion that `source` asks for; without chroma location."""
     if source.rgb:
         return Colour(Colour().resolved_matrix(frame.height), frame.color_primaries, frame.color_trc, True)
-    tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
+    tagged = frame.color_range != ColorRange.UNSPECIFIED or frame.format.name.startswith("yuvj")
     return Colour(frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), tagged_range=tagged)
 
 
-def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoFrame:
+def to_planar(frame: VideoFrame, source: SourceFormat) -> VideoFrame:
     """A decoded frame in the planar format of `source.layout`; the same frame where nothing has to change."""
     if source.convert is None:
         return frame
@@ -118,6 +117,7 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     centre, top = 1 << (layout.depth - 1), (1 << layout.depth) - 1
     values = (y, (blue - y) / (2 * (1 - kb)) + centre, (red - y) / (2 * (1 - kr)) + centre)
     made = VideoFrame(frame.width, frame.height, pix_fmt)
+    made.color_range = ColorRange.JPEG
     fill_planes(made, tuple(np.rint(plane).clip(0, top).astype(rgb[0].dtype) for plane in values), 0)
     return made
 
