@@ -221,3 +221,18 @@ def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monke
     monkeypatch.setattr(paths, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DiskTooSmall, match=r"still\.png cannot be written, the disk is full"):
         write_still(*pair, tmp_path / "still.png", 0)
+
+
+@pytest.mark.parametrize("height", [96, 720])
+def test_rgb_video_is_shown_in_its_colours(height: int, tmp_path: Path) -> None:
+    """What is untagged and has 720 lines is taken for BT.709, which swscale does not convert RGB to."""
+    colour = (200, 40, 90)
+    path = tmp_path / "screen.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, height, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((height, 64, 3), colour, np.uint8))))
+        container.mux(stream.encode(None))
+    clip = open_clip(path)
+    frame = next(pair_frames(clip, clip, 0, 1)).source
+    assert to_picture(frame, clip, 64, height).getpixel((32, 48)) == pytest.approx(colour, abs=4)

@@ -18,6 +18,7 @@ from vidsr.frames import Colour
 from vidsr.media import timing
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
+from vidsr.media.pixels import source_format, to_planar
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
 TIME_BASE = Fraction(1, 90_000)
@@ -34,7 +35,8 @@ def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> An
         height: before turning, in pixels; even.
         pix_fmt: yuv420p or yuv444p.
     """
-    shaped = frame.reformat(
+    source = source_format(frame.format.name)
+    shaped = (to_planar(frame, source) if source.rgb else frame).reformat(
         width=width,
         height=height,
         format=pix_fmt,
