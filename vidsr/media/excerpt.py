@@ -22,7 +22,7 @@ from PIL import Image
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
 from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
-from vidsr.media.pixels import source_format, to_planar
+from vidsr.media.pixels import rows_of, source_format, to_planar
 from vidsr.media.probe import probe
 
 # Seconds. Matroska rounds a frame's time and the first one's to whole milliseconds, so that a time may be one off; half
@@ -203,12 +203,9 @@ def luma(frame: Any) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
     form = source_format(frame.format.name)
     frame = to_planar(frame, form)
-    bits = frame.format.components[0].bits
-    kind = np.uint8 if bits == 8 else np.dtype("<u2")
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    rows = rows_of(frame.planes[0], np.uint8 if form.layout.depth == 8 else np.uint16)
     values: NDArray[np.float32] = rows[: frame.height, : frame.width].astype(np.float32)
-    values /= 2 ** (bits - 8)
+    values /= 2 ** (form.layout.depth - 8)
     return values
 
 

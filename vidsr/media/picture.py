@@ -23,7 +23,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vidsr.media.pixels import rearranged, rgb_to_yuv
+from vidsr.media.pixels import rearranged, rgb_to_yuv, rows_of
 
 T = TypeVar("T")
 Blocks = NDArray[np.float32]
@@ -64,8 +64,7 @@ def grid_of(frame: VideoFrame, columns: int, rows: int, factor: Factor = (Fracti
     blocks = []
     for number, plane in enumerate(frame.planes[:3]):
         across, down = (max(1, columns // 2), max(1, rows // 2)) if number else (columns, rows)
-        samples = np.frombuffer(memoryview(plane), np.uint8 if depth == 8 else np.uint16)
-        samples = samples.reshape(plane.height, -1)[:, : plane.width]
+        samples = rows_of(plane, np.uint8 if depth == 8 else np.uint16)[:, : plane.width]
         blocks.append(_averages(samples, across, down, factor) / np.float32(2 ** (depth - 8)))
     return Grid(tuple(blocks))
 

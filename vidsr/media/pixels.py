@@ -9,6 +9,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
+from numpy.typing import DTypeLike
 
 from vidsr.frames import Colour, PixelLayout, Plane
 
@@ -128,7 +129,7 @@ def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
     The frame is planar, or one of SEMI_PLANAR: swscale would round some samples of 10 bits.
     """
     if frame.format.name in SEMI_PLANAR.values():
-        luma, chroma = (_rows(plane, target) for plane, target in zip(frame.planes, targets, strict=False))
+        luma, chroma = (rows_of(plane, target.dtype) for plane, target in zip(frame.planes, targets, strict=False))
         for target, samples in zip(targets, (luma, chroma[:, 0::2], chroma[:, 1::2]), strict=True):
             height, width = target.shape[1:]
             unused = 16 - 10 if frame.format.name.startswith("p010") else 0
@@ -136,19 +137,19 @@ def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
         return
     for plane, target in zip(frame.planes, targets, strict=False):
         height, width = target.shape[1:]
-        target[at] = _rows(plane, target)[:height, :width]
+        target[at] = rows_of(plane, target.dtype)[:height, :width]
 
 
 def fill_planes(frame: VideoFrame, planes: tuple[Plane, ...], at: int) -> None:
     """Copy position `at` of arrays (N, h, w) to a planar frame."""
     for plane, given in zip(frame.planes, planes, strict=False):
         height, width = given.shape[1:]
-        _rows(plane, given)[:height, :width] = given[at]
+        rows_of(plane, given.dtype)[:height, :width] = given[at]
 
 
-def _rows(plane: VideoPlane, like: Plane) -> Plane:
-    """A plane's rows with their padding, as samples of the other's type."""
-    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(like.dtype)
+def rows_of(plane: VideoPlane, kind: DTypeLike) -> Plane:
+    """The samples (h, w) of a frame's plane, uint8 or uint16, with the padding of its rows: a view into the frame."""
+    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(kind)
     return rows
 
 

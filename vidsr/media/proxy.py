@@ -18,7 +18,7 @@ from vidsr.frames import Colour
 from vidsr.media import timing
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
-from vidsr.media.pixels import source_format, to_planar
+from vidsr.media.pixels import rows_of, source_format, to_planar
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
 TIME_BASE = Fraction(1, 90_000)
@@ -46,15 +46,10 @@ def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> An
     turns = round(clip.rotation / 90) % 4
     if turns == 0:
         return shaped
-    part = 1 if pix_fmt == "yuv444p" else 2
-    planes = [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: height // cut, : width // cut]
-        for plane, cut in zip(shaped.planes, (1, part, part), strict=True)
-    ]
-    turned = [np.rot90(plane, turns) for plane in planes]
-    flat = np.concatenate([np.ascontiguousarray(plane).ravel() for plane in turned])
+    turned = [np.rot90(rows_of(plane, np.uint8)[:, : plane.width], turns) for plane in shaped.planes]
+    flat = np.concatenate([plane.ravel() for plane in turned])
     columns = turned[0].shape[1]
-    shape = (3, -1, columns) if part == 1 else (-1, columns)
+    shape = (3, -1, columns) if pix_fmt == "yuv444p" else (-1, columns)
     return av.VideoFrame.from_ndarray(flat.reshape(shape), format=pix_fmt, channel_last=False)
 
 
