@@ -75,6 +75,16 @@ class NalFormat:
         """Whether a unit of this type holds (prefix) supplemental enhancement information."""
         return kind == 39 if self.hevc else kind == 6
 
+    @property
+    def parameter_sets(self) -> tuple[int, ...]:
+        """The types of the units that say how the others are coded: (VPS,) SPS, PPS."""
+        return (32, 33, 34) if self.hevc else (7, 8)
+
+    @property
+    def delimiter(self) -> int:
+        """The type of the unit that may stand before each picture (AUD)."""
+        return 35 if self.hevc else 9
+
     def body(self, unit: bytes) -> bytes:
         """The unit without header and emulation prevention bytes."""
         return unit[2 if self.hevc else 1 :].replace(b"\0\0\3", b"\0\0")

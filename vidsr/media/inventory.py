@@ -41,7 +41,6 @@ from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
 DIGEST_BYTES = 16
-_SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
 
 
 @dataclass
@@ -97,9 +96,10 @@ def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
     """The coded data of a packet without what belongs to the container."""
     if codec == "aac" and len(payload) > 7 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
         return payload[7 if payload[1] & 1 else 9 :]
-    if codec in _SKIPPED_NALS:
+    if codec in ("h264", "hevc"):
+        left_out = (*form.parameter_sets, form.delimiter)
         try:
-            units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in _SKIPPED_NALS[codec]]
+            units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in left_out]
         except ValueError:
             return payload
         return b"\0".join(units)
