@@ -20,6 +20,7 @@ from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
 
+# The encoder that a family's name means, and that a source of that codec gets.
 FAMILIES = {
     "h264": "libx264",
     "avc": "libx264",
@@ -164,8 +165,7 @@ def encoder_for(info: VideoInfo, settings: EncodeSettings) -> str:
 def choose_codec(info: VideoInfo, lossless: bool = True) -> str:
     """An encoder of the source's family that can code its layout; lossless sources stay lossless unless told not to."""
     layout = info.layout
-    preferred = {"hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks"}
-    first = "ffv1" if lossless and info.codec in LOSSLESS else preferred.get(info.codec, "libx264")
+    first = "ffv1" if lossless and info.codec in LOSSLESS else FAMILIES.get(info.codec, "libx264")
     candidates = [first]
     if info.path.suffix.lower() == ".webm":
         candidates = [c for c in (first, "libvpx-vp9", "libsvtav1") if c.startswith(("libvpx", "libsvt"))]
