@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -119,30 +120,18 @@ PICTURE_OPTIONS = options(
 
 def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
-    encode = EncodeSettings(**{name: values.pop(name) for name in ("codec", "crf", "preset", "container")})
-    names = (
-        "model",
-        "device",
-        "backend",
-        "hwaccel",
-        "fidelity",
-        "start",
-        "end",
-        "segment_seconds",
-        "deinterlace",
-        "fill_gaps",
-        "gpx",
-    )
-    scale, height = values.pop("scale"), values.pop("height")
-    if scale is not None and height is not None:
+    if values["scale"] is not None and values["height"] is not None:
         raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
-    return UpscaleSettings(
-        scale=scale if scale or height else 2,
-        height=height,
-        encode=encode,
-        stabilise_detail=stabilising(values.pop("stabilise_detail")),
-        **{n: values.pop(n) for n in names},
-    )
+    if values["height"] is None:
+        values["scale"] = values["scale"] or 2
+    values["stabilise_detail"] = stabilising(values["stabilise_detail"])
+    values["encode"] = EncodeSettings(**_taken(EncodeSettings, values))
+    return UpscaleSettings(**_taken(UpscaleSettings, values))
+
+
+def _taken(settings: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a settings class's fields, which are options' names; they are removed from the dictionary."""
+    return {field.name: values.pop(field.name) for field in fields(settings)}
 
 
 def path_or_url(text: str) -> Path | str:
@@ -199,8 +188,7 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     from vidsr.signing import Credentials
 
     as_json = values.pop("as_json")
-    places = ("address", "actors", "actor_cpus", "encoder_cpus")
-    cluster = ClusterSettings(**{name: values.pop(name) for name in places})
+    cluster = ClusterSettings(**_taken(ClusterSettings, values))
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
     signer = values.pop("c2pa")
     settings = picture_settings(values)
