@@ -8,15 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
+from vidsr.media.chapters import moved_chapters
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
@@ -115,8 +115,9 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 left.append(f"{infos[0].streams[stream.index].label}: {name} has no place for it")
             else:
                 outlets[stream.index] = outlet
-        if chapters := list(_chapters(parts, sources)):
-            out.set_chapters(chapters)
+        offsets = [part.offset for part in parts]
+        if chapters := [*itertools.chain(*map(moved_chapters, sources, offsets))]:
+            out.set_chapters(chapters)  # muxers number them anew where numbers come twice
         out.start_encoding()
         for part, info, source, anew in zip(parts, infos, sources, remade, strict=True):
             for each in outlets.values():
@@ -142,15 +143,6 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
                 if each.late
             ]
     return tuple(left)
-
-
-def _chapters(parts: Sequence[Part], sources: Sequence[InputContainer]) -> Iterator[Any]:
-    """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
-    for part, source in zip(parts, sources, strict=True):
-        for chapter in source.chapters():
-            shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
-            times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
-            yield {**chapter, **times}
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:

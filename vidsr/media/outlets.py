@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -13,7 +12,7 @@ from av.rational import AVRational
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidsr.media.chapters import Chapter, fit_mp4
+from vidsr.media.chapters import fit_mp4, moved_chapters, plain_chapter
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
 from vidsr.media.matroska import add_copied
@@ -166,22 +165,13 @@ class Outlets:
 
     def add_chapters(self, begin: Fraction | None, end: Fraction | None, shift: Fraction) -> None:
         """Copy the chapters that overlap the span, cut to it."""
-        kept: list[Any] = []
-        chapters: list[Chapter] = []
-        for chapter in self._source.chapters():
-            base = chapter["time_base"] or Fraction(1, 1000)
-            start, stop = chapter["start"] * base, chapter["end"] * base
-            start, stop = max(start, begin or start), min(stop, end or stop)
-            if start < stop or (begin is None and end is None):
-                times = {"start": round((start - shift) / base), "end": round((stop - shift) / base)}
-                kept.append({**chapter, **times})
-                chapters.append((start - shift, stop - shift, ""))
+        kept = moved_chapters(self._source, -shift, begin, end)
         if kept and self._name == "mpegts":
             self._not_carried.append(f"{len(kept)} chapters: {self._name} has no place for them")
         elif kept:
             self._out.set_chapters(kept)
             self._carried.append(f"{len(kept)} chapters")
-            if self._name in MOV_FAMILY and not fit_mp4(chapters):
+            if self._name in MOV_FAMILY and not fit_mp4(map(plain_chapter, kept)):
                 self._not_carried.append(f"gaps and overlaps of chapters: {self._name} has no place for them")
 
     @property
