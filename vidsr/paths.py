@@ -169,13 +169,22 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
     """
     if len(os.fsencode(result.name)) + WORKING_NAME > LONGEST_NAME:
         raise OutputUnwritable(f"{result} is too long a name; use -o with a shorter one")
-    if isdir(result):
-        raise OutputUnwritable(f"{result} is a folder; move it away, or give another name with -o")
-    if exists(result) and result.samefile(source):
-        raise OutputIsInput(f"{result} is the source itself; give another name with -o")
+    check_target(result, source)
     if exists(result) and not overwrite:
         raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
     check_folder(result.parent, make)
+
+
+def check_target(target: Path, *sources: Path) -> None:
+    """Refuse to write over a folder, or over one of the files that something is made of.
+
+    Raises:
+        OutputIsInput, OutputUnwritable
+    """
+    if isdir(target):
+        raise OutputUnwritable(f"{target} is a folder; move it away, or name a file")
+    if exists(target) and any(exists(source) and target.samefile(source) for source in sources):
+        raise OutputIsInput(f"{target} is what it would be made of; give another name")
 
 
 def check_folder(folder: Path, make: bool) -> None:

@@ -11,17 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
-from os.path import exists, isdir
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from vidsr.errors import NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
+from vidsr.errors import NotAVideo, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
-from vidsr.paths import write_output
+from vidsr.paths import check_target, write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -59,7 +58,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
         OutputIsInput: the page would replace one of them.
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
-    _check_target(page, source, result)
+    check_target(page, source, result)
     if seconds <= 0 or start < 0:
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
@@ -87,7 +86,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
         OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
-    _check_target(png, source, result)
+    check_target(png, source, result)
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)
@@ -116,15 +115,6 @@ def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
     for picture in (before, after):
         picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     return _encode(before, "JPEG"), _encode(after, "JPEG")
-
-
-def _check_target(target: Path, *videos: Path) -> None:
-    """Refuse what cannot be written before any work is done for it."""
-    if isdir(target):
-        raise OutputUnwritable(f"{target} is a folder; name a file in it")
-    for video in videos:
-        if exists(target) and exists(video) and target.samefile(video):
-            raise OutputIsInput(f"{target} is one of the videos; give another name")
 
 
 def _pair_at(left: Clip, right: Clip, time: float) -> Pair:
