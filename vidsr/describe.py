@@ -65,7 +65,7 @@ def info_table(info: VideoInfo) -> Table:
 
 def report_as_json(report: VerifyReport) -> dict[str, Any]:
     """A VerifyReport in JSON values."""
-    return {"ok": report.ok, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks]}
+    return {"ok": report.ok, "checks": [asdict(check) for check in report.checks]}
 
 
 def report_table(report: VerifyReport) -> Table:

@@ -15,12 +15,12 @@ from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
-from vidsr.evidence import check_record, record_path
+from vidsr.evidence import Check, check_record, record_path
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import Check, VerifyReport
+from vidsr.media.verify import VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"

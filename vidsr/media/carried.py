@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr.errors import OutputExists
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
 from vidsr.media.inventory import Inventory
@@ -21,21 +22,6 @@ SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 # Facts about the file's own writing, not about what was filmed; each writer states its own.
 _WRITERS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration",
                  "language", "rotate", "bps", "number_of_", "_statistics", "filename", "mimetype")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        ok: whether it holds.
-        detail: what was found, for people.
-    """
-
-    name: str
-    ok: bool
-    detail: str
 
 
 @dataclass(frozen=True)

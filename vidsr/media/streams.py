@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
-from vidsr.media.carried import Check, Timing, lost_tags
+from vidsr.media.carried import Timing, lost_tags
 from vidsr.media.container import TIMECODE, printable
 from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 

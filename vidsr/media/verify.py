@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
 from vidsr.media.carried import (
-    Check,
     check_attachments,
     check_chapters,
     check_private,
@@ -26,8 +26,6 @@ from vidsr.media.salvage import fill_gaps
 from vidsr.media.streams import check_streams
 from vidsr.media.tags import stream_tags
 from vidsr.media.walk import Walk
-
-__all__ = ["Check", "VerifyReport", "verify"]
 
 Size: TypeAlias = tuple[int, int]
 
