@@ -17,8 +17,6 @@ from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings
 
-STATE_FOLDER = ".vidsr"
-
 
 @dataclass(frozen=True)
 class Selection:

@@ -20,13 +20,13 @@ from jobs.cache import NodeCache
 from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
 from jobs.schedule import View
-from jobs.storage import Entry, Place, read_json
+from jobs.storage import STATE_FOLDER, Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
 from vidsr.errors import OutputExists
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
 
-NOTES = ".vidsr/joined"
+NOTES = f"{STATE_FOLDER}/joined"
 AT_ONCE = 8
 
 

@@ -21,11 +21,11 @@ from uuid import uuid4
 
 import psutil
 
-from jobs.storage import Entry, Place, read_json
+from jobs.storage import STATE_FOLDER, Entry, Place, read_json
 from vidsr.errors import VidsrError
 
 SECONDS = 120.0
-FOLDER = ".vidsr/leases"
+FOLDER = f"{STATE_FOLDER}/leases"
 
 
 @dataclass(frozen=True)
