@@ -35,6 +35,7 @@ from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
 from vidsr.model.transfer import Kept, Lanes, download, upload
 from vidsr.model.weights import load_interpolated
+from vidsr.settings import check_device
 
 # Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
 SOURCES, SOURCES_ON_A_GPU = 4, 32
@@ -414,11 +415,10 @@ def find_device(name: str) -> torch.device:
         DeviceError: asked for a GPU that is not there.
         SettingsError: not a device.
     """
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(NO_GPU)
