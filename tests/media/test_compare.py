@@ -18,7 +18,7 @@ from tests.media.pipeline import upscale
 from vidsr import paths
 from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
-from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
+from vidsr.media.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
 from vidsr.media.probe import probe
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import busiest_places
@@ -108,8 +108,8 @@ def test_frames_without_times_of_their_own_are_compared(name: str, tmp_path: Pat
 
 def test_the_same_picture_agrees_exactly() -> None:
     large = np.full((64, 64), 100, np.float32)
-    assert fidelity(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
-    psnr, shift = fidelity(np.full((32, 32), 98, np.float32), large)
+    assert psnr_and_shift(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
+    psnr, shift = psnr_and_shift(np.full((32, 32), 98, np.float32), large)
     assert (psnr, shift) == (pytest.approx(10 * np.log10(255**2 / 4)), 2.0)
 
 
@@ -138,7 +138,7 @@ def test_agreement_does_not_depend_on_how_samples_lie(pix_fmt: str, tmp_path: Pa
     pairs = list(pair_frames(open_clip(source), open_clip(result), 0, 10))
     assert len(pairs) == 3
     for pair in pairs:
-        psnr, shift = fidelity(luma(pair.source), luma(pair.result))
+        psnr, shift = psnr_and_shift(luma(pair.source), luma(pair.result))
         assert psnr is not None and psnr > 60 and abs(shift) < 0.01
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from vidsr.errors import NotAVideo, SettingsError
-from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
+from vidsr.media.excerpt import Clip, Pair, check_scale, luma, open_clip, pair_frames, psnr_and_shift, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
 from vidsr.paths import check_target, write_output
@@ -92,7 +92,7 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
     pair = _pair_at(left, right, time)
     width, height = right.width & ~1, right.height & ~1
     before, after = to_picture(pair.source, left, width, height), to_picture(pair.result, right, width, height)
-    psnr, _ = fidelity(luma(pair.source), luma(pair.result))
+    psnr, _ = psnr_and_shift(luma(pair.source), luma(pair.result))
     agreement = "exactly" if psnr is None else f"to {psnr:.1f} dB"
     captions = (
         f"{source.name}  {left.width} x {left.height}, enlarged {scale:g}x by bicubic",
@@ -156,7 +156,7 @@ def _code_stretch(
         before = stack.enter_context(ProxyEncoder(shown[0], left, width, height))
         after = None if copied else stack.enter_context(ProxyEncoder(shown[1], right, width, height))
         for pair in pair_frames(left, right, start, seconds):
-            frames.append(FrameMeasure(pair.time, *fidelity(luma(pair.source), luma(pair.result))))
+            frames.append(FrameMeasure(pair.time, *psnr_and_shift(luma(pair.source), luma(pair.result))))
             before.write(pair.source, pair.time - frames[0].time)
             if after is not None:
                 after.write(pair.result, pair.time - frames[0].time)

@@ -209,8 +209,8 @@ def luma(frame: Any) -> NDArray[np.float32]:
     return values
 
 
-def fidelity(source: NDArray[np.float32], result: NDArray[np.float32]) -> tuple[float | None, float]:
-    """How well the result, made small again, is the source.
+def psnr_and_shift(source: NDArray[np.float32], result: NDArray[np.float32]) -> tuple[float | None, float]:
+    """How well the result, made small again, agrees with the source.
 
     Args:
         source: luma (h, w), 0 to 255.
