@@ -115,8 +115,8 @@ class SegmentEncoder:
             frame = _frame(batch, at, self._stream.codec_context.pix_fmt or "")
             frame.pts = self.frames
             frame.time_base = self._stream.codec_context.time_base
-            if batch.side_data and batch.side_data[at]:
-                self._user_data[self.frames] = batch.side_data[at]
+            if batch.user_data and batch.user_data[at]:
+                self._user_data[self.frames] = batch.user_data[at]
             self.frames += 1
             self._encode(frame)
 
