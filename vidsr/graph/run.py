@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from os.path import exists
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +90,7 @@ class Outcome:
     computed_frames: int
     mux: MuxReport
     verify: VerifyReport
-    salvaged: tuple[str, ...] = field(default=())
+    salvaged: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as `--json` prints it."""

@@ -37,9 +37,7 @@ from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later
 from vidsr.media.tracks import timecode_rate
 
-PROGRESSIVE_ORDERS = (0, 1)
-
-__all__ = ["FrameTable", "Hdr", "StreamInfo", "VideoInfo", "probe"]
+PROGRESSIVE_ORDERS = (0, 1)  # of FFmpeg's AVFieldOrder: unknown, progressive
 
 
 @dataclass(frozen=True)
