@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch
-from vidsr.media.bitstream import NalFormat, insert_user_data
+from vidsr.media.bitstream import NAL_CODECS, NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import fill_planes, rearranged, source_format
@@ -133,7 +133,7 @@ class SegmentEncoder:
         """The packet with its frame's user data messages, which PyAV cannot hand to the encoder."""
         messages = self._user_data.pop(packet.pts, ()) if packet.pts is not None else ()
         family = self._stream.codec_context.codec.canonical_name
-        if not messages or family not in ("h264", "hevc"):
+        if not messages or family not in NAL_CODECS:
             return packet
         fuller: AnyPacket = Packet(insert_user_data(bytes(packet), messages, NalFormat(family == "hevc", 0)))
         fuller.stream = packet.stream

@@ -22,7 +22,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vidsr.media.beside import coding_of
-from vidsr.media.bitstream import NalFormat, nal_units
+from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
 from vidsr.media.container import (
     Cuts,
@@ -96,7 +96,7 @@ def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
     """The coded data of a packet without what belongs to the container."""
     if codec == "aac" and len(payload) > 7 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
         return payload[7 if payload[1] & 1 else 9 :]
-    if codec in ("h264", "hevc"):
+    if codec in NAL_CODECS:
         left_out = (*form.parameter_sets, form.delimiter)
         try:
             units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in left_out]

@@ -28,7 +28,7 @@ from av.packet import Packet
 
 from vidsr.errors import InputError, NotAVideo
 from vidsr.frames import Plane
-from vidsr.media.bitstream import NalFormat
+from vidsr.media.bitstream import NAL_CODECS, NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.pixels import copy_planes, empty_planes, source_format
@@ -203,7 +203,7 @@ def _neighbours(path: Path) -> Iterator[_Model]:
                 rate = Fraction(stream.average_rate or FALLBACK_RATE)
         except InputError:
             continue  # empty, not readable, a folder, or sound only
-        if codec in ("h264", "hevc") and sets:
+        if codec in NAL_CODECS and sets:
             yield _Model(codec == "hevc", sets, rate, f"the parameters of {each.name}")
 
 

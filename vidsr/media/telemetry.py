@@ -12,6 +12,7 @@ from typing import Any
 from av.container import InputContainer
 
 from vidsr.media.beside import bin_path, coding_of, index_path
+from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import (
@@ -31,7 +32,6 @@ from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import stream_tags
 from vidsr.paths import write_error, write_whole
 
-USER_DATA_CODECS = ("h264", "hevc")
 CAPTION_CODECS = ("mpeg2video", "mpeg1video", "av1")  # which may have closed captions in their frames
 
 
@@ -200,7 +200,7 @@ def _loses_user_data(source: Path, made: Path) -> bool:
     for path in (source, made):
         with open_input(path) as container:
             codecs.append(find_video(container, path).codec_context.codec.canonical_name)
-    return codecs[0] in (*USER_DATA_CODECS, *CAPTION_CODECS) and codecs[1] not in USER_DATA_CODECS
+    return codecs[0] in (*NAL_CODECS, *CAPTION_CODECS) and codecs[1] not in NAL_CODECS
 
 
 def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) -> dict[str, Any]:
