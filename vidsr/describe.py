@@ -77,7 +77,7 @@ def report_table(report: VerifyReport) -> Table:
 
 
 def estimate_table(report: dict[str, Any]) -> Table:
-    """The report of a dry run, or what was done to a picture, for people."""
+    """The report of a dry run, of a video, a picture or a folder, for people."""
     table = Table("", escape(str(report.get("source", report.get("input", "")))), box=None, pad_edge=False)
     for name, value in report.items():
         if name not in ("source", "input") and value not in ([], {}):

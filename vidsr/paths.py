@@ -150,7 +150,7 @@ def check_source(path: Path) -> None:
         raise InputEmpty(f"{path} has 0 bytes; the recording was not finished, copy it again from the card")
 
 
-def existing_folder(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path itself or the nearest above it that is there."""
     return next((each for each in (path, *path.parents) if exists(each)), Path())
 
@@ -197,7 +197,7 @@ def check_folder(folder: Path, make: bool) -> None:
     Raises:
         OutputUnwritable
     """
-    above = existing_folder(folder)
+    above = nearest_existing(folder)
     if not isdir(above):
         raise OutputUnwritable(f"the folder {folder} cannot be made, {above} is a file; use -o")
     if make:

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
-from vidsr.media.clock import FORMATS, Clock
+from vidsr.media.clock import JOINED_FORMATS, Clock
 from vidsr.paths import check_source
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
@@ -135,7 +135,7 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
         clock: makes out the packets' times in formats whose clock may jump; a new one by default.
     """
     wanted = {stream.index for stream in streams}
-    if container.format.name in FORMATS:
+    if container.format.name in JOINED_FORMATS:
         clock = clock or Clock()
         packets = container.demux()
     else:
