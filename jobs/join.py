@@ -25,6 +25,7 @@ from jobs.tasks import ON_ANY_NODE
 from vidsr.errors import OutputExists
 from vidsr.media.join import Part, join
 from vidsr.media.probe import probe
+from vidsr.media.tags import folded
 
 NOTES = f"{STATE_FOLDER}/joined"
 AT_ONCE = 8
@@ -54,8 +55,7 @@ def describe_clip(results: Results, name: str) -> Clip:
     """What the order of clips depends on."""
     with results.paths([name]) as (path,):
         info = probe(path)
-    tags = {key.lower(): value for key, value in info.tags}
-    return Clip(name, _seconds(tags.get("creation_time", "")), info.duration or Fraction(0),
+    return Clip(name, _seconds(folded(info.tags).get("creation_time", "")), info.duration or Fraction(0),
                 (info.width, info.height, info.codec))  # fmt: skip
 
 

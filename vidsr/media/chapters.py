@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 from av.container import InputContainer
 
+from vidsr.media.tags import folded
+
 # Begin and end in seconds, and title.
 Chapter: TypeAlias = tuple[Fraction, Fraction, str]
 CHAPTER_TICK = Fraction(1, 1000)
@@ -21,8 +23,8 @@ def chapters_of(container: InputContainer) -> tuple[Chapter, ...]:
 def plain_chapter(chapter: Any) -> Chapter:
     """A chapter as PyAV gives it and `set_chapters` takes it."""
     tick = chapter["time_base"] or CHAPTER_TICK
-    tags = {key.lower(): value for key, value in chapter["metadata"].items()}  # of Matroska's it may be TITLE
-    return chapter["start"] * tick, chapter["end"] * tick, tags.get("title", "")
+    title = folded(chapter["metadata"].items()).get("title", "")  # Matroska's may be TITLE
+    return chapter["start"] * tick, chapter["end"] * tick, title
 
 
 def moved_chapters(

@@ -23,7 +23,7 @@ from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
-from vidsr.media.tags import stream_tags
+from vidsr.media.tags import folded, stream_tags
 from vidsr.media.tracks import turn_off
 from vidsr.paths import write_error
 
@@ -157,8 +157,7 @@ def _write(
 
 
 def _add_note(out: OutputContainer, info: VideoInfo, note: str) -> None:
-    used = {key.lower() for key, _ in info.tags}
-    free = [tag for tag in NOTE_TAGS if tag not in used]
+    free = [tag for tag in NOTE_TAGS if tag not in folded(info.tags)]
     if note and free:
         out.metadata[free[0]] = note
 

@@ -17,7 +17,7 @@ from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, descrip
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
-from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.tags import container_tags, folded, stream_tags
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: st
     if stream.type != "data":
         return False
     # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
-    timecode = name in ("mp4", "mov") and any(key.lower() == "timecode" for key, _ in info.tags)
+    timecode = name in ("mp4", "mov") and "timecode" in folded(info.tags)
     return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
 
 
@@ -102,7 +102,7 @@ def _misfit(stream: Stream, name: str) -> str:
 
 def attach_cover(out: OutputContainer, path: Path, info: StreamInfo) -> bool:
     """Make a cover picture of a file an attachment of a Matroska file; whether there is a picture in its stream."""
-    tags = {key.lower(): value for key, value in info.tags}
+    tags = folded(info.tags)
     kind = "image/png" if info.codec == "png" else "image/jpeg"
     name = tags.get("filename", f"cover.{'png' if info.codec == 'png' else 'jpg'}")
     with open_input(path) as container:
