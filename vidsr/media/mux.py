@@ -214,27 +214,26 @@ def _others(source: InputContainer, outlets: Outlets, span: Span) -> Iterator[An
         return
     shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
+    hides = span.begin is not None and outlets.has_edit_lists
     for packet in demux(source, *streams):
+        time, shift = moment_of(packet), shifts[packet.stream_index]
+        begin = None if time is None else time * packet.time_base
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))
+        elif begin is None:
+            yield outlets.address(packet, shift)
+        elif span.end is not None and begin >= span.end:
             continue
-        time, given, shift = moment_of(packet), [packet], shifts[packet.stream_index]
-        if time is not None:
-            begin = time * packet.time_base
-            if span.end is not None and begin >= span.end:
-                continue
-            early = span.begin is not None and begin < span.begin
-            if span.begin is not None and outlets.has_edit_lists and packet.stream.type == "video":
-                given = leads.take(packet)
-            elif span.begin is not None and early:
-                if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
-                    continue
-                packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
-                shift = begin
-        for each in given:
-            yield outlets.address(each, shift)
+        elif hides and packet.stream.type == "video":
+            for each in leads.take(packet):
+                yield outlets.address(each, shift)
+        elif span.begin is None or begin >= span.begin:
+            yield outlets.address(packet, shift)
+        elif packet.stream.type == "subtitle" and begin + _length(packet) > span.begin:  # which is still shown then
+            packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
+            yield outlets.address(packet, begin)
     for packet in leads.rest():
         yield outlets.address(packet, shifts[packet.stream_index])
 
