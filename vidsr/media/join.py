@@ -20,7 +20,7 @@ from vidsr.media.chapters import moved_chapters
 from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order
+from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.paths import sync, write_error
@@ -211,28 +211,20 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)
-    return _Outlet(counterpart, label, step, reorder_depth(stream))
+    return _Outlet(counterpart, step, reorder_depth(stream), label=label)
 
 
-@dataclass
-class _Outlet:
-    """A stream of the joined file.
+@dataclass(kw_only=True)
+class _Outlet(Outlet):
+    """A stream of the joined file, for those of all parts.
 
     Attributes:
-        stream: the stream itself.
         label: it in words.
-        step: how many of its ticks, at least, decode times must be apart.
-        depth: `reorder_depth` of the first part's stream.
-        last: the last decode time in it, in ticks.
-        before: the last decode time of the parts before.
+        before: the last decode time of the parts before, in its ticks.
         late: packets of this part left out, other than sound, because they come before that.
     """
 
-    stream: Stream
     label: str
-    step: int
-    depth: int
-    last: int | None = None
     before: int | None = None
     late: int = 0
 
@@ -247,13 +239,13 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
-        make_out(packet, self.stream, offset)
+        self.make_out(packet, offset)
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"
         if dts is not None and self.before is not None and dts < self.before + sound:
             self.late += not sound  # that sound goes on for a moment after the picture is usual
             return False
-        self.last = set_order(packet, self.last, self.step, self.depth)
+        self.set_order(packet)
         return True
 
 

@@ -56,39 +56,46 @@ def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: st
     return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
 
 
-def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
-    """Make a packet out to a stream of the result, so many seconds later.
+@dataclass
+class Outlet:
+    """A stream of a file that is written, for the packets of a source's stream.
 
-    Its times are in that stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
-    """
-    packet.stream = stream
-    base = stream.time_base or Fraction(1)
-    times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
-    pts, dts = (None if time is None else round(time / base) for time in times)
-    packet.rescale_ts(AVRational(base))
-    packet.pts, packet.dts = pts, dts
-
-
-def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int:
-    """Give a packet a decode time that the muxer accepts, and return that time.
-
-    Args:
-        packet: made out to its stream.
-        last: the decode time of the stream's packet before, in ticks.
-        step: `least_step` of the stream.
+    Attributes:
+        stream: it.
+        step: its `least_step`.
         depth: `reorder_depth` of the source's stream.
+        last: the decode time of its last packet, in its ticks.
     """
-    dts, length = packet.dts, packet.duration or step
-    if dts is None and packet.pts is not None:
-        dts = packet.pts - depth * length if last is None or not depth else min(last + length, packet.pts)
-    if dts is None:
-        dts = 0 if last is None else last
-    if last is not None:
-        dts = max(dts, last + step)
-    packet.dts = dts
-    packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-    packet.duration = length  # MP4 does not play a last packet that takes no time
-    return dts
+
+    stream: Stream
+    step: int
+    depth: int
+    last: int | None = None
+
+    def make_out(self, packet: AnyPacket, later: Fraction) -> None:
+        """Make a packet out to the stream, so many seconds later.
+
+        Its times are in the stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
+        """
+        packet.stream = self.stream
+        base = self.stream.time_base or Fraction(1)
+        times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
+        pts, dts = (None if time is None else round(time / base) for time in times)
+        packet.rescale_ts(AVRational(base))
+        packet.pts, packet.dts = pts, dts
+
+    def set_order(self, packet: AnyPacket) -> None:
+        """Give the next packet that was made out to the stream a decode time that the muxer accepts."""
+        dts, length, last, depth = packet.dts, packet.duration or self.step, self.last, self.depth
+        if dts is None and packet.pts is not None:
+            dts = packet.pts - depth * length if last is None or not depth else min(last + length, packet.pts)
+        if dts is None:
+            dts = last or 0
+        if last is not None:
+            dts = max(dts, last + self.step)
+        packet.dts = self.last = dts
+        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        packet.duration = length  # MP4 does not play a last packet that takes no time
 
 
 def _misfit(stream: Stream, name: str) -> str:
@@ -120,9 +127,7 @@ class Outlets:
         self._suffix, self._name = suffix, format_of(suffix)
         self._info = info
         self._source = source
-        self._streams: dict[int, Stream] = {}
-        self._last: dict[int, int] = {}
-        self._depth: dict[int, int] = {}
+        self._outlets: dict[int, Outlet] = {}
         self._carried: list[str] = []
         self._not_carried: list[str] = []
         self._left: list[StreamInfo] = []
@@ -147,8 +152,8 @@ class Outlets:
             counterpart.disposition = stream.disposition
             if self._name == "mpegts":
                 counterpart.id = stream.id
-            self._streams[stream.index] = counterpart
-            self._depth[stream.index] = reorder_depth(stream)
+            step = least_step(self._name, counterpart)
+            self._outlets[stream.index] = Outlet(counterpart, step, reorder_depth(stream))
             self._carried.append(info.label)
 
     def _add_cover(self, info: StreamInfo) -> None:
@@ -184,28 +189,28 @@ class Outlets:
         """The numbers of MP4's tracks of subtitles that are not shown unless somebody asks for them."""
         if self._name not in MOV_FAMILY:
             return []
-        subtitles = [stream for stream in self._streams.values() if stream.type == "subtitle"]
+        streams = (outlet.stream for outlet in self._outlets.values())
+        subtitles = [stream for stream in streams if stream.type == "subtitle"]
         return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
 
     @property
     def sources(self) -> list[Stream]:
         """The source streams that have a counterpart with packets."""
-        return [self._source.streams[index] for index in self._streams]
+        return [self._source.streams[index] for index in self._outlets]
 
     def address(self, packet: AnyPacket, shift: Fraction) -> AnyPacket:
         """A source packet made out to its stream's counterpart, so many seconds earlier.
 
         It gets a decode time that muxers accept.
         """
-        index = packet.stream_index
-        make_out(packet, self._streams[index], -shift)
-        step = least_step(self._name, packet.stream)
-        self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
+        outlet = self._outlets[packet.stream_index]
+        outlet.make_out(packet, -shift)
+        outlet.set_order(packet)
         return packet
 
     def damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
-        index = next(i for i, stream in self._streams.items() if stream is packet.stream)
+        index = next(i for i, outlet in self._outlets.items() if outlet.stream is packet.stream)
         self._damaged[index] = self._damaged.get(index, 0) + 1
 
     def report(self) -> MuxReport:
