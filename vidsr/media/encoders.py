@@ -35,7 +35,7 @@ HARDWARE = ("nvenc", "qsv", "vaapi", "amf", "mf", "vulkan", "v4l2m2m", "videotoo
 # Encoders of FFmpeg that not every build has.
 ELSEWHERE = {"libaom-av1", "librav1e", "libopenh264", "libxvid", "libkvazaar", "libvvenc", "libtheora", "libxavs2"}
 X264_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
-QP2LAMBDA = 118
+QP2LAMBDA = 118  # FFmpeg counts `global_quality` in so many parts of a quantiser
 # Codecs whose streams cannot say that they use the full range; players would show wrong contrast.
 LIMITED_RANGE_ONLY = ("prores", "mpeg2video", "mpeg1video", "dnxhd", "vp8")
 # Codecs that mean one matrix and cannot say another: BT.601's, as H.273 numbers that of 625 lines.

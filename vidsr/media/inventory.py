@@ -48,6 +48,15 @@ class Contents:
     """What one stream other than the picture holds; filled packet by packet.
 
     Attributes:
+        index: its number in the file.
+        kind: video, audio, subtitle, data or attachment.
+        codec: FFmpeg's name of its codec, or "".
+        tag: its four-character code in the container, or "".
+        language: ISO 639-2 code; "und" where the file does not say.
+        disposition: the names of its flags, sorted.
+        tags: its metadata.
+        time_base: seconds per tick.
+        form: how its NAL units are packed; of other codecs it says nothing.
         times: presentation time of each packet in `time_base`, NO_TIME where it has none.
         durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
