@@ -1,10 +1,11 @@
-"""Opening files and reading their packets: PyAV's errors become ours, and its known traps are avoided here."""
+"""Opening files, reading their packets, making new ones: PyAV's errors become ours, and its traps are avoided."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -20,7 +21,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
 from vidsr.media.clock import JOINED_FORMATS, Clock
-from vidsr.paths import check_source
+from vidsr.paths import check_source, write_error
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -81,6 +82,25 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
         return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
+
+
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """Another name to write a media file under; it gets its own at the end, and is removed after an error.
+
+    Raises:
+        OutputUnwritable, DiskTooSmall: writing fails.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        yield part
+    except (av.error.FFmpegError, OSError) as error:
+        part.unlink(missing_ok=True)
+        raise write_error(target, error) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(target)
 
 
 def url_of(path: Path) -> str:

@@ -17,13 +17,13 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.chapters import moved_chapters
-from vidsr.media.container import RAW_TAGS, AnyPacket, demux, open_input, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, demux, made_whole, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
-from vidsr.paths import sync, write_error
+from vidsr.paths import sync
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,13 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """
     infos = [probe(part.path) for part in parts]
     _check_shapes(infos)
-    working = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with made_whole(target) as working:
         left = _write(parts, infos, working, format_of(target.suffix))
         if format_of(target.suffix) in MATROSKA_FAMILY:
             fill_rooms(working, infos[0].sample_aspect)
         _prove(parts, infos, working, target)
         sync(working)  # a power loss must not leave the name without what it names
-    except (av.error.FFmpegError, OSError) as error:
-        working.unlink(missing_ok=True)
-        raise write_error(target, error) from error
-    except BaseException:
-        working.unlink(missing_ok=True)
-        raise
-    working.replace(target)
     return left
 
 

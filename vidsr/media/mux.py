@@ -17,7 +17,17 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, is_attached, moment_of, open_input, url_of
+from vidsr.media.container import (
+    RAW_TAGS,
+    AnyPacket,
+    Cuts,
+    demux,
+    is_attached,
+    made_whole,
+    moment_of,
+    open_input,
+    url_of,
+)
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
@@ -25,7 +35,6 @@ from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import folded, stream_tags
 from vidsr.media.tracks import turn_off
-from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
 
@@ -89,20 +98,12 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise RunError(
             f"{target}: the segments were coded with different parameters; remove {target.parent} to start over"
         )
-    part, name = target.with_name(f"{target.name}.part"), format_of(target.suffix)
-    info = info.begun_at(first)
-    try:
+    info, name = info.begun_at(first), format_of(target.suffix)
+    with made_whole(target) as part:
         span = Span.of(info, first, stop, name)
         report = _write(info, segments, part, target.suffix, span, orders, first, note)
         if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
-    except (av.error.FFmpegError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise write_error(target, error) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(target)
     return report
 
 
