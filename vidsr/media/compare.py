@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
-import re
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from vidsr.errors import NotAVideo, SettingsError
 from vidsr.media.excerpt import Clip, Pair, check_scale, luma, open_clip, pair_frames, psnr_and_shift, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
+from vidsr.page import fill_page
 from vidsr.paths import check_target, write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
@@ -197,16 +195,9 @@ def _describe(left: Clip, right: Clip, frames: list[FrameMeasure], copied: bool)
 
 def _fill_template(data: dict[str, Any], shown: tuple[Path, Path]) -> str:
     """The page: the template with the data and both videos in their places."""
-    template = files("vidsr.media").joinpath("compare.html").read_text(encoding="utf-8")
     title = f"{data['source']['name']} and {data['result']['name']}"
-    source, result = (base64.b64encode(path.read_bytes()).decode("ascii") for path in shown)
-    values = {
-        "TITLE": html.escape(title),
-        "DATA": json.dumps(data).replace("<", "\\u003c"),
-        "SOURCE": f"data:video/mp4;base64,{source}",
-        "RESULT": f"data:video/mp4;base64,{result}",
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
+    source, result = (f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in shown)
+    return fill_page("vidsr.media", "compare.html", title, json.dumps(data), SOURCE=source, RESULT=result)
 
 
 def _encode(picture: Image.Image, kind: str) -> bytes:
