@@ -182,6 +182,11 @@ def moment_of(packet: AnyPacket) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
 
 
+def is_before_lead(time: Fraction) -> bool:
+    """Whether what begins so early, in seconds, is more than what a decoder needs to start, which nobody is to hear."""
+    return time < -LEAD_SECONDS
+
+
 class Cuts:
     """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first.
 
@@ -204,7 +209,7 @@ class Cuts:
         stream = packet.stream
         # What comes before a sound that begins later than at 0 cannot be hidden: it would be played.
         late = stream.type != "video" and (stream.start_time or 0) > 0
-        near = packet.pts is None or packet.pts * packet.time_base >= -LEAD_SECONDS
+        near = packet.pts is None or not is_before_lead(packet.pts * packet.time_base)
         return late or packet.stream_index in self._begun or not (keep_lead or near)
 
 

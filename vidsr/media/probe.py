@@ -21,12 +21,12 @@ from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
 from vidsr.media.container import (
-    LEAD_SECONDS,
     chroma_location,
     codec_name,
     codec_tag,
     description_of,
     find_video,
+    is_before_lead,
     is_cover,
     open_input,
     printable,
@@ -165,7 +165,7 @@ class VideoInfo:
         """
         starts = (s.start * s.time_base for s in self.streams if s.kind == "audio" and s.start is not None)
         earliest, tick = min(starts, default=Fraction(0)), self.table.time_base
-        return ceil(-earliest / tick) * tick if earliest < -LEAD_SECONDS else Fraction(0)
+        return ceil(-earliest / tick) * tick if is_before_lead(earliest) else Fraction(0)
 
     @property
     def picture_lead(self) -> Fraction:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import (
-    LEAD_SECONDS,
     decode_in_order,
     demux,
     description_of,
     find_video,
+    is_before_lead,
     open_input,
     tags_of,
 )
@@ -222,7 +223,7 @@ def _lost_descriptions(source: Path, made: Path, refused: Sequence[StreamInfo]) 
 
 def _is_heard_early(source: InputContainer) -> bool:
     """Whether sound begins so early that all is later in MP4, chapters too, which then do not begin at 0."""
-    return any((stream.start_time or 0) * (stream.time_base or 0) < -LEAD_SECONDS for stream in source.streams.audio)
+    return any(is_before_lead((s.start_time or 0) * Fraction(s.time_base or 0)) for s in source.streams.audio)
 
 
 def _lost_stream_tags(
