@@ -103,12 +103,12 @@ PICTURE_OPTIONS = options(
     click.option("--stabilise-detail", default="auto", show_default=True, metavar="auto|off|STRENGTH",
                  help="Against flicker: weight of the frame before, moved along the motion, 0 to 0.5."),
     click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
-    click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better and larger."),
+    click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better, and a larger file."),
     click.option("--preset", default=None, help="The encoder's preset."),
     click.option("--container", type=click.Choice(CONTAINERS), default="auto", show_default=True,
                  help="auto keeps the source's where it can carry every stream."),
-    click.option("--start", type=float, default=None, help="Seconds from the first frame to start at."),
-    click.option("--end", type=float, default=None, help="Seconds from the first frame to end before."),
+    click.option("--start", type=float, default=None, help="Seconds after the first frame to start at."),
+    click.option("--end", type=float, default=None, help="Seconds after the first frame to end before."),
     click.option("--segment-seconds", type=float, default=SEGMENT_SECONDS, show_default=True,
                  help="Least length of the parts that are distributed, retried and resumed."),
     click.option("--deinterlace", type=click.Choice(DEINTERLACE), default="auto", show_default=True,
@@ -143,7 +143,7 @@ def path_or_url(text: str) -> Path | str:
 
 FOLDER_OPTIONS = options(
     click.option("--pattern", "patterns", multiple=True,
-                 help="Of a folder, only names that fit this shell pattern; may be given often."),
+                 help="Of a folder, only names that fit this shell pattern; may be repeated."),
     click.option("--list", "list_file", type=PATH, default=None,
                  help="Of a folder, only the names in this file, one a line."),
     click.option("--limit", type=click.IntRange(1), default=None, help="Of a folder, at most so many videos."),
@@ -167,7 +167,7 @@ C2PA = partial(
               )  # fmt: skip
 @PICTURE_OPTIONS
 @FOLDER_OPTIONS
-@click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
+@click.option("--actors", type=int, default=None, help="Number of upscalers.  [default: one per GPU or machine]")
 @click.option("--actor-cpus", type=int, default=None,
               help="CPUs of a cluster for each upscaler on CPUs.  [default: its smallest machine's]")  # fmt: skip
 @click.option("--encoder-cpus", type=float, default=0.0, show_default=True,
@@ -282,10 +282,10 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
 @click.argument("result", type=PATH)
 @click.option("-o", "--output", type=PATH, default=None, help="HTML page to write.")
 @click.option("--png", type=PATH, default=None, help="Still to write.")
-@click.option("--time", type=float, default=0.0, show_default=True, help="Second of the still.")
-@click.option("--start", type=float, default=0.0, show_default=True, help="Second at which the page's stretch begins.")
-@click.option("--end", type=float, default=None, help="Second at which it ends.")
-@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Longest stretch.")
+@click.option("--time", type=float, default=0.0, show_default=True, help="Time of the still, in seconds.")
+@click.option("--start", type=float, default=0.0, show_default=True, help="Where the page begins, in seconds.")
+@click.option("--end", type=float, default=None, help="Where it ends, in seconds.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="How long it is at most.")
 def compare(
     source: Path, result: Path, output: Path | None, png: Path | None,
     time: float, start: float, end: float | None, max_seconds: float,
