@@ -183,7 +183,7 @@ def moment_of(packet: AnyPacket) -> int | None:
 
 
 def is_before_lead(time: Fraction) -> bool:
-    """Whether what begins so early, in seconds, is more than what a decoder needs to start, which nobody is to hear."""
+    """Whether a time, in seconds, lies further before 0 than what decoders need to start, which nobody is to hear."""
     return time < -LEAD_SECONDS
 
 
