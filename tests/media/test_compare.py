@@ -20,7 +20,7 @@ from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, O
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
 from vidsr.media.probe import probe
-from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
+from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture, to_rgb
 from vidsr.media.still import busiest_places
 from vidsr.settings import EncodeSettings
 
@@ -221,6 +221,14 @@ def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monke
     monkeypatch.setattr(paths, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DiskTooSmall, match=r"still\.png cannot be written, the disk is full"):
         write_still(*pair, tmp_path / "still.png", 0)
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 5, 7, 9])
+def test_stills_have_the_colours_of_their_matrix(matrix: int) -> None:
+    colour = (200, 40, 90)
+    rgb = av.VideoFrame.from_ndarray(np.full((16, 16, 3), colour, np.uint8))
+    picture = to_rgb(rgb.reformat(format="yuv444p", dst_colorspace=matrix), matrix)
+    assert picture[8, 8].tolist() == pytest.approx(colour, abs=2)
 
 
 @pytest.mark.parametrize("height", [96, 720])
