@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
-from jobs.storage import Entry, Place
+from jobs.storage import STATE_FOLDER, Entry, Place
 from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError, first_line
 from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.plan import content_sample
@@ -17,7 +17,6 @@ from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings
 
-STATE_FOLDER = ".vidsr"
 JOINED = f"{STATE_FOLDER}/joined"
 
 

@@ -26,6 +26,7 @@ from jobs.tasks import ON_ANY_NODE
 from vidsr.errors import OutputExists
 from vidsr.media.join import Part, begin_of, join, shape_of
 from vidsr.media.probe import probe
+from vidsr.media.tags import folded
 
 AT_ONCE = 8
 
@@ -54,9 +55,8 @@ def describe_clip(results: Results, name: str) -> Clip:
     """What the order of clips depends on."""
     with results.paths([name]) as (path,):
         info = probe(path)
-    tags = {key.lower(): value for key, value in info.tags}
     length = info.table.time(info.frames) - begin_of(info)
-    return Clip(name, _seconds(tags.get("creation_time", "")), length, shape_of(info))
+    return Clip(name, _seconds(folded(info.tags).get("creation_time", "")), length, shape_of(info))
 
 
 def _seconds(text: str) -> Fraction | None:

@@ -2,8 +2,9 @@
 
 A lease is a file `NAME.GENERATION.json`. The highest generation counts; who finds it expired creates the next one,
 which a store lets only one of many do. Nothing is ever replaced by somebody else, so no two jobs can both believe
-that they hold a video at the same time, as long as their clocks agree to within the lease's length. One that cannot be
-read may be half written: it holds for as long as one that was written when it was, or when it was first seen.
+that they hold a video at the same time, as long as their clocks agree to within three quarters of the lease's length:
+it is renewed after one. One that cannot be read may be half written: it holds for as long as one that was written when
+it was, or when it was first seen.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from uuid import getnode, uuid4
 
 import psutil
 
-from jobs.storage import Entry, Place, read_json
+from jobs.storage import STATE_FOLDER, Entry, Place, read_json
 from vidsr.errors import VidsrError
 
 SECONDS = 120.0
-FOLDER = ".vidsr/leases"
+FOLDER = f"{STATE_FOLDER}/leases"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-STAGES = ("prepare", "segment", "finish")
-
 
 class Metrics:
     """A job's metrics; Ray's agent on the driver's node serves them beside Ray's own."""
@@ -37,7 +35,7 @@ class Metrics:
         self._videos.inc(tags={"state": state})
 
     def stage(self, stage: str, seconds: float) -> None:
-        """A stage of STAGES took so long."""
+        """A stage (prepare, segment or finish) took so long."""
         self._seconds.observe(seconds, tags={"stage": stage})
 
     def queue(self, videos: int, segments: int, flying: int) -> None:

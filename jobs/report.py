@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 
 from jobs.lease import SECONDS, Leases
@@ -18,6 +15,7 @@ from jobs.records import STATES, VideoRecord
 from jobs.state import READERS, RECORDS, SUMMARY, JobState
 from jobs.storage import Place, read_json
 from vidsr.errors import InputMissing
+from vidsr.page import fill_page
 from vidsr.paths import own_files
 
 REPORT = "report.html"
@@ -87,12 +85,8 @@ def report_page(
         "videos": [_row(record, str(summary["input"])) for record in records],
         "pictures": _pictures(records, read),
     }
-    template = files("jobs").joinpath("report.html").read_text(encoding="utf-8")
-    values = {
-        "TITLE": html.escape(f"Report of {summary['input']}"),
-        "DATA": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
+    text = json.dumps(data, separators=(",", ":"))
+    return fill_page("jobs", "report.html", f"Report of {summary['input']}", text)
 
 
 def totals(records: Sequence[VideoRecord], videos: int, began: float, ended: float) -> dict[str, Any]:

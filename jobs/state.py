@@ -11,9 +11,8 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
-from jobs.find import STATE_FOLDER
 from jobs.records import VideoRecord
-from jobs.storage import Place, read_json, short_name
+from jobs.storage import STATE_FOLDER, Place, read_json, short_name
 from vidsr.errors import SettingsError
 from vidsr.evidence import digest
 from vidsr.graph.plan import changed_parts

@@ -27,6 +27,7 @@ import fsspec
 from vidsr.errors import InputMissing, InputUnreadable, OutputUnwritable, SettingsError, VidsrError, first_line
 
 T = TypeVar("T")
+STATE_FOLDER = ".vidsr"  # below the output root: all that a job keeps for itself
 # Bytes of a name that leave room for a suffix among the 255 that file systems take, and those that a longer one keeps.
 LONGEST_STEM, KEPT_BYTES = 240, 200
 PAUSES = (0.2, 0.5, 1.0, 2.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from jobs.storage import short_name
+from jobs.storage import STATE_FOLDER, short_name
 from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
 from vidsr.evidence import EvidenceRecord, iso_time, record_path
@@ -27,7 +27,7 @@ from vidsr.media.compare import thumbnail_pair
 from vidsr.media.recover import remove_recovered
 from vidsr.settings import UpscaleSettings
 
-THUMBNAILS = ".vidsr/thumbnails"
+THUMBNAILS = f"{STATE_FOLDER}/thumbnails"
 
 
 @dataclass(frozen=True)

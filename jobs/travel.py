@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cache import NodeCache
-from jobs.storage import Entry, Place, read_json
+from jobs.storage import STATE_FOLDER, Entry, Place, read_json
 from vidsr.graph.plan import Ledger, Segment, changed_parts, key_digest
 from vidsr.media.recover import remove_recovered
 
-SEGMENTS = ".vidsr/segments"
-RECOVERED = ".vidsr/recovered"
+SEGMENTS = f"{STATE_FOLDER}/segments"
+RECOVERED = f"{STATE_FOLDER}/recovered"
 
 
 @dataclass(frozen=True)

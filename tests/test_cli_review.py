@@ -10,7 +10,7 @@ from PIL import Image
 from tests.media.numbered import write_numbered
 from vidsr.cli import main
 from vidsr.errors import InputMissing, OutputUnwritable, SettingsError, VerifyFailed
-from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, write_record
+from vidsr.evidence import Check, FrameCounts, ModelDigest, write_record
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         model=ModelDigest("balanced-2x", "ab" * 32),
         settings={},
         frames=FrameCounts(40, 40),
-        checks=(CheckOutcome("frames", True, ""),),
+        checks=(Check("frames", True, ""),),
         started=0,
         finished=1,
     )

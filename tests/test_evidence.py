@@ -16,7 +16,7 @@ import pytest
 import vidsr
 from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.evidence import (
-    CheckOutcome,
+    Check,
     EvidenceRecord,
     FileDigest,
     FrameCounts,
@@ -32,10 +32,10 @@ from vidsr.evidence import (
 from vidsr.settings import UpscaleSettings
 
 MODEL = ModelDigest("balanced-2x", hashlib.sha256(b"weights").hexdigest())
-CHECK = CheckOutcome("frames", True, "24 of 24")
+CHECK = Check("frames", True, "24 of 24")
 
 
-def made(folder: Path, checks: tuple[CheckOutcome, ...] = (CHECK,)) -> tuple[Path, Path, EvidenceRecord]:
+def made(folder: Path, checks: tuple[Check, ...] = (CHECK,)) -> tuple[Path, Path, EvidenceRecord]:
     """A source, a result in another folder, and the record of it."""
     (folder / "in").mkdir(exist_ok=True)
     (folder / "out").mkdir(exist_ok=True)
@@ -215,7 +215,7 @@ def test_folder_and_record_may_move_together(tmp_path: Path) -> None:
 
 
 def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
-    _, result, record = made(tmp_path, checks=(CHECK, CheckOutcome("sound", False, "2 packets differ")))
+    _, result, record = made(tmp_path, checks=(CHECK, Check("sound", False, "2 packets differ")))
     assert not record.verified
     assert check_record(result) == ["the check 'sound' failed when the result was made: 2 packets differ"]
 

@@ -16,7 +16,7 @@ from tests.media.clips import Clip, make_clip
 from tests.media.numbered import write_numbered
 from vidsr.cli import main
 from vidsr.errors import InputError, SettingsError
-from vidsr.evidence import CheckOutcome, FrameCounts, ModelDigest, check_record, read_record, write_record
+from vidsr.evidence import Check, FrameCounts, ModelDigest, check_record, read_record, write_record
 from vidsr.signing import Credentials, sign_result
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed")
@@ -80,7 +80,7 @@ def made(folder: Path, suffix: str = ".mp4") -> tuple[Path, Path]:
         model=ModelDigest("balanced-2x", "ab" * 32),
         settings={"scale": 2},
         frames=FrameCounts(40, 40),
-        checks=(CheckOutcome("frames", True, "40 of 40"),),
+        checks=(Check("frames", True, "40 of 40"),),
         started=0,
         finished=1,
     )

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -102,12 +103,12 @@ PICTURE_OPTIONS = options(
     click.option("--stabilise-detail", default="auto", show_default=True, metavar="auto|off|STRENGTH",
                  help="Against flicker: weight of the frame before, moved along the motion, 0 to 0.5."),
     click.option("--codec", default="auto", show_default=True, help="FFmpeg encoder; auto takes the source's family."),
-    click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better and larger."),
+    click.option("--crf", type=int, default=None, help="Constant rate factor: smaller is better, and a larger file."),
     click.option("--preset", default=None, help="The encoder's preset."),
     click.option("--container", type=click.Choice(CONTAINERS), default="auto", show_default=True,
                  help="auto keeps the source's where it can carry every stream."),
-    click.option("--start", type=float, default=None, help="Seconds from the first frame to start at."),
-    click.option("--end", type=float, default=None, help="Seconds from the first frame to end before."),
+    click.option("--start", type=float, default=None, help="Seconds after the first frame to start at."),
+    click.option("--end", type=float, default=None, help="Seconds after the first frame to end before."),
     click.option("--segment-seconds", type=float, default=SEGMENT_SECONDS, show_default=True,
                  help="Least length of the parts that are distributed, retried and resumed."),
     click.option("--deinterlace", type=click.Choice(DEINTERLACE), default="auto", show_default=True,
@@ -119,30 +120,18 @@ PICTURE_OPTIONS = options(
 
 def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
-    encode = EncodeSettings(**{name: values.pop(name) for name in ("codec", "crf", "preset", "container")})
-    names = (
-        "model",
-        "device",
-        "backend",
-        "hwaccel",
-        "fidelity",
-        "start",
-        "end",
-        "segment_seconds",
-        "deinterlace",
-        "fill_gaps",
-        "gpx",
-    )
-    scale, height = values.pop("scale"), values.pop("height")
-    if scale is not None and height is not None:
+    if values["scale"] is not None and values["height"] is not None:
         raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
-    return UpscaleSettings(
-        scale=scale if scale or height else 2,
-        height=height,
-        encode=encode,
-        stabilise_detail=stabilising(values.pop("stabilise_detail")),
-        **{n: values.pop(n) for n in names},
-    )
+    if values["height"] is None:
+        values["scale"] = values["scale"] or 2
+    values["stabilise_detail"] = stabilising(values["stabilise_detail"])
+    values["encode"] = EncodeSettings(**_taken(EncodeSettings, values))
+    return UpscaleSettings(**_taken(UpscaleSettings, values))
+
+
+def _taken(settings: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a settings class's fields, which are options' names; they are removed from the dictionary."""
+    return {field.name: values.pop(field.name) for field in fields(settings)}
 
 
 def path_or_url(text: str) -> Path | str:
@@ -154,7 +143,7 @@ def path_or_url(text: str) -> Path | str:
 
 FOLDER_OPTIONS = options(
     click.option("--pattern", "patterns", multiple=True,
-                 help="Of a folder, only names that fit this shell pattern; may be given often."),
+                 help="Of a folder, only names that fit this shell pattern; may be repeated."),
     click.option("--list", "list_file", type=PATH, default=None,
                  help="Of a folder, only the names in this file, one a line."),
     click.option("--limit", type=click.IntRange(1), default=None, help="Of a folder, at most so many videos."),
@@ -178,7 +167,7 @@ C2PA = partial(
               )  # fmt: skip
 @PICTURE_OPTIONS
 @FOLDER_OPTIONS
-@click.option("--actors", type=int, default=None, help="Upscalers.  [default: one per GPU, or one per machine]")
+@click.option("--actors", type=int, default=None, help="Number of upscalers.  [default: one per GPU or machine]")
 @click.option("--actor-cpus", type=int, default=None,
               help="CPUs of a cluster for each upscaler on CPUs.  [default: its smallest machine's]")  # fmt: skip
 @click.option("--encoder-cpus", type=float, default=0.0, show_default=True,
@@ -199,8 +188,7 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     from vidsr.signing import Credentials
 
     as_json = values.pop("as_json")
-    places = ("address", "actors", "actor_cpus", "encoder_cpus")
-    cluster = ClusterSettings(**{name: values.pop(name) for name in places})
+    cluster = ClusterSettings(**_taken(ClusterSettings, values))
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
     signer = values.pop("c2pa")
     settings = picture_settings(values)
@@ -294,10 +282,10 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
 @click.argument("result", type=PATH)
 @click.option("-o", "--output", type=PATH, default=None, help="HTML page to write.")
 @click.option("--png", type=PATH, default=None, help="Still to write.")
-@click.option("--time", type=float, default=0.0, show_default=True, help="Second of the still.")
-@click.option("--start", type=float, default=0.0, show_default=True, help="Second at which the page's stretch begins.")
-@click.option("--end", type=float, default=None, help="Second at which it ends.")
-@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Longest stretch.")
+@click.option("--time", type=float, default=0.0, show_default=True, help="Time of the still, in seconds.")
+@click.option("--start", type=float, default=0.0, show_default=True, help="Where the page begins, in seconds.")
+@click.option("--end", type=float, default=None, help="Where it ends, in seconds.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="How long it is at most.")
 def compare(
     source: Path, result: Path, output: Path | None, png: Path | None,
     time: float, start: float, end: float | None, max_seconds: float,

@@ -65,7 +65,7 @@ def info_table(info: VideoInfo) -> Table:
 
 def report_as_json(report: VerifyReport) -> dict[str, Any]:
     """A VerifyReport in JSON values."""
-    return {"ok": report.ok, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks]}
+    return {"ok": report.ok, "checks": [asdict(check) for check in report.checks]}
 
 
 def report_table(report: VerifyReport) -> Table:
@@ -77,7 +77,7 @@ def report_table(report: VerifyReport) -> Table:
 
 
 def estimate_table(report: dict[str, Any]) -> Table:
-    """The report of a dry run, or what was done to a picture, for people."""
+    """The report of a dry run, of a video, a picture or a folder, for people."""
     table = Table("", escape(str(report.get("source", report.get("input", "")))), box=None, pad_edge=False)
     for name, value in report.items():
         if name not in ("source", "input") and value not in ([], {}):

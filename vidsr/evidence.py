@@ -68,8 +68,14 @@ class FrameCounts:
 
 
 @dataclass(frozen=True)
-class CheckOutcome:
-    """One check of `vidsr verify`."""
+class Check:
+    """One check of `vidsr verify`.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it holds.
+        detail: what was found, for people.
+    """
 
     name: str
     ok: bool
@@ -99,7 +105,7 @@ class EvidenceRecord:
     model: ModelDigest
     settings: dict[str, Any]
     frames: FrameCounts
-    checks: tuple[CheckOutcome, ...]
+    checks: tuple[Check, ...]
     started: str
     finished: str
     versions: dict[str, str]
@@ -129,7 +135,7 @@ class EvidenceRecord:
             values.pop("verified")
             values["source"], values["result"] = FileDigest(**values["source"]), FileDigest(**values["result"])
             values["model"], values["frames"] = ModelDigest(**values["model"]), FrameCounts(**values["frames"])
-            values["checks"] = tuple(CheckOutcome(**check) for check in values["checks"])
+            values["checks"] = tuple(Check(**check) for check in values["checks"])
             values["salvaged"] = tuple(values["salvaged"])
             return EvidenceRecord(**values)
         except (KeyError, TypeError, AttributeError) as error:
@@ -170,7 +176,7 @@ def write_record(
     model: ModelDigest,
     settings: Mapping[str, Any],
     frames: FrameCounts,
-    checks: Sequence[CheckOutcome],
+    checks: Sequence[Check],
     started: float,
     finished: float,
     salvaged: Sequence[str] = (),

@@ -1,13 +1,13 @@
 """FrameBatch: decoded frames as they travel between decoder, model and encoder.
 
 Frames stay planar YUV in their own bit depth: half the bytes of RGB, no conversion on the CPU, no lost bits.
-This module is the only thing that `vidsr.media` and `vidsr.model` share, so it imports neither av nor torch.
+`vidsr.media` and `vidsr.model` know of each other's work only what is here, so it imports neither av nor torch.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,10 @@ class Colour:
             return self.matrix
         return 1 if height >= 720 else 6
 
+    def luma_weights(self, height: int) -> tuple[float, float]:
+        """(Kr, Kb) to compute with; those of BT.709 for a matrix that has none, such as YCgCo."""
+        return LUMA_WEIGHTS.get(self.resolved_matrix(height), LUMA_WEIGHTS[1])
+
 
 @dataclass(frozen=True)
 class FrameBatch:
@@ -104,14 +108,14 @@ class FrameBatch:
         layout: depth and subsampling.
         colour: what the samples mean.
         index: the number of each frame in its video's frame table (`VideoInfo.table`), ascending.
-        side_data: per frame, its SEI user data messages (uuid and payload), mostly empty.
+        user_data: per frame, its SEI user data messages (uuid and payload) and closed captions, mostly none.
     """
 
     planes: tuple[Plane, ...]
     layout: PixelLayout
     colour: Colour
     index: tuple[int, ...]
-    side_data: tuple[tuple[bytes, ...], ...] = field(default=())
+    user_data: tuple[tuple[bytes, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.planes[0])
@@ -130,7 +134,7 @@ class FrameBatch:
         """Those of the frames whose index is first to stop - 1."""
         kept = slice(bisect_left(self.index, first), bisect_left(self.index, stop))
         planes = tuple(plane[kept] for plane in self.planes)
-        return replace(self, planes=planes, index=self.index[kept], side_data=self.side_data[kept])
+        return replace(self, planes=planes, index=self.index[kept], user_data=self.user_data[kept])
 
     def with_planes(self, planes: tuple[Plane, ...]) -> FrameBatch:
         """The same frames with other samples (and so, perhaps, another size)."""

@@ -156,7 +156,7 @@ def check_source(path: Path) -> None:
         raise InputEmpty(f"{path} has 0 bytes; the recording was not finished, copy it again from the card")
 
 
-def existing_folder(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path itself or the nearest above it that is there."""
     return next((each for each in (path, *path.parents) if exists(each)), Path())
 
@@ -175,13 +175,22 @@ def check_result(source: Path, result: Path, overwrite: bool, make: bool = True)
     """
     if len(os.fsencode(result.name)) + WORKING_NAME > LONGEST_NAME:
         raise OutputUnwritable(f"{result} is too long a name; use -o with a shorter one")
-    if isdir(result):
-        raise OutputUnwritable(f"{result} is a folder; move it away, or give another name with -o")
-    if exists(result) and result.samefile(source):
-        raise OutputIsInput(f"{result} is the source itself; give another name with -o")
+    check_target(result, source)
     if exists(result) and not overwrite:
         raise OutputExists(f"{result} exists; use --overwrite, or -o for another name")
     check_folder(result.parent, make)
+
+
+def check_target(target: Path, *sources: Path) -> None:
+    """Refuse to write over a folder, or over one of the files that something is made of.
+
+    Raises:
+        OutputIsInput, OutputUnwritable
+    """
+    if isdir(target):
+        raise OutputUnwritable(f"{target} is a folder; move it away, or name a file")
+    if exists(target) and any(exists(source) and target.samefile(source) for source in sources):
+        raise OutputIsInput(f"{target} is what it would be made of; give another name")
 
 
 def check_folder(folder: Path, make: bool) -> None:
@@ -194,7 +203,7 @@ def check_folder(folder: Path, make: bool) -> None:
     Raises:
         OutputUnwritable
     """
-    above = existing_folder(folder)
+    above = nearest_existing(folder)
     if not isdir(above):
         raise OutputUnwritable(f"the folder {folder} cannot be made, {above} is a file; use -o")
     if make:

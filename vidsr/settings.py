@@ -91,8 +91,7 @@ class UpscaleSettings:
             raise SettingsError(f"--scale {self.scale} is not possible; use 2 or 4")
         if self.height is not None and not 16 <= self.height <= 16384:
             raise SettingsError(f"--height {self.height} is out of range; use 16 to 16384")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise SettingsError(f"no device {self.device!r}; use auto, cpu, cuda or cuda:N")
+        check_device(self.device)
         _one_of("--backend", self.backend, BACKENDS)
         if not 0 <= self.fidelity <= 1:
             raise SettingsError(f"--fidelity {self.fidelity} is out of range; use 0 (sharpest) to 1 (truest)")
@@ -145,6 +144,16 @@ class ClusterSettings:
             raise SettingsError("--actor-cpus is for the machines of a cluster; give its --address, or leave it out")
         if not 0 <= self.encoder_cpus <= 64:
             raise SettingsError(f"{self.encoder_cpus} CPUs for an encoder are out of range; use 0 to 64")
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no `--device`.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
 
 
 def stabilising(text: str) -> float | None:

@@ -17,13 +17,13 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
-from vidsr.evidence import FrameCounts, check_record, read_record, record_path
+from vidsr.evidence import Check, FrameCounts, check_record, read_record, record_path
 from vidsr.graph import run
 from vidsr.graph.plan import Ledger
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import Check, VerifyReport
+from vidsr.media.verify import VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"

@@ -18,9 +18,9 @@ from tests.media.pipeline import upscale
 from vidsr import paths
 from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
 from vidsr.media.compare import thumbnail_pair, write_page, write_still
-from vidsr.media.excerpt import fidelity, luma, open_clip, pair_frames, read_frames
+from vidsr.media.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
 from vidsr.media.probe import probe
-from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
+from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture, to_rgb
 from vidsr.media.still import busiest_places
 from vidsr.settings import EncodeSettings
 
@@ -108,8 +108,8 @@ def test_frames_without_times_of_their_own_are_compared(name: str, tmp_path: Pat
 
 def test_the_same_picture_agrees_exactly() -> None:
     large = np.full((64, 64), 100, np.float32)
-    assert fidelity(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
-    psnr, shift = fidelity(np.full((32, 32), 98, np.float32), large)
+    assert psnr_and_shift(np.full((32, 32), 100, np.float32), large) == (None, 0.0)
+    psnr, shift = psnr_and_shift(np.full((32, 32), 98, np.float32), large)
     assert (psnr, shift) == (pytest.approx(10 * np.log10(255**2 / 4)), 2.0)
 
 
@@ -138,7 +138,7 @@ def test_agreement_does_not_depend_on_how_samples_lie(pix_fmt: str, tmp_path: Pa
     pairs = list(pair_frames(open_clip(source), open_clip(result), 0, 10))
     assert len(pairs) == 3
     for pair in pairs:
-        psnr, shift = fidelity(luma(pair.source), luma(pair.result))
+        psnr, shift = psnr_and_shift(luma(pair.source), luma(pair.result))
         assert psnr is not None and psnr > 60 and abs(shift) < 0.01
 
 
@@ -221,3 +221,26 @@ def test_a_full_disk_is_called_so(pair: tuple[Path, Path], tmp_path: Path, monke
     monkeypatch.setattr(paths, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DiskTooSmall, match=r"still\.png cannot be written, the disk is full"):
         write_still(*pair, tmp_path / "still.png", 0)
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 5, 7, 9])
+def test_stills_have_the_colours_of_their_matrix(matrix: int) -> None:
+    colour = (200, 40, 90)
+    rgb = av.VideoFrame.from_ndarray(np.full((16, 16, 3), colour, np.uint8))
+    picture = to_rgb(rgb.reformat(format="yuv444p", dst_colorspace=matrix), matrix)
+    assert picture[8, 8].tolist() == pytest.approx(colour, abs=2)
+
+
+@pytest.mark.parametrize("height", [96, 720])
+def test_rgb_video_is_shown_in_its_colours(height: int, tmp_path: Path) -> None:
+    """What is untagged and has 720 lines is taken for BT.709, which swscale does not convert RGB to."""
+    colour = (200, 40, 90)
+    path = tmp_path / "screen.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, height, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((height, 64, 3), colour, np.uint8))))
+        container.mux(stream.encode(None))
+    clip = open_clip(path)
+    frame = next(pair_frames(clip, clip, 0, 1)).source
+    assert to_picture(frame, clip, 64, height).getpixel((32, 48)) == pytest.approx(colour, abs=4)

@@ -21,7 +21,7 @@ from PIL.ExifTags import Base as Tag
 from tests.media.clips import CASES, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded, digests
 from vidsr.errors import DamagedVideo, NotAVideo
-from vidsr.frames import Colour, PixelLayout
+from vidsr.frames import PixelLayout
 from vidsr.media.decode import decode_range
 from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, rgb_to_yuv, source_format, to_planar
 from vidsr.media.probe import probe
@@ -141,7 +141,7 @@ def test_rows_are_whole_at_any_width(pix_fmt: str) -> None:
         made = empty_planes(source.layout, width, height, 1)
         count = 0
         for _ in range(100):
-            copy_planes(to_planar(frame, source, Colour()), made, 0)
+            copy_planes(to_planar(frame, source), made, 0)
             count += any((plane[0] != samples[:h, :w]).any() for plane, (h, w) in zip(made, shapes, strict=True))
         return count
 
@@ -197,7 +197,7 @@ def test_a_frame_with_exif_is_read(tmp_path: Path) -> None:
             container.mux(packet)
     info = probe(path)
     assert info.frames == 3 and info.rotation == -90
-    assert next(decode_range(info, 0, 3, 3)).side_data == ((), (), ())
+    assert next(decode_range(info, 0, 3, 3)).user_data == ((), (), ())
 
 
 def test_deinterlacing_gives_one_frame_per_frame_and_any_range(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_fields_are_taken_in_their_own_order(tmp_path: Path, name: str, parity: 
 
 def test_user_data_of_each_frame(shared_data: Path) -> None:
     info = probe(shared_data / "video" / "drive-720p-short.mp4")
-    messages = [m for batch in decode_range(info, 0, info.frames, 8) for frame in batch.side_data for m in frame]
+    messages = [m for batch in decode_range(info, 0, info.frames, 8) for frame in batch.user_data for m in frame]
     assert messages and all(len(message) >= 16 for message in messages)
 
 

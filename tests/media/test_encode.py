@@ -146,11 +146,11 @@ def test_user_data_stays_with_its_frame(tmp_path: Path, codec: str) -> None:
     info = probe(make_clip(tmp_path / "clip.mp4", Clip(options={"bf": "2"})))
     batches = [double(batch) for batch in decode_range(info, 0, info.frames, 5)]
     given = [tuple(m + bytes([i + 1]) for m in USER_DATA[: (i + 1) % 3]) for i in range(info.frames)]
-    plain = encode(tmp_path / "plain.mkv", info, codec, [replace(batch, side_data=()) for batch in batches])
-    batches = [replace(batch, side_data=tuple(given[i] for i in batch.index)) for batch in batches]
+    plain = encode(tmp_path / "plain.mkv", info, codec, [replace(batch, user_data=()) for batch in batches])
+    batches = [replace(batch, user_data=tuple(given[i] for i in batch.index)) for batch in batches]
     made = probe(encode(tmp_path / "segment.mkv", info, codec, batches))
     assert made.user_data
-    assert [m for batch in decode_range(made, 0, made.frames, 4) for m in batch.side_data] == given
+    assert [m for batch in decode_range(made, 0, made.frames, 4) for m in batch.user_data] == given
     assert flags(tmp_path / "segment.mkv") == flags(plain)
 
 

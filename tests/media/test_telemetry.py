@@ -393,7 +393,7 @@ def with_user_data(path: Path) -> Path:
     with SegmentEncoder(path, info, info.width, info.height, SETTINGS, 1) as encoder:
         for batch in decode_range(info, 0, info.frames, 4):
             messages = tuple((bytes(range(16)) + b"speed %d" % i,) * (i % 3) for i in batch.index)
-            encoder.write(replace(batch, side_data=messages))
+            encoder.write(replace(batch, user_data=messages))
         encoder.close()
     return path
 

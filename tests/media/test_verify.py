@@ -19,10 +19,11 @@ from tests.media.enlarge import Frames, Packets, enlarge
 from tests.media.pipeline import SETTINGS, upscale, write_segment
 from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
+from vidsr.evidence import Check
 from vidsr.media import verify as verifying
 from vidsr.media.beside import Record
 from vidsr.media.bitstream import NalFormat
-from vidsr.media.carried import Check, Timing
+from vidsr.media.carried import Timing
 from vidsr.media.inventory import DIGEST_BYTES, Contents
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.streams import check_streams

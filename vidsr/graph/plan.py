@@ -1,4 +1,4 @@
-"""video -> segments, and the ledger that makes a run resumable."""
+"""How a video is cut into segments, and the ledger of those that are finished, which makes a run resumable."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp, wanted_variant
-from vidsr.paths import check_result, check_source, default_result, existing_folder
+from vidsr.paths import check_result, check_source, default_result, nearest_existing
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings, reach_height
 
 LARGEST_SIDE = 16384
@@ -326,7 +326,7 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
 
 def _check_disk(plan: VideoPlan) -> None:
     done = sum(path.stat().st_size for path in plan.ledger.folder.glob("*.mkv")) if plan.ledger.folder.exists() else 0
-    free = shutil.disk_usage(existing_folder(plan.result.parent)).free
+    free = shutil.disk_usage(nearest_existing(plan.result.parent)).free
     needed = plan.disk_bytes - done
     if needed > free:
         raise DiskTooSmall(

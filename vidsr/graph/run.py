@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from os.path import exists
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,6 @@ from vidsr.errors import (
     VidsrError,
 )
 from vidsr.evidence import (
-    CheckOutcome,
     EvidenceRecord,
     FrameCounts,
     ModelDigest,
@@ -91,7 +90,7 @@ class Outcome:
     computed_frames: int
     mux: MuxReport
     verify: VerifyReport
-    salvaged: tuple[str, ...] = field(default=())
+    salvaged: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as `--json` prints it."""
@@ -113,7 +112,7 @@ class Outcome:
             "not_carried": list(self.mux.not_carried),
             "notes": list(plan.info.notes),
             "verified": self.verify.ok,
-            "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in self.verify.checks],
+            "checks": [asdict(check) for check in self.verify.checks],
             "salvaged": list(self.salvaged),
         }
 
@@ -312,7 +311,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
         model=model,
         settings=plan.recorded_settings,
         frames=FrameCounts(plan.frames, computed, plan.frames - computed, _filled(plan)),
-        checks=[CheckOutcome(check.name, check.ok, check.detail) for check in proof.checks],
+        checks=proof.checks,
         started=started,
         finished=time.time(),
         salvaged=outcome.salvaged,

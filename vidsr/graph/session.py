@@ -171,7 +171,7 @@ class Session:
     def wants_gpu(self, device: str) -> bool:
         """Whether upscalers run on GPUs. Starts Ray."""
         self.start()
-        return wants_gpu(device, self._cluster)
+        return wants_gpu(device)
 
     def _release(self) -> None:
         if self._upscalers is not None:

@@ -89,7 +89,7 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
-        self.on_gpus = wants_gpu(spec.device, cluster)
+        self.on_gpus = wants_gpu(spec.device)
         if spec.device.startswith("cuda") and not cluster_gpus():
             if not cluster.address:
                 raise DeviceError(NO_GPU)
@@ -219,7 +219,7 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
 
 
-def wants_gpu(device: str, cluster: ClusterSettings) -> bool:
+def wants_gpu(device: str) -> bool:
     """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
     return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
 

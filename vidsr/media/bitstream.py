@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+NAL_CODECS = ("h264", "hevc")
 USER_DATA_REGISTERED, USER_DATA_UNREGISTERED = 4, 5
 # Closed captions, CEA-608 and CEA-708, as ATSC A/53 part 4 (6.2.3) has them in registered user data.
 CAPTIONS = b"\xb5\x00\x31GA94\x03"
@@ -74,6 +75,16 @@ class NalFormat:
     def is_sei(self, kind: int) -> bool:
         """Whether a unit of this type holds (prefix) supplemental enhancement information."""
         return kind == 39 if self.hevc else kind == 6
+
+    @property
+    def parameter_sets(self) -> tuple[int, ...]:
+        """The types of the units that say how the others are coded: (VPS,) SPS, PPS."""
+        return (32, 33, 34) if self.hevc else (7, 8)
+
+    @property
+    def delimiter(self) -> int:
+        """The type of the unit that may stand before each picture (AUD)."""
+        return 35 if self.hevc else 9
 
     def body(self, unit: bytes) -> bytes:
         """The unit without header and emulation prevention bytes."""
@@ -152,7 +163,7 @@ def captions(triplets: bytes) -> Iterator[bytes]:
 
 def inspect(data: bytes, codec: str, form: NalFormat) -> PacketFacts:
     """Look into one packet of a stream of this codec."""
-    if codec in ("h264", "hevc"):
+    if codec in NAL_CODECS:
         return _inspect_nals(data, form)
     if codec == "vp8":
         return PacketFacts(key=not data[0] & 1, shown=bool(data[0] & 16))

@@ -11,31 +11,17 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr.errors import OutputExists
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
 from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
-from vidsr.media.tags import one_title
+from vidsr.media.tags import folded, one_title
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 # Facts about the file's own writing, not about what was filmed; each writer states its own.
 _WRITERS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration",
                  "language", "rotate", "bps", "number_of_", "_statistics", "filename", "mimetype")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        ok: whether it holds.
-        detail: what was found, for people.
-    """
-
-    name: str
-    ok: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +42,8 @@ class Timing:
 
 def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that tell of the film and not of the program that wrote the file; keys in lower case."""
-    folded = {key.lower(): value for key, value in one_title(tags.items()).items()}
-    return {k: v for k, v in folded.items() if not k.startswith(_WRITERS_TAGS) and v.strip()}
+    titled = folded(one_title(tags.items()).items())
+    return {k: v for k, v in titled.items() if not k.startswith(_WRITERS_TAGS) and v.strip()}
 
 
 def lost_tags(source: Mapping[str, str], result: Mapping[str, str]) -> dict[str, str]:

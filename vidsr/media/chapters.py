@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from av.container import InputContainer
+
+from vidsr.media.tags import folded
 
 # Begin and end in seconds, and title.
 Chapter: TypeAlias = tuple[Fraction, Fraction, str]
@@ -15,12 +17,32 @@ CHAPTER_TICK = Fraction(1, 1000)
 
 def chapters_of(container: InputContainer) -> tuple[Chapter, ...]:
     """The chapters of a file, in its order."""
-    found = []
+    return tuple(map(plain_chapter, container.chapters()))
+
+
+def plain_chapter(chapter: Any) -> Chapter:
+    """A chapter as PyAV gives it and `set_chapters` takes it."""
+    tick = chapter["time_base"] or CHAPTER_TICK
+    title = folded(chapter["metadata"].items()).get("title", "")  # Matroska's may be TITLE
+    return chapter["start"] * tick, chapter["end"] * tick, title
+
+
+def moved_chapters(
+    container: InputContainer, later: Fraction, begin: Fraction | None = None, end: Fraction | None = None
+) -> list[Any]:
+    """The chapters of a file as PyAV's `set_chapters` takes them, so many seconds later.
+
+    With `begin` or `end`, seconds of the file's clock: those that overlap the part between them, cut to it.
+    """
+    moved = []
     for chapter in container.chapters():
-        tick = chapter["time_base"] or Fraction(1)
-        tags = {key.lower(): value for key, value in chapter["metadata"].items()}  # of Matroska's it may be TITLE
-        found.append((chapter["start"] * tick, chapter["end"] * tick, tags.get("title", "")))
-    return tuple(found)
+        tick = chapter["time_base"] or CHAPTER_TICK
+        start, stop, _ = plain_chapter(chapter)
+        start, stop = max(start, begin or start), min(stop, end or stop)
+        if start < stop or (begin is None and end is None):
+            times = {"start": round((start + later) / tick), "end": round((stop + later) / tick)}
+            moved.append({**chapter, **times})
+    return moved
 
 
 def alike(one: Chapter, other: Chapter) -> bool:
@@ -28,7 +50,7 @@ def alike(one: Chapter, other: Chapter) -> bool:
     return max(abs(one[0] - other[0]), abs(one[1] - other[1])) <= CHAPTER_TICK and one[2] == other[2]
 
 
-def fit_mp4(chapters: Sequence[Chapter]) -> bool:
+def fit_mp4(chapters: Iterable[Chapter]) -> bool:
     """Whether MP4 can say them: the first begins at 0, each takes time, and the next begins where it ends."""
     before = Fraction(0)
     for begin, end, _ in chapters:

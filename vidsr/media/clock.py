@@ -14,7 +14,7 @@ from av.packet import Packet
 
 # A stream's decode times never go back by so much, in seconds, while its clock runs on.
 JUMP = Fraction(1, 2)
-FORMATS = ("mpegts", "mpeg")
+JOINED_FORMATS = ("mpegts", "mpeg")
 
 
 @dataclass

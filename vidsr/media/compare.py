@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
-import re
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.resources import files
 from io import BytesIO
-from os.path import exists, isdir
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from vidsr.errors import NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
-from vidsr.media.excerpt import Clip, Pair, check_scale, fidelity, luma, open_clip, pair_frames, times_differ
+from vidsr.errors import NotAVideo, SettingsError
+from vidsr.media.excerpt import Clip, Pair, check_scale, luma, open_clip, pair_frames, psnr_and_shift, times_differ
 from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.still import compose
-from vidsr.paths import write_output
+from vidsr.page import fill_page
+from vidsr.paths import check_target, write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -59,7 +56,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
         OutputIsInput: the page would replace one of them.
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
-    _check_target(page, source, result)
+    check_target(page, source, result)
     if seconds <= 0 or start < 0:
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
@@ -87,13 +84,13 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
         OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
-    _check_target(png, source, result)
+    check_target(png, source, result)
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)
     width, height = right.width & ~1, right.height & ~1
     before, after = to_picture(pair.source, left, width, height), to_picture(pair.result, right, width, height)
-    psnr, _ = fidelity(luma(pair.source), luma(pair.result))
+    psnr, _ = psnr_and_shift(luma(pair.source), luma(pair.result))
     agreement = "exactly" if psnr is None else f"to {psnr:.1f} dB"
     captions = (
         f"{source.name}  {left.width} x {left.height}, enlarged {scale:g}x by bicubic",
@@ -116,15 +113,6 @@ def thumbnail_pair(source: Path, result: Path) -> tuple[bytes, bytes]:
     for picture in (before, after):
         picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     return _encode(before, "JPEG"), _encode(after, "JPEG")
-
-
-def _check_target(target: Path, *videos: Path) -> None:
-    """Refuse what cannot be written before any work is done for it."""
-    if isdir(target):
-        raise OutputUnwritable(f"{target} is a folder; name a file in it")
-    for video in videos:
-        if exists(target) and exists(video) and target.samefile(video):
-            raise OutputIsInput(f"{target} is one of the videos; give another name")
 
 
 def _pair_at(left: Clip, right: Clip, time: float) -> Pair:
@@ -166,7 +154,7 @@ def _code_stretch(
         before = stack.enter_context(ProxyEncoder(shown[0], left, width, height))
         after = None if copied else stack.enter_context(ProxyEncoder(shown[1], right, width, height))
         for pair in pair_frames(left, right, start, seconds):
-            frames.append(FrameMeasure(pair.time, *fidelity(luma(pair.source), luma(pair.result))))
+            frames.append(FrameMeasure(pair.time, *psnr_and_shift(luma(pair.source), luma(pair.result))))
             before.write(pair.source, pair.time - frames[0].time)
             if after is not None:
                 after.write(pair.result, pair.time - frames[0].time)
@@ -207,16 +195,9 @@ def _describe(left: Clip, right: Clip, frames: list[FrameMeasure], copied: bool)
 
 def _fill_template(data: dict[str, Any], shown: tuple[Path, Path]) -> str:
     """The page: the template with the data and both videos in their places."""
-    template = files("vidsr.media").joinpath("compare.html").read_text(encoding="utf-8")
     title = f"{data['source']['name']} and {data['result']['name']}"
-    source, result = (base64.b64encode(path.read_bytes()).decode("ascii") for path in shown)
-    values = {
-        "TITLE": html.escape(title),
-        "DATA": json.dumps(data).replace("<", "\\u003c"),
-        "SOURCE": f"data:video/mp4;base64,{source}",
-        "RESULT": f"data:video/mp4;base64,{result}",
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
+    source, result = (f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in shown)
+    return fill_page("vidsr.media", "compare.html", title, json.dumps(data), SOURCE=source, RESULT=result)
 
 
 def _encode(picture: Image.Image, kind: str) -> bytes:

@@ -1,10 +1,11 @@
-"""Opening files and reading their packets: PyAV's errors become ours, and its known traps are avoided here."""
+"""Opening files, reading their packets, making new ones: PyAV's errors become ours, and its traps are avoided."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -19,8 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
-from vidsr.media.clock import FORMATS, Clock
-from vidsr.paths import check_source
+from vidsr.media.clock import JOINED_FORMATS, Clock
+from vidsr.paths import check_source, write_error
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -83,6 +84,25 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
 
 
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """Another name to write a media file under; it gets its own at the end, and is removed after an error.
+
+    Raises:
+        OutputUnwritable, DiskTooSmall: writing fails.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        yield part
+    except (av.error.FFmpegError, OSError) as error:
+        part.unlink(missing_ok=True)
+        raise write_error(target, error) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(target)
+
+
 def url_of(path: Path) -> str:
     """A path as FFmpeg takes it for sure: "12:30.mp4" alone would be a protocol named 12."""
     return f"file:{path}"
@@ -135,7 +155,7 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
         clock: makes out the packets' times in formats whose clock may jump; a new one by default.
     """
     wanted = {stream.index for stream in streams}
-    if container.format.name in FORMATS:
+    if container.format.name in JOINED_FORMATS:
         clock = clock or Clock()
         packets = container.demux()
     else:
@@ -162,6 +182,11 @@ def moment_of(packet: AnyPacket) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
 
 
+def is_before_lead(time: Fraction) -> bool:
+    """Whether a time, in seconds, lies further before 0 than what decoders need to start, which nobody is to hear."""
+    return time < -LEAD_SECONDS
+
+
 class Cuts:
     """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first.
 
@@ -184,7 +209,7 @@ class Cuts:
         stream = packet.stream
         # What comes before a sound that begins later than at 0 cannot be hidden: it would be played.
         late = stream.type != "video" and (stream.start_time or 0) > 0
-        near = packet.pts is None or packet.pts * packet.time_base >= -LEAD_SECONDS
+        near = packet.pts is None or not is_before_lead(packet.pts * packet.time_base)
         return late or packet.stream_index in self._begun or not (keep_lead or near)
 
 

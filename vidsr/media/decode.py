@@ -92,7 +92,7 @@ def decode_range(
 def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> FrameBatch:
     planes = empty_planes(info.layout, info.width, info.height, len(frames))
     for at, (_, frame) in enumerate(frames):
-        copy_planes(to_planar(frame, source, info.colour), planes, at)
+        copy_planes(to_planar(frame, source), planes, at)
     user_data = tuple(user_data_of(frame) for _, frame in frames)
     return FrameBatch(planes, info.layout, info.colour, tuple(i for i, _ in frames), user_data)
 

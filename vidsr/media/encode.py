@@ -11,11 +11,12 @@ from uuid import uuid4
 import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch
-from vidsr.media.bitstream import NalFormat, insert_user_data
+from vidsr.media.bitstream import NAL_CODECS, NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
 from vidsr.media.pixels import fill_planes, rearranged, source_format
@@ -25,7 +26,6 @@ from vidsr.settings import EncodeSettings
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
 LARGEST_RATE_TERM = 65535  # MPEG-4 Part 2 stores the rate in 16 bits
-LIMITED_RANGE, FULL_RANGE = 1, 2
 
 
 class SegmentEncoder:
@@ -92,7 +92,8 @@ class SegmentEncoder:
         context.colorspace = colour.matrix
         context.color_primaries = colour.primaries
         context.color_trc = colour.transfer
-        context.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE if colour.tagged_range else 0
+        limited = ColorRange.MPEG if colour.tagged_range else ColorRange.UNSPECIFIED
+        context.color_range = ColorRange.JPEG if colour.full_range else limited
         context.open(strict=False)
         if self.codec == "libsvtav1":
             calm_threads()
@@ -114,8 +115,8 @@ class SegmentEncoder:
             frame = _frame(batch, at, self._stream.codec_context.pix_fmt or "")
             frame.pts = self.frames
             frame.time_base = self._stream.codec_context.time_base
-            if batch.side_data and batch.side_data[at]:
-                self._user_data[self.frames] = batch.side_data[at]
+            if batch.user_data and batch.user_data[at]:
+                self._user_data[self.frames] = batch.user_data[at]
             self.frames += 1
             self._encode(frame)
 
@@ -132,7 +133,7 @@ class SegmentEncoder:
         """The packet with its frame's user data messages, which PyAV cannot hand to the encoder."""
         messages = self._user_data.pop(packet.pts, ()) if packet.pts is not None else ()
         family = self._stream.codec_context.codec.canonical_name
-        if not messages or family not in ("h264", "hevc"):
+        if not messages or family not in NAL_CODECS:
             return packet
         fuller: AnyPacket = Packet(insert_user_data(bytes(packet), messages, NalFormat(family == "hevc", 0)))
         fuller.stream = packet.stream
@@ -188,6 +189,6 @@ def _frame(batch: FrameBatch, at: int, pix_fmt: str) -> VideoFrame:
     frame = VideoFrame(batch.width, batch.height, pix_fmt if direct else batch.layout.pix_fmt)
     fill_planes(frame, batch.planes, at)
     colour = batch.colour
-    frame.color_range = FULL_RANGE if colour.full_range else LIMITED_RANGE
+    frame.color_range = ColorRange.JPEG if colour.full_range else ColorRange.MPEG
     frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
     return frame if direct else rearranged(frame, pix_fmt)

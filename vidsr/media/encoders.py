@@ -20,6 +20,7 @@ from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
 
+# The encoder that a family's name means, and that a source of that codec gets.
 FAMILIES = {
     "h264": "libx264",
     "avc": "libx264",
@@ -34,7 +35,7 @@ HARDWARE = ("nvenc", "qsv", "vaapi", "amf", "mf", "vulkan", "v4l2m2m", "videotoo
 # Encoders of FFmpeg that not every build has.
 ELSEWHERE = {"libaom-av1", "librav1e", "libopenh264", "libxvid", "libkvazaar", "libvvenc", "libtheora", "libxavs2"}
 X264_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()
-QP2LAMBDA = 118
+QP2LAMBDA = 118  # FFmpeg counts `global_quality` in so many parts of a quantiser
 # Codecs whose streams cannot say that they use the full range; players would show wrong contrast.
 LIMITED_RANGE_ONLY = ("prores", "mpeg2video", "mpeg1video", "dnxhd", "vp8")
 # Codecs that mean one matrix and cannot say another: BT.601's, as H.273 numbers that of 625 lines.
@@ -164,8 +165,7 @@ def encoder_for(info: VideoInfo, settings: EncodeSettings) -> str:
 def choose_codec(info: VideoInfo, lossless: bool = True) -> str:
     """An encoder of the source's family that can code its layout; lossless sources stay lossless unless told not to."""
     layout = info.layout
-    preferred = {"hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks"}
-    first = "ffv1" if lossless and info.codec in LOSSLESS else preferred.get(info.codec, "libx264")
+    first = "ffv1" if lossless and info.codec in LOSSLESS else FAMILIES.get(info.codec, "libx264")
     candidates = [first]
     if info.path.suffix.lower() == ".webm":
         candidates = [c for c in (first, "libvpx-vp9", "libsvtav1") if c.startswith(("libvpx", "libsvt"))]

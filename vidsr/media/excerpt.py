@@ -22,7 +22,7 @@ from PIL import Image
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
 from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
-from vidsr.media.pixels import colour_of, source_format, to_planar
+from vidsr.media.pixels import rows_of, source_format, to_planar
 from vidsr.media.probe import probe
 
 # Seconds. Matroska rounds a frame's time and the first one's to whole milliseconds, so that a time may be one off; half
@@ -202,18 +202,15 @@ def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Ite
 def luma(frame: Any) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
     form = source_format(frame.format.name)
-    frame = to_planar(frame, form, colour_of(frame, form))
-    bits = frame.format.components[0].bits
-    kind = np.uint8 if bits == 8 else np.dtype("<u2")
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    frame = to_planar(frame, form)
+    rows = rows_of(frame.planes[0], np.uint8 if form.layout.depth == 8 else np.uint16)
     values: NDArray[np.float32] = rows[: frame.height, : frame.width].astype(np.float32)
-    values /= 2 ** (bits - 8)
+    values /= 2 ** (form.layout.depth - 8)
     return values
 
 
-def fidelity(source: NDArray[np.float32], result: NDArray[np.float32]) -> tuple[float | None, float]:
-    """How well the result, made small again, is the source.
+def psnr_and_shift(source: NDArray[np.float32], result: NDArray[np.float32]) -> tuple[float | None, float]:
+    """How well the result, made small again, agrees with the source.
 
     Args:
         source: luma (h, w), 0 to 255.

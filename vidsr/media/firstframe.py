@@ -84,7 +84,15 @@ def _near(ours: Sequence[Fraction], theirs: Sequence[Fraction], steps: Iterable[
 
 @dataclass(frozen=True)
 class FirstFrames:
-    """What the first frames of a stream say."""
+    """What the first frames of a stream say; what is not explained here, `VideoInfo` explains.
+
+    Attributes:
+        source: how the frames become planes.
+        stereoscopic: whether each shows two pictures, for two eyes.
+        timecode: HH:MM:SS:FF of the first frame that has one within the picture's stream, or None.
+        notes: what no result can say, as sentences.
+        pts: when each is shown, in ticks, or None.
+    """
 
     pix_fmt: str
     width: int

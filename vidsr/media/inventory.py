@@ -22,7 +22,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vidsr.media.beside import coding_of
-from vidsr.media.bitstream import NalFormat, nal_units
+from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
 from vidsr.media.container import (
     Cuts,
@@ -41,7 +41,6 @@ from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
 DIGEST_BYTES = 16
-_SKIPPED_NALS = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}
 
 
 @dataclass
@@ -49,6 +48,15 @@ class Contents:
     """What one stream other than the picture holds; filled packet by packet.
 
     Attributes:
+        index: its number in the file.
+        kind: video, audio, subtitle, data or attachment.
+        codec: FFmpeg's name of its codec, or "".
+        tag: its four-character code in the container, or "".
+        language: ISO 639-2 code; "und" where the file does not say.
+        disposition: the names of its flags, sorted.
+        tags: its metadata.
+        time_base: seconds per tick.
+        form: how its NAL units are packed; of other codecs it says nothing.
         times: presentation time of each packet in `time_base`, NO_TIME where it has none.
         durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
@@ -97,9 +105,10 @@ def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
     """The coded data of a packet without what belongs to the container."""
     if codec == "aac" and len(payload) > 7 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
         return payload[7 if payload[1] & 1 else 9 :]
-    if codec in _SKIPPED_NALS:
+    if codec in NAL_CODECS:
+        left_out = (*form.parameter_sets, form.delimiter)
         try:
-            units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in _SKIPPED_NALS[codec]]
+            units = [u.rstrip(b"\0") for u in nal_units(payload, form) if form.kind(u) not in left_out]
         except ValueError:
             return payload
         return b"\0".join(units)

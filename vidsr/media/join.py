@@ -20,15 +20,16 @@ from av.video.stream import VideoStream
 from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.bitstream import NalFormat, nal_units
-from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, is_cover, open_input, url_of
+from vidsr.media.chapters import moved_chapters
+from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, is_cover, made_whole, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.outlets import attach_cover, is_remade, least_step, make_out, reorder_depth, set_order, tracks_off
+from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth, tracks_off
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.media.tracks import turn_off
-from vidsr.media.untimed import demux_with_arrivals, mark
-from vidsr.paths import sync, write_error
+from vidsr.media.untimed import demux_with_arrivals
+from vidsr.paths import sync
 
 _SAME_RATE = {
     "h264": "h264_metadata=tick_rate=1:fixed_frame_rate_flag=0:level=5.1",
@@ -84,21 +85,13 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     parts = [
         replace(part, offset=part.offset + first - begin_of(info)) for part, info in zip(parts, infos, strict=True)
     ]
-    working = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with made_whole(target) as working:
         left = _write(parts, infos, working, format_of(target.suffix))
         if format_of(target.suffix) in MATROSKA_FAMILY:
             fill_rooms(working, infos[0].sample_aspect)
         _prove(parts, infos, working, target)
         sync(working)  # a power loss must not leave the name without what it names
-    except (av.error.FFmpegError, OSError) as error:
-        working.unlink(missing_ok=True)
-        raise write_error(target, error) from error
-    except BaseException:
-        working.unlink(missing_ok=True)
-        raise
-    working.replace(target)
     return left
 
 
@@ -190,14 +183,9 @@ def _copy_part(
 def _chapters(parts: Sequence[Part], infos: Sequence[VideoInfo]) -> Iterator[Any]:
     """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
     for part, info in zip(parts, infos, strict=True):
-        if not info.chapters:
-            continue
-        with open_input(part.path) as source:
-            chapters = source.chapters()
-        for chapter in chapters:
-            shift = round(part.offset / (chapter["time_base"] or Fraction(1, 1000)))
-            times = {"start": chapter["start"] + shift, "end": chapter["end"] + shift}
-            yield {**chapter, **times}
+        if info.chapters:
+            with open_input(part.path) as source:
+                yield from moved_chapters(source, part.offset)
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
@@ -298,30 +286,22 @@ def _open_outlet(out: OutputContainer, stream: Stream, info: VideoInfo, name: st
     if is_picture and needs_room(name, info.sample_aspect):
         make_room(counterpart)
     label, step = info.streams[stream.index].label, least_step(name, counterpart)
-    return _Outlet(counterpart, label, step, reorder_depth(stream), _coding(stream))
+    return _Outlet(counterpart, step, reorder_depth(stream), label=label, coding=_coding(stream))
 
 
-@dataclass
-class _Outlet:
-    """A stream of the joined file.
+@dataclass(kw_only=True)
+class _Outlet(Outlet):
+    """A stream of the joined file, for those of all parts.
 
     Attributes:
-        stream: the stream itself.
         label: it in words.
-        step: how many of its ticks, at least, decode times must be apart.
-        depth: `reorder_depth` of the first part's stream.
         coding: `_coding` of the first part's stream.
-        last: the last decode time in it, in ticks.
-        before: the last decode time of the parts before.
+        before: the last decode time of the parts before, in its ticks.
         late: packets of this part left out, other than sound, because they come before that.
     """
 
-    stream: Stream
     label: str
-    step: int
-    depth: int
     coding: object
-    last: int | None = None
     before: int | None = None
     late: int = 0
 
@@ -336,14 +316,13 @@ class _Outlet:
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
         """Move another packet in time and make it out to this stream; False to leave it out."""
-        mark(packet)
-        make_out(packet, self.stream, offset)
+        self.make_out(packet, offset)
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"
         if dts is not None and self.before is not None and dts < self.before + sound:
             self.late += not sound  # that sound goes on for a moment after the picture is usual
             return False
-        self.last = set_order(packet, self.last, self.step, self.depth)
+        self.set_order(packet)
         return True
 
 

@@ -33,7 +33,7 @@ DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
 STEREO_MODE = 0x53B8
 # Of such pictures each eye sees half the width or height, and the size is what it sees (RFC 9559, 5.1.4.1.28.3).
 _SIDE_BY_SIDE, _TOP_AND_BOTTOM = (1, 8, 9, 11), (2, 3, 6, 7)
-_LONGEST_HEADER = 12
+LONGEST_HEADER = 12
 _CRC_LENGTH = 6
 
 
@@ -97,7 +97,7 @@ def fill_rooms(path: Path, aspect: Fraction) -> None:
         position = 0
         while True:
             file.seek(position)
-            kind, length, size = _header(file.read(_LONGEST_HEADER), 0)
+            kind, length, size = element_header(file.read(LONGEST_HEADER), 0)
             if kind == TRACKS:
                 break
             position += length if kind == SEGMENT else length + size
@@ -163,13 +163,13 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """(identifier, header, content) of each element."""
     at = 0
     while at < len(data):
-        kind, length, size = _header(data, at)
+        kind, length, size = element_header(data, at)
         yield kind, data[at : at + length], data[at + length : at + length + size]
         at += length + size
 
 
-def _header(data: bytes, at: int) -> tuple[int, int, int]:
-    """(identifier, length of the header, length of the content) of the element there (RFC 8794, 4 to 6)."""
+def element_header(data: bytes, at: int) -> tuple[int, int, int]:
+    """(identifier, length of the header, length of the content) of the element there (RFC 8794, 4 to 6), in bytes."""
     middle = at + _length_of(data[at])
     end = middle + _length_of(data[middle])
     size = int.from_bytes(data[middle:end], "big") - (1 << 7 * (end - middle))

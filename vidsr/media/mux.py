@@ -17,16 +17,25 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import RAW_TAGS, AnyPacket, Cuts, demux, is_attached, moment_of, open_input, url_of
+from vidsr.media.container import (
+    RAW_TAGS,
+    AnyPacket,
+    Cuts,
+    demux,
+    is_attached,
+    made_whole,
+    moment_of,
+    open_input,
+    url_of,
+)
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.probe import VideoInfo
-from vidsr.media.tags import stream_tags
+from vidsr.media.tags import folded, stream_tags
 from vidsr.media.tracks import keep_code, turn_off
 from vidsr.media.untimed import demux_with_arrivals
-from vidsr.paths import write_error
 
 __all__ = ["MuxReport", "mux"]
 
@@ -90,20 +99,12 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
         raise RunError(
             f"{target}: the segments were coded with different parameters; remove {target.parent} to start over"
         )
-    part, name = target.with_name(f"{target.name}.part"), format_of(target.suffix)
-    info = info.begun_at(first)
-    try:
+    info, name = info.begun_at(first), format_of(target.suffix)
+    with made_whole(target) as part:
         span = Span.of(info, first, stop, name)
         report = _write(info, segments, part, target.suffix, span, orders, first, note)
         if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
-    except (av.error.FFmpegError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise write_error(target, error) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(target)
     return report
 
 
@@ -158,8 +159,7 @@ def _write(
 
 
 def _add_note(out: OutputContainer, info: VideoInfo, note: str) -> None:
-    used = {key.lower() for key, _ in info.tags}
-    free = [tag for tag in NOTE_TAGS if tag not in used]
+    free = [tag for tag in NOTE_TAGS if tag not in folded(info.tags)]
     if note and free:
         out.metadata[free[0]] = note
 
@@ -218,27 +218,26 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) 
         return
     shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
     cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
+    hides = span.begin is not None and outlets.has_edit_lists
     for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
+        time, shift = moment_of(packet), shifts[packet.stream_index]
+        begin = None if time is None else time * packet.time_base
         if cuts.out(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))
+        elif begin is None:
+            yield outlets.address(packet, shift)
+        elif span.end is not None and begin >= span.end:
             continue
-        time, given, shift = moment_of(packet), [packet], shifts[packet.stream_index]
-        if time is not None:
-            begin = time * packet.time_base
-            if span.end is not None and begin >= span.end:
-                continue
-            early = span.begin is not None and begin < span.begin
-            if span.begin is not None and outlets.has_edit_lists and packet.stream.type == "video":
-                given = leads.take(packet)
-            elif span.begin is not None and early:
-                if packet.stream.type != "subtitle" or begin + _length(packet) <= span.begin:
-                    continue
-                packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
-                shift = begin
-        for each in given:
-            yield outlets.address(each, shift)
+        elif hides and packet.stream.type == "video":
+            for each in leads.take(packet):
+                yield outlets.address(each, shift)
+        elif span.begin is None or begin >= span.begin:
+            yield outlets.address(packet, shift)
+        elif packet.stream.type == "subtitle" and begin + _length(packet) > span.begin:  # which is still shown then
+            packet.duration = round((begin + _length(packet) - span.begin) / packet.time_base)
+            yield outlets.address(packet, begin)
     for packet in leads.rest():
         yield outlets.address(packet, shifts[packet.stream_index])
 

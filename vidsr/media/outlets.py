@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -14,12 +13,12 @@ from av.rational import AVRational
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from vidsr.media.chapters import Chapter, fit_mp4
+from vidsr.media.chapters import fit_mp4, moved_chapters, plain_chapter
 from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of, keep_pid
 from vidsr.media.matroska import add_copied
 from vidsr.media.probe import StreamInfo, VideoInfo
-from vidsr.media.tags import container_tags, stream_tags
+from vidsr.media.tags import container_tags, folded, stream_tags
 from vidsr.media.untimed import mark
 
 _DVB_SYNC = b"\x0f"  # of each segment
@@ -57,7 +56,7 @@ def is_remade(source: InputContainer, stream: Stream, info: StreamInfo, name: st
     if stream.type != "data":
         return False
     # FFmpeg gives that tag to Sony's `rtmd` tracks too, which nobody makes anew.
-    timecode = name in ("mp4", "mov") and any(key.lower() == "timecode" for key, _ in info.tags)
+    timecode = name in ("mp4", "mov") and "timecode" in folded(info.tags)
     return stream.discard == Discard.all or (timecode and codec_tag(description_of(source, stream)) == TIMECODE)
 
 
@@ -67,39 +66,47 @@ def tracks_off(name: str, streams: Iterable[Stream]) -> list[int]:
     return [stream.index + 1 for stream in subtitles if not stream.disposition & Disposition.default]
 
 
-def make_out(packet: AnyPacket, stream: Stream, later: Fraction) -> None:
-    """Make a packet out to a stream of the result, so many seconds later.
+@dataclass
+class Outlet:
+    """A stream of a file that is written, for the packets of a source's stream.
 
-    Its times are in that stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
-    """
-    packet.stream = stream
-    base = stream.time_base or Fraction(1)
-    times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
-    pts, dts = (None if time is None else round(time / base) for time in times)
-    packet.rescale_ts(AVRational(base))
-    packet.pts, packet.dts = pts, dts
-
-
-def set_order(packet: AnyPacket, last: int | None, step: int, depth: int) -> int:
-    """Give a packet a decode time that the muxer accepts, and return that time.
-
-    Args:
-        packet: made out to its stream.
-        last: the decode time of the stream's packet before, in ticks.
-        step: `least_step` of the stream.
+    Attributes:
+        stream: it.
+        step: its `least_step`.
         depth: `reorder_depth` of the source's stream.
+        last: the decode time of its last packet, in its ticks.
     """
-    dts, length = packet.dts, packet.duration or step
-    if dts is None and packet.pts is not None:
-        dts = packet.pts - depth * length if last is None or not depth else min(last + length, packet.pts)
-    if dts is None:
-        dts = 0 if last is None else last
-    if last is not None:
-        dts = max(dts, last + step)
-    packet.dts = dts
-    packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-    packet.duration = length
-    return dts
+
+    stream: Stream
+    step: int
+    depth: int
+    last: int | None = None
+
+    def make_out(self, packet: AnyPacket, later: Fraction) -> None:
+        """Make a packet out to the stream, so many seconds later.
+
+        Its times are in the stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
+        """
+        mark(packet)
+        packet.stream = self.stream
+        base = self.stream.time_base or Fraction(1)
+        times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
+        pts, dts = (None if time is None else round(time / base) for time in times)
+        packet.rescale_ts(AVRational(base))
+        packet.pts, packet.dts = pts, dts
+
+    def set_order(self, packet: AnyPacket) -> None:
+        """Give the next packet that was made out to the stream a decode time that the muxer accepts."""
+        dts, length, last, depth = packet.dts, packet.duration or self.step, self.last, self.depth
+        if dts is None and packet.pts is not None:
+            dts = packet.pts - depth * length if last is None or not depth else min(last + length, packet.pts)
+        if dts is None:
+            dts = last or 0
+        if last is not None:
+            dts = max(dts, last + self.step)
+        packet.dts = self.last = dts
+        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        packet.duration = length
 
 
 def _misfit(stream: Stream, name: str) -> str:
@@ -113,7 +120,7 @@ def _misfit(stream: Stream, name: str) -> str:
 
 def attach_cover(out: OutputContainer, path: Path, info: StreamInfo) -> bool:
     """Make a cover picture of a file an attachment of a Matroska file; whether there is a picture in its stream."""
-    tags = {key.lower(): value for key, value in info.tags}
+    tags = folded(info.tags)
     kind = "image/png" if info.codec == "png" else "image/jpeg"
     name = tags.get("filename", f"cover.{'png' if info.codec == 'png' else 'jpg'}")
     with open_input(path) as container:
@@ -131,9 +138,7 @@ class Outlets:
         self._suffix, self._name = suffix, format_of(suffix)
         self._info = info
         self._source = source
-        self._streams: dict[int, Stream] = {}
-        self._last: dict[int, int] = {}
-        self._depth: dict[int, int] = {}
+        self._outlets: dict[int, Outlet] = {}
         self._carried: list[str] = []
         self._not_carried: list[str] = []
         self._left: list[StreamInfo] = []
@@ -157,8 +162,8 @@ class Outlets:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
             keep_pid(counterpart, stream)
-            self._streams[stream.index] = counterpart
-            self._depth[stream.index] = reorder_depth(stream)
+            step = least_step(self._name, counterpart)
+            self._outlets[stream.index] = Outlet(counterpart, step, reorder_depth(stream))
             self._carried.append(info.label)
 
     def _add_cover(self, info: StreamInfo) -> None:
@@ -175,22 +180,13 @@ class Outlets:
 
     def add_chapters(self, begin: Fraction | None, end: Fraction | None, shift: Fraction) -> None:
         """Copy the chapters that overlap the span, cut to it."""
-        kept: list[Any] = []
-        chapters: list[Chapter] = []
-        for chapter in self._source.chapters():
-            base = chapter["time_base"] or Fraction(1, 1000)
-            start, stop = chapter["start"] * base, chapter["end"] * base
-            start, stop = max(start, begin or start), min(stop, end or stop)
-            if start < stop or (begin is None and end is None):
-                times = {"start": round((start - shift) / base), "end": round((stop - shift) / base)}
-                kept.append({**chapter, **times})
-                chapters.append((start - shift, stop - shift, ""))
+        kept = moved_chapters(self._source, -shift, begin, end)
         if kept and self._name == "mpegts":
             self._not_carried.append(f"{len(kept)} chapters: {self._name} has no place for them")
         elif kept:
             self._out.set_chapters(kept)
             self._carried.append(f"{len(kept)} chapters")
-            if self._name in MOV_FAMILY and not fit_mp4(chapters):
+            if self._name in MOV_FAMILY and not fit_mp4(map(plain_chapter, kept)):
                 self._not_carried.append(f"gaps and overlaps of chapters: {self._name} has no place for them")
 
     @property
@@ -201,23 +197,21 @@ class Outlets:
     @property
     def off(self) -> list[int]:
         """The numbers of MP4's tracks of subtitles that are not shown unless somebody asks for them."""
-        return tracks_off(self._name, self._streams.values())
+        return tracks_off(self._name, (outlet.stream for outlet in self._outlets.values()))
 
     @property
     def sources(self) -> list[Stream]:
         """The source streams that have a counterpart with packets."""
-        return [self._source.streams[index] for index in self._streams]
+        return [self._source.streams[index] for index in self._outlets]
 
     def address(self, packet: AnyPacket, shift: Fraction) -> AnyPacket:
         """A source packet made out to its stream's counterpart, so many seconds earlier.
 
         It gets a decode time that muxers accept.
         """
-        index = packet.stream_index
-        mark(packet)
-        make_out(packet, self._streams[index], -shift)
-        step = least_step(self._name, packet.stream)
-        self._last[index] = set_order(packet, self._last.get(index), step, self._depth[index])
+        outlet = self._outlets[packet.stream_index]
+        outlet.make_out(packet, -shift)
+        outlet.set_order(packet)
         if self.has_edit_lists:  # MP4 does not show a last packet that takes no time, as DVDs' subtitles do
             packet.duration = packet.duration or 1
         return packet
@@ -230,7 +224,7 @@ class Outlets:
 
     def damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
-        index = next(i for i, stream in self._streams.items() if stream is packet.stream)
+        index = next(i for i, outlet in self._outlets.items() if outlet.stream is packet.stream)
         self._damaged[index] = self._damaged.get(index, 0) + 1
 
     def report(self) -> MuxReport:

@@ -23,21 +23,21 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vidsr.media.pixels import rearranged, rgb_to_yuv
+from vidsr.media.pixels import rearranged, rgb_to_yuv, rows_of
 
 T = TypeVar("T")
 Blocks = NDArray[np.float32]
 Factor = tuple[Fraction, Fraction]
 
-CELLS = 64
-SMALLEST_CELL = 4
-MEAN_LIMIT = 5.0
-BLOCK_LIMIT = 10.0
-WORST_LIMIT = 40.0
-WORST_SHARE = 0.01
+# Columns of a grid at most, and pixels of the source at least on each side of a block.
+CELLS, SMALLEST_CELL = 64, 4
+# In 8-bit code values. A frame is wrong if its mean is off by more than MEAN_LIMIT, its blocks by BLOCK_LIMIT on
+# average, or a WORST_SHARE of them by WORST_LIMIT. Upscaling and coding stay well below, also at coarse quality.
+MEAN_LIMIT, BLOCK_LIMIT, WORST_LIMIT, WORST_SHARE = 5.0, 10.0, 40.0, 0.01
 PROJECTION_LIMIT = 0.75
-MOTION_FLOOR = 0.5
-SLOW_MOTION_FLOOR = 0.1
+# Motion that is weaker says nothing: of one frame, and of all frames of a video on average.
+MOTION_FLOOR, SLOW_MOTION_FLOOR = 0.5, 0.1
+# Slow motion explains a video's errors if it leaves less than this share of them.
 UNEXPLAINED_LIMIT = 0.35
 
 
@@ -64,8 +64,7 @@ def grid_of(frame: VideoFrame, columns: int, rows: int, factor: Factor = (Fracti
     blocks = []
     for number, plane in enumerate(frame.planes[:3]):
         across, down = (max(1, columns // 2), max(1, rows // 2)) if number else (columns, rows)
-        samples = np.frombuffer(memoryview(plane), np.uint8 if depth == 8 else np.uint16)
-        samples = samples.reshape(plane.height, -1)[:, : plane.width]
+        samples = rows_of(plane, np.uint8 if depth == 8 else np.uint16)[:, : plane.width]
         blocks.append(_averages(samples, across, down, factor) / np.float32(2 ** (depth - 8)))
     return Grid(tuple(blocks))
 

@@ -8,13 +8,11 @@ import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange
+from numpy.typing import DTypeLike
 
-from vidsr.frames import LUMA_WEIGHTS, Colour, PixelLayout, Plane
+from vidsr.frames import Colour, PixelLayout, Plane
 
-FULL_RANGE = 2
-UNSPECIFIED_RANGE = 0
-BT709 = 1
-BT601 = 6
 # What hardware decoders give, U and V in turn in one plane, by the format that FFmpeg's own decoders give.
 SEMI_PLANAR = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
@@ -73,18 +71,18 @@ def _is_planar(name: str, layout: PixelLayout) -> bool:
 
 def is_full_range(frame: VideoFrame) -> bool:
     """Whether a frame's luma uses the whole range of its samples."""
-    return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
 def colour_of(frame: VideoFrame, source: SourceFormat) -> Colour:
     """What the planes of a decoded frame mean after the conversion that `source` asks for; without chroma location."""
     if source.rgb:
-        return Colour(_matrix_for_rgb(frame), frame.color_primaries, frame.color_trc, True)
-    tagged = frame.color_range != UNSPECIFIED_RANGE or frame.format.name.startswith("yuvj")
+        return Colour(Colour().resolved_matrix(frame.height), frame.color_primaries, frame.color_trc, True)
+    tagged = frame.color_range != ColorRange.UNSPECIFIED or frame.format.name.startswith("yuvj")
     return Colour(frame.colorspace, frame.color_primaries, frame.color_trc, is_full_range(frame), tagged_range=tagged)
 
 
-def to_planar(frame: VideoFrame, source: SourceFormat, colour: Colour) -> VideoFrame:
+def to_planar(frame: VideoFrame, source: SourceFormat) -> VideoFrame:
     """A decoded frame in the planar format of `source.layout`; the same frame where nothing has to change."""
     if source.convert is None:
         return frame
@@ -115,17 +113,14 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     rgb = empty_planes(layout, frame.width, frame.height, 1)
     copy_planes(frame if taken else rearranged(frame, planar), rgb, 0)
     green, blue, red = (plane.astype(np.float32) for plane in rgb)
-    kr, kb = LUMA_WEIGHTS[_matrix_for_rgb(frame)]
+    kr, kb = Colour().luma_weights(frame.height)
     y = kr * red + (1 - kr - kb) * green + kb * blue
     centre, top = 1 << (layout.depth - 1), (1 << layout.depth) - 1
     values = (y, (blue - y) / (2 * (1 - kb)) + centre, (red - y) / (2 * (1 - kr)) + centre)
     made = VideoFrame(frame.width, frame.height, pix_fmt)
+    made.color_range = ColorRange.JPEG
     fill_planes(made, tuple(np.rint(plane).clip(0, top).astype(rgb[0].dtype) for plane in values), 0)
     return made
-
-
-def _matrix_for_rgb(frame: VideoFrame) -> int:
-    return BT709 if frame.height >= 720 else BT601
 
 
 def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
@@ -134,7 +129,7 @@ def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
     The frame is planar, or one of SEMI_PLANAR: swscale would round some samples of 10 bits.
     """
     if frame.format.name in SEMI_PLANAR.values():
-        luma, chroma = (_rows(plane, target) for plane, target in zip(frame.planes, targets, strict=False))
+        luma, chroma = (rows_of(plane, target.dtype) for plane, target in zip(frame.planes, targets, strict=False))
         for target, samples in zip(targets, (luma, chroma[:, 0::2], chroma[:, 1::2]), strict=True):
             height, width = target.shape[1:]
             unused = 16 - 10 if frame.format.name.startswith("p010") else 0
@@ -142,19 +137,19 @@ def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:
         return
     for plane, target in zip(frame.planes, targets, strict=False):
         height, width = target.shape[1:]
-        target[at] = _rows(plane, target)[:height, :width]
+        target[at] = rows_of(plane, target.dtype)[:height, :width]
 
 
 def fill_planes(frame: VideoFrame, planes: tuple[Plane, ...], at: int) -> None:
     """Copy position `at` of arrays (N, h, w) to a planar frame."""
     for plane, given in zip(frame.planes, planes, strict=False):
         height, width = given.shape[1:]
-        _rows(plane, given)[:height, :width] = given[at]
+        rows_of(plane, given.dtype)[:height, :width] = given[at]
 
 
-def _rows(plane: VideoPlane, like: Plane) -> Plane:
-    """A plane's rows with their padding, as samples of the other's type."""
-    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(like.dtype)
+def rows_of(plane: VideoPlane, kind: DTypeLike) -> Plane:
+    """The samples (h, w) of a frame's plane, uint8 or uint16, with the padding of its rows: a view into the frame."""
+    rows: Plane = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).view(kind)
     return rows
 
 

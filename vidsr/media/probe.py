@@ -21,12 +21,12 @@ from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
 from vidsr.media.container import (
-    LEAD_SECONDS,
     chroma_location,
     codec_name,
     codec_tag,
     description_of,
     find_video,
+    is_before_lead,
     is_cover,
     open_input,
     printable,
@@ -34,12 +34,10 @@ from vidsr.media.container import (
 )
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.table import FrameTable
-from vidsr.media.tags import begun_later
+from vidsr.media.tags import begun_later, folded
 from vidsr.media.tracks import timecode_rate
 
-PROGRESSIVE_ORDERS = (0, 1)
-
-__all__ = ["FrameTable", "Hdr", "StreamInfo", "VideoInfo", "probe"]
+PROGRESSIVE_ORDERS = (0, 1)  # of FFmpeg's AVFieldOrder: unknown, progressive
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ class VideoInfo:
         """
         starts = (s.start * s.time_base for s in self.streams if s.kind == "audio" and s.start is not None)
         earliest, tick = min(starts, default=Fraction(0)), self.table.time_base
-        return ceil(-earliest / tick) * tick if earliest < -LEAD_SECONDS else Fraction(0)
+        return ceil(-earliest / tick) * tick if is_before_lead(earliest) else Fraction(0)
 
     @property
     def picture_lead(self) -> Fraction:
@@ -274,10 +272,10 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
 
 def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
     """What only the container says of the picture, or only its frames and no tag, and no result can."""
-    tags = {key.lower() for key in stream.metadata}
+    tags = folded(stream.metadata.items())
     if first.stereoscopic and "stereo_mode" not in tags:
         yield not_said("it is stereoscopic")
-    if first.timecode and "timecode" not in tags | {key.lower() for key in container.metadata}:
+    if first.timecode and "timecode" not in tags | folded(container.metadata.items()):
         yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
     if "\n      DOVI configuration record:" in description:
         yield not_said("it is Dolby Vision")
@@ -285,26 +283,25 @@ def _left_out(container: InputContainer, stream: VideoStream, description: str, 
         left, right, top, bottom = cropping.groups()
         edges = f"{left} columns at its left, {right} right, {top} lines above and {bottom} below"
         yield not_said(f"it is to be shown without {edges}")
-    if any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
+    if tags.get("alpha_mode") == "1":
         yield "transparency is left out"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:
     context = stream.codec_context
-    tags = dict(stream.metadata)
-    folded = {key.lower(): value for key, value in tags.items()}
-    language = folded.get("language")
+    tags = folded(stream.metadata.items())
+    language = tags.get("language")
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
         codec=context.codec.canonical_name if context else codec_name(description_of(container, stream)),
         language=None if language in (None, "und") else language,
-        title=folded.get("title") or folded.get("filename"),
+        title=tags.get("title") or tags.get("filename"),
         time_base=Fraction(stream.time_base or Fraction(1, 1000)),
         start=stream.start_time,
         disposition=int(stream.disposition),
         cover=stream.type == "video" and is_cover(stream),
-        tags=tuple(sorted(tags.items())),
+        tags=tuple(sorted(stream.metadata.items())),
     )
 
 

@@ -14,9 +14,11 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
+from vidsr.frames import Colour
 from vidsr.media import timing
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.excerpt import Clip
+from vidsr.media.pixels import rows_of, source_format, to_planar
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
 TIME_BASE = Fraction(1, 90_000)
@@ -33,7 +35,8 @@ def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> An
         height: before turning, in pixels; even.
         pix_fmt: yuv420p or yuv444p.
     """
-    shaped = frame.reformat(
+    source = source_format(frame.format.name)
+    shaped = (to_planar(frame, source) if source.rgb else frame).reformat(
         width=width,
         height=height,
         format=pix_fmt,
@@ -43,15 +46,10 @@ def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> An
     turns = round(clip.rotation / 90) % 4
     if turns == 0:
         return shaped
-    part = 1 if pix_fmt == "yuv444p" else 2
-    planes = [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: height // cut, : width // cut]
-        for plane, cut in zip(shaped.planes, (1, part, part), strict=True)
-    ]
-    turned = [np.rot90(plane, turns) for plane in planes]
-    flat = np.concatenate([np.ascontiguousarray(plane).ravel() for plane in turned])
+    turned = [np.rot90(rows_of(plane, np.uint8)[:, : plane.width], turns) for plane in shaped.planes]
+    flat = np.concatenate([plane.ravel() for plane in turned])
     columns = turned[0].shape[1]
-    shape = (3, -1, columns) if part == 1 else (-1, columns)
+    shape = (3, -1, columns) if pix_fmt == "yuv444p" else (-1, columns)
     return av.VideoFrame.from_ndarray(flat.reshape(shape), format=pix_fmt, channel_last=False)
 
 
@@ -131,9 +129,9 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
 def to_rgb(frame: Any, matrix: int) -> NDArray[np.uint8]:
     """A yuv444p frame in limited range as RGB (height, width, 3), rounded, not cut off as swscale does.
 
-    Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9.
+    Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9; `matrix` is one of its table 4.
     """
-    kr, kb = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}.get(matrix, (0.299, 0.114))
+    kr, kb = Colour(matrix).luma_weights(frame.height)
     planes = frame.to_ndarray().astype(np.float32)
     y, cb, cr = (planes[0] - 16) / 219, (planes[1] - 128) / 224, (planes[2] - 128) / 224
     red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb

@@ -28,7 +28,7 @@ from av.packet import Packet
 
 from vidsr.errors import InputError, NotAVideo
 from vidsr.frames import Plane
-from vidsr.media.bitstream import NalFormat
+from vidsr.media.bitstream import NAL_CODECS, NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.container import demux, find_video, open_input, url_of
 from vidsr.media.pixels import copy_planes, empty_planes, source_format
@@ -47,8 +47,6 @@ KEY_PICTURES = 4
 SLICE_END = 8
 # Lines that the end of the last slice may change: a pair of macroblocks or a coding tree, and what deblocking mixes.
 _LAST_LINES = {False: 32 + 8, True: 64 + 8}
-_PARAMETER_SETS = {False: (7, 8), True: (32, 33, 34)}
-_DELIMITER = {False: 9, True: 35}
 # A length below 16 MiB, and a header byte of the unit types that samples have.
 _UNIT_START = {
     False: re.compile(rb"(?=\0[\0-\xff]{3}[\x01\x21\x41\x61\x25\x45\x65\x06\x09\x27\x47\x67\x28\x48\x68])", re.S),
@@ -73,6 +71,11 @@ class _Model:
     def decoder(self) -> Literal["h264", "hevc"]:
         """FFmpeg's name of it."""
         return "hevc" if self.hevc else "h264"
+
+    @property
+    def form(self) -> NalFormat:
+        """How its units lie in the file."""
+        return NalFormat(self.hevc, 4)
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,7 @@ def _neighbours(path: Path) -> Iterator[_Model]:
                 rate = Fraction(stream.average_rate or FALLBACK_RATE)
         except InputError:
             continue  # empty, not readable, a folder, or sound only
-        if codec in ("h264", "hevc") and sets:
+        if codec in NAL_CODECS and sets:
             yield _Model(codec == "hevc", sets, rate, f"the parameters of {each.name}")
 
 
@@ -254,10 +257,10 @@ def _own_parameter_sets(content: mmap.mmap, media: list[Box], hevc: bool) -> byt
     sets: dict[int, bytes] = {}
     for offset, size in _units(content, media, hevc):
         kind = form.kind(content[offset : offset + 1])
-        if kind in _PARAMETER_SETS[hevc]:
+        if kind in form.parameter_sets:
             sets.setdefault(kind, content[offset : offset + size])
-            if len(sets) == len(_PARAMETER_SETS[hevc]):
-                return b"".join(START_CODE + sets[kind] for kind in _PARAMETER_SETS[hevc])
+            if len(sets) == len(form.parameter_sets):
+                return b"".join(START_CODE + sets[kind] for kind in form.parameter_sets)
     return b""
 
 
@@ -270,7 +273,7 @@ def _samples(content: mmap.mmap, media: list[Box], hevc: bool) -> Iterator[list[
         kind = form.kind(content[offset : offset + 1])
         coded = form.is_picture(kind)
         first = not coded or content[offset + (2 if hevc else 1)] & 0x80
-        if kind == _DELIMITER[hevc] or (has_slice and first):
+        if kind == form.delimiter or (has_slice and first):
             if has_slice:
                 yield sample
             sample, has_slice = [], False
@@ -307,7 +310,7 @@ def _find(model: _Model, content: mmap.mmap, media: list[Box]) -> _Find | None:
     whole = [samples[number] for number in sorted(set(shown) - concealed)]
     if not whole or len(whole) < (1 - MOST_ERRORS) * len(samples):
         return None
-    form = NalFormat(model.hevc, 4)
+    form = model.form
     keys = [s for s in whole if any(form.is_random_access(form.kind(content[at : at + 1])) for at, _ in s)]
     keys = keys[:KEY_PICTURES] or whole[:1]
     unread = sum(_unread(sample, content, model) for sample in keys) / len(keys)
@@ -342,7 +345,7 @@ def _unread(sample: list[Unit], content: mmap.mmap, model: _Model) -> float:
 
     Sound that looks like a slice counts as one that changes nothing; it is small beside a key picture.
     """
-    form = NalFormat(model.hevc, 4)
+    form = model.form
     slices = [unit for unit in sample if form.is_picture(form.kind(content[unit[0] : unit[0] + 1]))]
     picture = _planes(sample, content, model)
     unread, last = 0, 0.0

@@ -18,12 +18,13 @@ import av
 
 from vidsr.media.boxes import children, is_mp4
 from vidsr.media.container import decode_in_order, demux, open_input
+from vidsr.media.matroska import LONGEST_HEADER, SEGMENT, element_header
 from vidsr.media.probe import VideoInfo
 from vidsr.media.table import FrameTable
 
 T = TypeVar("T")
 _EBML = b"\x1a\x45\xdf\xa3"
-_SEGMENT = b"\x18\x53\x80\x67"
+_SEGMENT = SEGMENT.to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,13 @@ def _is_cut(info: VideoInfo) -> bool:
 
 
 def _matroska_end(head: bytes) -> int:
-    """Where the segment of a Matroska file ends by its header; 0 where it does not say (RFC 8794, 4 and 6)."""
+    """Where the segment of a Matroska file ends by its header; 0 where it does not say."""
     at = head.find(_SEGMENT)
-    if at < 0 or at + 12 > len(head):
+    if at < 0 or at + LONGEST_HEADER > len(head):
         return 0
-    first = head[at + 4]
-    length = 9 - first.bit_length()
-    if not 1 <= length <= 8:
-        return 0
-    value = int.from_bytes(head[at + 4 : at + 4 + length], "big") & (1 << 7 * length) - 1
-    unknown = value == (1 << 7 * length) - 1
-    return 0 if unknown else at + 4 + length + value
+    _, length, size = element_header(head, at)
+    digits = length - len(_SEGMENT)
+    return 0 if digits > 8 or size == (1 << 7 * digits) - 1 else at + length + size
 
 
 def _damaged_sound(info: VideoInfo) -> Iterator[str]:

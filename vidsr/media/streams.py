@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
-from vidsr.media.carried import Check, Timing, lost_tags
+from vidsr.media.carried import Timing, lost_tags
 from vidsr.media.container import TIMECODE, printable
 from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 
@@ -119,28 +120,35 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
     if _is_remade(stream, timing):
         return None
     if timing.start is None or stream.attached:
-        if match.digests == stream.digests:
-            return None
-        if timing.damaged and _position(match, stream) is not None:
-            return None  # alone, a stream of a damaged file can be read further than beside the picture
-        if len(match.digests) != len(stream.digests):
-            return f"{len(match.digests)} packets instead of {len(stream.digests)}"
-        changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
-        return f"{changed} packets changed"
+        return _whole_fault(stream, match, timing.damaged)
     if stream.borderless:
         return None if match.digests == stream.digests else "other sound than the source has in that range"
     if stream.kind == "video":  # whose packets of a time are no run where frames are reordered
-        shown = set(_shown(match, timing))
-        wanted = [stream.digests[number] for number in _wanted(stream, match, timing)]
-        same = [match.digests[number] for number in sorted(shown)] == wanted
-        hidden = {digest for number, digest in enumerate(match.digests) if number not in shown}
-        if same and hidden <= set(stream.digests):
-            return None
-        return "other packets than the source has in that range"
+        return _video_fault(stream, match, timing)
     first = _place(stream, match, timing)
     if first is None:
         return "its packets are not a run of the source's"
     return _coverage_fault(stream, first, first + len(match.digests), timing)
+
+
+def _whole_fault(stream: Contents, match: Contents, damaged: bool) -> str | None:
+    if match.digests == stream.digests:
+        return None
+    if damaged and _position(match, stream) is not None:
+        return None  # alone, a stream of a damaged file can be read further than beside the picture
+    if len(match.digests) != len(stream.digests):
+        return f"{len(match.digests)} packets instead of {len(stream.digests)}"
+    changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
+    return f"{changed} packets changed"
+
+
+def _video_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
+    """Whether a part's video shows other packets than the source's, or hides some that are not the source's."""
+    shown = set(_shown(match, timing))
+    wanted = [stream.digests[number] for number in _wanted(stream, match, timing)]
+    same = [match.digests[number] for number in sorted(shown)] == wanted
+    hidden = {digest for number, digest in enumerate(match.digests) if number not in shown}
+    return None if same and hidden <= set(stream.digests) else "other packets than the source has in that range"
 
 
 def _place(stream: Contents, match: Contents, timing: Timing) -> int | None:

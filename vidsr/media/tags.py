@@ -19,6 +19,11 @@ MP4_PLACES = {
 }  # fmt: skip
 
 
+def folded(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Tags with their keys in lower case: containers differ in how they write them."""
+    return {key.lower(): value for key, value in tags}
+
+
 def container_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The container's tags that the result gets."""
     return {key: value for key, value in tags if key.lower() not in CONTAINER_OWN}
@@ -35,7 +40,7 @@ def stream_tags(tags: Iterable[tuple[str, str]], copied: bool) -> dict[str, str]
 def one_title(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Tags with a stream's name under the key that muxers take: MP4's demuxer calls it `name`, and others `title`."""
     given = dict(tags)
-    titled = "title" in {key.lower() for key in given}
+    titled = "title" in folded(given.items())
     return {"title" if key.lower() == "name" and not titled else key: value for key, value in given.items()}
 
 

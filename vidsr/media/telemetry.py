@@ -13,13 +13,14 @@ from typing import Any
 from av.container import InputContainer
 
 from vidsr.media.beside import bin_path, coding_of, index_path
+from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import (
-    LEAD_SECONDS,
     decode_in_order,
     description_of,
     find_video,
+    is_before_lead,
     open_input,
     tags_of,
 )
@@ -32,7 +33,6 @@ from vidsr.media.tags import begun_later, stream_tags
 from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
 
-USER_DATA_CODECS = ("h264", "hevc")
 CAPTION_CODECS = ("mpeg2video", "mpeg1video", "av1")  # which may have closed captions in their frames
 
 
@@ -203,7 +203,7 @@ def _loses_user_data(source: Path, made: Path) -> bool:
     for path in (source, made):
         with open_input(path) as container:
             codecs.append(find_video(container, path).codec_context.codec.canonical_name)
-    return codecs[0] in (*USER_DATA_CODECS, *CAPTION_CODECS) and codecs[1] not in USER_DATA_CODECS
+    return codecs[0] in (*NAL_CODECS, *CAPTION_CODECS) and codecs[1] not in NAL_CODECS
 
 
 def _lost_descriptions(
@@ -231,7 +231,7 @@ def _of_part(tags: Mapping[str, str], later: tuple[int, Fraction]) -> dict[str, 
 
 def _is_heard_early(source: InputContainer) -> bool:
     """Whether sound begins so early that all is later in MP4, chapters too, which then do not begin at 0."""
-    return any((stream.start_time or 0) * (stream.time_base or 0) < -LEAD_SECONDS for stream in source.streams.audio)
+    return any(is_before_lead((s.start_time or 0) * Fraction(s.time_base or 0)) for s in source.streams.audio)
 
 
 def _lost_stream_tags(

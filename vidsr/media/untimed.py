@@ -12,7 +12,7 @@ from typing import Final
 from av.container import InputContainer
 from av.stream import DataStream
 
-from vidsr.media.clock import FORMATS
+from vidsr.media.clock import JOINED_FORMATS
 from vidsr.media.container import AnyPacket, demux, moment_of
 
 _KIND: Final = "mpegts_stream_id"
@@ -29,7 +29,7 @@ def demux_with_arrivals(container: InputContainer, wanted: set[int], picture: in
         wanted: numbers of streams.
         picture: number of the stream that has them.
     """
-    if container.format.name not in FORMATS:
+    if container.format.name not in JOINED_FORMATS:
         yield from demux(container, *(container.streams[index] for index in sorted(wanted)))
         return
     held: list[AnyPacket] = []

@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
 from vidsr.media.carried import (
-    Check,
     check_attachments,
     check_chapters,
     check_private,
@@ -26,8 +26,6 @@ from vidsr.media.salvage import fill_gaps
 from vidsr.media.streams import check_streams
 from vidsr.media.tags import stream_tags
 from vidsr.media.walk import Walk
-
-__all__ = ["Check", "VerifyReport", "verify"]
 
 Size: TypeAlias = tuple[int, int]
 
@@ -139,13 +137,10 @@ def _check_size(info: VideoInfo, made: VideoInfo, size: Size | None) -> Check:
 def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iterator[Check]:
     """What a player is told about the picture."""
     yield _same("pixel format", info.layout.pix_fmt, made.layout.pix_fmt)
-    for name, ours, theirs in (
-        ("matrix", made.colour.matrix, info.colour.matrix),
-        ("primaries", made.colour.primaries, info.colour.primaries),
-        ("transfer", made.colour.transfer, info.colour.transfer),
-        ("range", made.colour.full_range, info.colour.full_range),
-    ):
-        yield _same(f"colour {name}", theirs, ours)
+    yield _same("colour matrix", info.colour.matrix, made.colour.matrix)
+    yield _same("colour primaries", info.colour.primaries, made.colour.primaries)
+    yield _same("colour transfer", info.colour.transfer, made.colour.transfer)
+    yield _same("colour range", *("full" if each.colour.full_range else "limited" for each in (info, made)))
     yield _check_chroma_location(info, made)
     alike = info.hdr is not None and info.hdr.alike(made.hdr)
     yield _same("HDR metadata", info.hdr, info.hdr if alike else made.hdr)
@@ -158,7 +153,7 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
         expected = info.display_matrix_at(made.width, made.height)
         if "matroska" in made.container and turn_of(expected) == turn_of(made.display_matrix):
             expected = made.display_matrix  # it has no place for what the turned picture is moved by
-        yield _same("rotation", expected or (), made.display_matrix or ())
+        yield _same("rotation", expected, made.display_matrix)
 
 
 def _check_chroma_location(info: VideoInfo, made: VideoInfo) -> Check:
@@ -172,7 +167,8 @@ def _check_chroma_location(info: VideoInfo, made: VideoInfo) -> Check:
 
 
 def _same(name: str, expected: object, found: object) -> Check:
-    return Check(name, expected == found, f"{found}" if expected == found else f"{found} instead of {expected}")
+    said, wanted = ("none" if each is None else str(each) for each in (found, expected))
+    return Check(name, expected == found, said if expected == found else f"{said} instead of {wanted}")
 
 
 def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:

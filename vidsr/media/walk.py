@@ -10,8 +10,9 @@ from fractions import Fraction
 
 from av.video.frame import VideoFrame
 
+from vidsr.evidence import Check
 from vidsr.media.beside import Record
-from vidsr.media.carried import Check, Timing
+from vidsr.media.carried import Timing
 from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.frames import LUMA_WEIGHTS, Colour, FrameBatch, PixelLayout, Plane
+from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
 from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.transfer import download, upload
 
@@ -156,7 +156,7 @@ def batch_to_rgb(batch: FrameBatch, device: torch.device) -> Tensor:
         )
         for p in batch.planes[1:]
     )
-    kr, kb = LUMA_WEIGHTS.get(batch.colour.resolved_matrix(batch.height), LUMA_WEIGHTS[1])
+    kr, kb = batch.colour.luma_weights(batch.height)
     r = y + 2 * (1 - kr) * v
     b = y + 2 * (1 - kb) * u
     g = (y - kr * r - kb * b) / (1 - kr - kb)
@@ -169,7 +169,7 @@ def rgb_to_planes(rgb: Tensor, colour: Colour, layout: PixelLayout, source_heigh
     `source_height` decides the matrix of untagged video, so that both directions use the same one.
     """
     r, g, b = rgb[:, 0:1], rgb[:, 1:2], rgb[:, 2:3]
-    kr, kb = LUMA_WEIGHTS.get(colour.resolved_matrix(source_height), LUMA_WEIGHTS[1])
+    kr, kb = colour.luma_weights(source_height)
     y = kr * r + (1 - kr - kb) * g + kb * b
     black, white = luma_range(colour, layout.depth)
     luma = to_plane(y * white + black, layout.depth)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
-from vidsr.frames import Colour, FrameBatch, Plane
+from vidsr.frames import LUMA_WEIGHTS, Colour, FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
 from vidsr.model.colour import (
     batch_to_rgb,
@@ -35,12 +35,12 @@ from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
 from vidsr.model.transfer import Kept, Lanes, download, upload
 from vidsr.model.weights import load_interpolated
+from vidsr.settings import check_device
 
 # Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
 SOURCES, SOURCES_ON_A_GPU = 4, 32
 # Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
 _LUMA_BLACK, _LUMA_SPAN = (value / 255 for value in luma_range(Colour(), 8))
-_BT601 = (0.299, 0.587, 0.114)  # luma of R, G, B in pictures (JFIF)
 _MORE_MEMORY = "close other programs or use --device cpu"
 
 
@@ -240,7 +240,8 @@ class Upscaler:
         if self.config.colour == "rgb":
             large = self._enlarge(rgb, source)
         else:
-            luma = (rgb * rgb.new_tensor(_BT601).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+            kr, kb = LUMA_WEIGHTS[6]  # BT.601, as pictures have it (JFIF)
+            luma = (rgb * rgb.new_tensor((kr, 1 - kr - kb, kb)).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             chroma = bicubic_upscale(rgb - luma, self.scale)
             gain, offset = _luma_scale(0.0, 1.0)
             large = self._enlarge(luma.mul_(gain).add_(offset), source).sub_(offset).div_(gain) + chroma
@@ -414,11 +415,10 @@ def find_device(name: str) -> torch.device:
         DeviceError: asked for a GPU that is not there.
         SettingsError: not a device.
     """
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(NO_GPU)
