@@ -25,6 +25,7 @@ from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
 from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput
+from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
@@ -156,14 +157,23 @@ class FolderJob:
                 self._count(earlier)
                 self.summary.earlier += earlier.good
                 continue
-            # What an earlier attempt of a job left may be replaced; what somebody else put there may not.
-            ours = earlier is not None and earlier.attempts > 0 and earlier.error_class != OutputExists.__name__
+            ours = earlier is not None and self._may_replace(earlier, f"{name}{RECORD_SUFFIX}" in there)
             if earlier is None or earlier.key != key:
                 earlier = fresh
             travel = Travel(self._inputs, entry, self._results, name, self._options.cache)
             anew = self._options.overwrite
             videos.append(Video(entry.name, travel, earlier, anew or ours, keep=not anew))
         return videos
+
+    @staticmethod
+    def _may_replace(record: VideoRecord, has_record: bool) -> bool:
+        """Whether what is in the place of a result is this job's: an attempt that fails leaves there what was there.
+
+        `has_record` says that an evidence record lies beside it, so that an older attempt made it.
+        """
+        if record.error_class == OutputExists.__name__:
+            return False
+        return record.attempts > 0 and (has_record or record.state not in ("failed", "quarantined"))
 
     def _stays(self, record: VideoRecord, there: bool) -> bool:
         """Whether this run leaves a video as it is."""

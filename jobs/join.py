@@ -75,24 +75,34 @@ def join_recording(results: Results, recording: Recording) -> tuple[str, ...]:
         OutputExists: something else has the joined video's name.
         VidsrError: as `join` says.
     """
-    target = joined_name(recording)
-    note, earlier = _note(results.output, recording), read_json(results.output, f"{JOINED}/{target}.json")
-    if results.output.entry(target):
+    target, output = joined_name(recording), results.output
+    place = f"{JOINED}/{target}.json"
+    note, earlier = _note(output, recording), read_json(output, place)
+    if output.entry(target):
         if earlier == note:
             return ()
         if earlier is None:
-            raise OutputExists(f"{results.output.url_of(target)} exists and is no join; move it away")
-    results.output.write(f"{JOINED}/{target}.json", json.dumps({"parts": None}).encode())  # what appears there is ours
+            raise OutputExists(f"{output.url_of(target)} exists and is no join; move it away")
+    output.write(place, json.dumps({"parts": None}).encode())  # what appears there is ours
+    try:
+        left = _join_to(target, results, recording)
+    except Exception:
+        if earlier is None:  # what others put there then is theirs
+            output.delete(place)
+        raise
+    output.write(place, json.dumps(note).encode())
+    return left
+
+
+def _join_to(target: str, results: Results, recording: Recording) -> tuple[str, ...]:
     with results.paths([clip.name for clip in recording.clips]) as paths, TemporaryDirectory() as folder:
         parts = [Part(path, offset) for path, offset in zip(paths, recording.offsets, strict=True)]
         if results.output.folder is not None:
-            left = join(parts, results.output.folder / target)
-        else:
-            made = Path(folder, PurePosixPath(target).name)
-            left = join(parts, made)
-            results.output.upload(made, target)
-    results.output.write(f"{JOINED}/{target}.json", json.dumps(note).encode())
-    return left
+            return join(parts, results.output.folder / target)
+        made = Path(folder, PurePosixPath(target).name)
+        left = join(parts, made)
+        results.output.upload(made, target)
+        return left
 
 
 def _note(output: Place, recording: Recording) -> dict[str, Any]:

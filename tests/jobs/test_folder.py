@@ -12,12 +12,36 @@ from pathlib import Path
 
 import pytest
 
+from jobs.folder import FolderJob, FolderOptions
+from jobs.records import State, VideoRecord
+from jobs.state import JobState
 from jobs.storage import open_place
 from tests.jobs import runs
 from tests.jobs.conftest import RunningCluster, S3Server
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import SomeFailed
 from vidsr.evidence import EvidenceRecord
+from vidsr.settings import UpscaleSettings
+
+
+@pytest.mark.parametrize(
+    ("state", "ours"), [("done", True), ("running", True), ("pending", True), ("failed", False), ("quarantined", False)]
+)
+def test_what_is_in_the_place_of_a_failed_result_is_not_ours(tmp_path: Path, state: State, ours: bool) -> None:
+    """A user who made it with another program lost it to the next run."""
+    card, out = tmp_path / "card", tmp_path / "out"
+    card.mkdir()
+    make_clip(card / "a.mp4", Clip(frames=1))
+    error = "NotAVideo" if state == "failed" else ""
+    record = VideoRecord(
+        str(card / "a.mp4"), str(out / "a.mp4"), state, attempts=1, error_class=error, key="of another"
+    )
+    JobState(open_place(out)).write("a.mp4", record)
+    (video,) = FolderJob(card, out, UpscaleSettings(), FolderOptions()).videos_to_do()
+    assert video.overwrite is ours
+    (out / "a.mp4.vidsr.json").write_text("{}")  # of an older attempt, at another version of the source
+    (video,) = FolderJob(card, out, UpscaleSettings(), FolderOptions()).videos_to_do()
+    assert video.overwrite
 
 
 def wait_for(ready: Callable[[], bool], job: subprocess.Popen[str], seconds: float = 500) -> None:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from jobs.cache import NodeCache
 from jobs.channels import recordings
 from jobs.join import Results, describe_clip, join_recording, joined_name
 from jobs.storage import open_place
 from tests.media.clips import Clip, make_clip
+from vidsr.errors import OutputExists, RunError
 from vidsr.media.probe import probe
 
 
@@ -30,6 +33,22 @@ def test_clips_that_are_shown_otherwise_are_another_video(tmp_path: Path) -> Non
         assert join_recording(there, recording) == ()
         made = probe(tmp_path / joined_name(recording))
         assert (made.frames, abs(made.rotation)) == (10, turned)
+
+
+def test_a_join_that_failed_claims_no_file(tmp_path: Path) -> None:
+    """What a user put in its place was lost to the next run."""
+    for number, frames in enumerate(("1", "3")):
+        clip = Clip(frames=5, options={"preset": "veryfast", "bf": "0", "refs": frames})
+        make_clip(tmp_path / f"20260101_12000{number}.mp4", clip)
+    there = results(tmp_path)
+    (recording,) = recordings([describe_clip(there, path.name) for path in tmp_path.glob("*.mp4")])
+    with pytest.raises(RunError, match="coded with other parameters"):
+        join_recording(there, recording)
+    target = tmp_path / joined_name(recording)
+    target.write_bytes(b"of the user")
+    with pytest.raises(OutputExists, match="exists and is no join"):
+        join_recording(there, recording)
+    assert target.read_bytes() == b"of the user"
 
 
 def test_clips_of_another_container_stop_no_join(tmp_path: Path) -> None:
