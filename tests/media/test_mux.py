@@ -293,6 +293,16 @@ def test_tags_dates_and_places(tmp_path: Path) -> None:
         assert {key: made.get(key) for key in tags} == tags
 
 
+def test_sizes_within_an_flv_are_not_said_of_the_result(tmp_path: Path) -> None:
+    clip = Clip(frames=4, tags={"title": "A drive"}, muxer={"flvflags": "add_keyframe_index"})
+    path = make_clip(tmp_path / "clip.flv", clip)
+    assert "lastkeyframelocation" in dict(probe(path).tags)
+    _, target, _ = enlarge(path, tmp_path, ".mkv")
+    made = {key.lower(): value for key, value in probe(target).tags}
+    assert made["title"] == "A drive" and not {"lastkeyframelocation", "datasize", "videosize"} & set(made)
+    assert next(check for check in verify(path, target).checks if check.name == "tags").ok
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_note_takes_the_place_that_is_free(tmp_path: Path, suffix: str) -> None:
     """Matroska's demuxer gives names in capitals."""

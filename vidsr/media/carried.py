@@ -16,7 +16,7 @@ from vidsr.media.beside import Record
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
 from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
-from vidsr.media.tags import folded, one_title
+from vidsr.media.tags import CONTAINER_OWN, folded, one_title
 
 SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 # Facts about the file's own writing, not about what was filmed; each writer states its own.
@@ -43,7 +43,7 @@ class Timing:
 def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that tell of the film and not of the program that wrote the file; keys in lower case."""
     titled = folded(one_title(tags.items()).items())
-    return {k: v for k, v in titled.items() if not k.startswith(_WRITERS_TAGS) and v.strip()}
+    return {k: v for k, v in titled.items() if not k.startswith(_WRITERS_TAGS) and k not in CONTAINER_OWN and v.strip()}
 
 
 def lost_tags(source: Mapping[str, str], result: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 _TIMECODE = re.compile(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)")
+# Of FLV: true of the source's bytes alone.
+_FLV_SIZES = {
+    "datasize", "videosize", "audiosize", "lasttimestamp", "lastkeyframetimestamp", "lastkeyframelocation",
+}  # fmt: skip
 # What the muxer writes itself, or what would be a lie about the result.
-CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"} | _FLV_SIZES
 STREAM_OWN = {"encoder", "duration"}
 # True only of streams that are copied: statistics that Matroska writers leave, and that more blocks hold transparency.
 COPIED_ONLY = ("bps", "number_of_frames", "number_of_bytes", "duration-", "_statistics_", "alpha_mode")
