@@ -30,9 +30,9 @@ def inputs(tmp_path: Path) -> list[Path]:
     return sorted(tmp_path.iterdir())
 
 
-def upscale(inputs: list[Path], model: Path) -> list[dict[str, Any]]:
+def upscale(inputs: list[Path], model: Path, out: Path | None = None) -> list[dict[str, Any]]:
     settings, stop = UpscaleSettings(model=str(model), device="cpu"), threading.Event()
-    return upscale_inputs([*inputs], None, settings, ClusterSettings(), FolderOptions(), None, False, stop)
+    return upscale_inputs([*inputs], out, settings, ClusterSettings(), FolderOptions(), None, False, stop)
 
 
 @pytest.mark.parametrize("kind", [SegmentFailed, VerifyFailed])
@@ -90,6 +90,15 @@ def test_each_of_several_folders_has_a_folder_of_its_own(monkeypatch: pytest.Mon
     assert [batch._place(each, "s3://out", 2) for each in (Path(), "s3://in/card")] == [
         f"s3://out/{tmp_path.name}", "s3://out/card",
     ]  # fmt: skip
+
+
+def test_several_inputs_need_a_folder_for_their_results(inputs: list[Path], nearest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "large.d"
+    with pytest.raises(SettingsError, match=r"2 inputs cannot all become .*large\.d; give a folder with -o"):
+        upscale(inputs[1:], nearest, out)
+    out.mkdir()
+    picture, video = upscale(inputs[1:], nearest, out)
+    assert picture["result"] == str(out / "b_2x.png") and "NotAVideo" in video["failures"][str(inputs[2])]
 
 
 def test_a_file_does_not_go_to_an_object_store(inputs: list[Path]) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
+import time
 from pathlib import Path
 
 import av
@@ -12,11 +14,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from tests.media.numbered import write_numbered
+from tests.media.pipeline import write_segment
+from vidsr.batch import upscale_inputs
 from vidsr.cli import main
-from vidsr.errors import InputError, SettingsError
+from vidsr.errors import InputError, OutputExists, SettingsError
 from vidsr.evidence import Check, FrameCounts, ModelDigest, check_record, read_record, write_record
+from vidsr.graph.prepare import prepare
+from vidsr.graph.run import Silent, finish, open_ledger
+from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, sign_result
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed")
@@ -198,6 +206,28 @@ def test_the_command_signs_files_and_folders(tmp_path: Path, credentials: Creden
     assert read_record(tmp_path / "card_2x" / "b.mkv").signature == "", "Matroska has no place"
     for name in ("a.mp4", "b.mkv"):
         assert check_record(tmp_path / "card_2x" / name) == []
+
+
+def test_a_run_that_was_killed_while_it_signed_signs_when_it_is_run_again(
+    tmp_path: Path, credentials: Credentials, nearest: Path
+) -> None:
+    source = make_clip(tmp_path / "a.mp4", Clip(frames=4))
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    plan = prepare(source, None, settings, overwrite=False, gpu=False)
+    for segment in open_ledger(plan, Silent()):
+        write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
+    finish(plan, 4, time.time(), Silent())
+    assert read_record(plan.result).signature == ""
+    words = ([source], None, settings, ClusterSettings(), FolderOptions(), credentials, False, threading.Event())
+    (report,) = upscale_inputs(*words)
+    assert (report["computed_frames"], report["verified"]) == (0, True)
+    assert read_record(plan.result).signature == "C2PA, Signer, Es256" and check_record(plan.result) == []
+    signed = plan.result.read_bytes()
+    with pytest.raises(OutputExists):
+        upscale_inputs(*words)
+    plan.ledger.folder.mkdir()  # as if it had been killed before that was removed
+    assert upscale_inputs(*words) == [report]
+    assert plan.result.read_bytes() == signed and not plan.ledger.folder.exists()
 
 
 def test_what_cannot_be_signed_is_said_before_the_work(tmp_path: Path, credentials: Credentials, nearest: Path) -> None:

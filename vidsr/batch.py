@@ -191,18 +191,21 @@ def _made_before(
 ) -> dict[str, Any] | None:
     """The report of a result that the same command made before, by its record, and that is as it was then.
 
-    Of a source that is alone only if that command was killed after the rename: its segments are still there then.
+    Of a source that is alone only if that command was killed after the rename: its segments are still there then, or
+    the result is not signed yet.
     """
     with _look(source, out, settings, True, gpu) as plan:
-        if alone and not plan.ledger.folder.exists():
-            return None
-        record = made_before(plan)
+        killed = plan.ledger.folder.exists()
+        record = made_before(plan) if killed or credentials or not alone else None
         if record is None:
             return None
-        if plan.ledger.folder.exists():
+        unsigned = credentials is not None and not record.signature
+        if alone and not (killed or unsigned):
+            return None
+        if killed:
             with plan.ledger.held(plan.result):
                 plan.ledger.remove()
-        if credentials and not record.signature:
+        if credentials and unsigned:
             sign_result(plan.result, credentials)
         click.echo(f"{plan.result} is there from an earlier run", err=True)
         return {

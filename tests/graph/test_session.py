@@ -150,6 +150,7 @@ def test_gpus_that_are_hidden_are_not_there(
     assert session.sees_gpu("auto") is expected
     with nullcontext() if expected else pytest.raises(DeviceError, match="doctor"):
         session.check_device()
+    Session(ClusterSettings(address="127.0.0.1:1"), "cuda").check_device()  # whose GPUs are elsewhere
 
 
 @pytest.mark.parametrize(

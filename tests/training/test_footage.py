@@ -81,7 +81,8 @@ def test_frames_are_written_and_read_without_loss(tmp_path: Path) -> None:
 
 
 def test_an_exception_leaves_no_file(tmp_path: Path) -> None:
-    broken = [rgb_to_planes(picture()), rgb_to_planes(picture(32, 96))]
+    # Only once the encoder has looked ahead far enough it gives packets, and there is a file.
+    broken = [*[rgb_to_planes(picture())] * 80, rgb_to_planes(picture(32, 96))]
     with pytest.raises(UnsupportedSize, match="96x32"):
         write(tmp_path / "a.mp4", broken)
     assert list(tmp_path.iterdir()) == []
