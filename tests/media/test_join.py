@@ -308,6 +308,18 @@ def test_a_second_video_of_another_size_is_not_mixed(tmp_path: Path) -> None:
     assert said == "48.mkv: video stream 1 (h264) has no counterpart"
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_clips_whose_ticks_are_finer_than_the_first_ones(suffix: str, tmp_path: Path) -> None:
+    """One that was found without its index counts whole frames; the next clips' were moved to its ticks."""
+    times = (0, 3003, 6006, 12000, 13000, 21000)
+    coarse = make_clip(tmp_path / "a.mp4", Clip(frames=10, muxer={"video_track_timescale": "25"}))
+    fine, joined = make_clip(tmp_path / "b.mp4", Clip(times=times)), tmp_path / f"joined.{suffix}"
+    assert (probe(coarse).table.time_base, probe(fine).table.time_base) == (Fraction(1, 25), Fraction(1, 90000))
+    join([Part(coarse, Fraction(0)), Part(fine, Fraction(2, 5))], joined)
+    table, expected = probe(joined).table, [2 / 5 + time / 90000 for time in times]
+    assert np.allclose([float(table.time(10 + k)) for k in range(6)], expected, rtol=0, atol=float(table.time_base) / 2)
+
+
 def test_frames_that_are_lost_or_late_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [Part(make_clip(tmp_path / f"{n}.mkv", Clip(frames=5)), Fraction(n)) for n in range(2)]
     target, write = tmp_path / "joined.mkv", joining._write

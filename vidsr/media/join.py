@@ -103,6 +103,11 @@ def shape_of(info: VideoInfo) -> tuple[int | str, ...]:
     return info.width, info.height, info.codec, info.pix_fmt, info.container, *colours, *shown
 
 
+def _tick(infos: Sequence[VideoInfo]) -> Fraction:
+    """Seconds per tick of the joined video's frames: the finest of its parts', of which each may have another."""
+    return min(info.table.time_base for info in infos)
+
+
 def _check_shapes(infos: Sequence[VideoInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
@@ -116,6 +121,7 @@ def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, nam
     with av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS) as out:
         out.metadata.update(container_tags(infos[0].tags))
         outlets, left = _open_outlets(out, infos[0], name)
+        outlets[infos[0].stream_index].count_in(_tick(infos))
         if chapters := list(_chapters(parts, infos)):
             out.set_chapters(chapters)
         out.start_encoding()
@@ -166,7 +172,7 @@ def _copy_part(
             outlet = pairs[packet.stream_index]
             if packet.stream_index == info.stream_index:
                 if packet.pts is not None:
-                    outlet.show(packet, next(stamps), first.table.time_base)
+                    outlet.show(packet, next(stamps))
                     out.mux(packet)
             elif outlet.follow(packet, part.offset):
                 out.mux(packet)
@@ -189,12 +195,12 @@ def _chapters(parts: Sequence[Part], infos: Sequence[VideoInfo]) -> Iterator[Any
 
 
 def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
-    """Times of all picture packets, in ticks of the first part's table.
+    """Times of all picture packets, in ticks of `_tick`.
 
     Raises:
         RunError: a part begins before the one before it ends, or was coded with other parameters.
     """
-    base = infos[0].table.time_base
+    base = _tick(infos)
     orders = [_order(info) for info in infos]
     headers = [_header(info) for info in infos]
     for info, header in zip(infos, headers, strict=True):
@@ -298,20 +304,26 @@ class _Outlet(Outlet):
         coding: `_coding` of the first part's stream.
         before: the last decode time of the parts before, in its ticks.
         late: packets of this part left out, other than sound, because they come before that.
+        tick: seconds per tick of a picture's new times.
     """
 
     label: str
     coding: object
     before: int | None = None
     late: int = 0
+    tick: Fraction = Fraction(1)
 
     def begin_part(self) -> None:
         """Take note that the next packets are of another part."""
         self.before, self.late = self.last, 0
 
-    def show(self, packet: AnyPacket, stamp: timing.Stamp, base: Fraction) -> None:
+    def count_in(self, tick: Fraction) -> None:
+        """Say in which ticks a picture's times will be."""
+        self.stream.time_base = self.tick = tick
+
+    def show(self, packet: AnyPacket, stamp: timing.Stamp) -> None:
         """Give a picture's packet its time, and make it out to this stream."""
-        packet.pts, packet.dts, packet.duration, packet.time_base = stamp.pts, stamp.dts, stamp.duration, base
+        packet.pts, packet.dts, packet.duration, packet.time_base = stamp.pts, stamp.dts, stamp.duration, self.tick
         packet.stream = self.stream
 
     def follow(self, packet: AnyPacket, offset: Fraction) -> bool:
@@ -333,7 +345,7 @@ def _prove(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, tar
     found = [float(time) for time in _times(made, Fraction(0))]
     if len(found) != len(expected):
         raise VerifyFailed(f"{target} would have {len(found)} frames, its parts have {len(expected)}")
-    tick = float(made.table.time_base + infos[0].table.time_base)
+    tick = float(made.table.time_base + _tick(infos))
     worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
     if worst > tick:
         raise VerifyFailed(f"{target} would show frames {worst:.4f} s beside their times")
