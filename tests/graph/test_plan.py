@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.graph.infos import info_of
 from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
-from vidsr.errors import OutputUnwritable, SettingsError
+from vidsr.errors import OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.frames import PixelLayout
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
 from vidsr.graph.prepare import choose_size, prepare
@@ -236,6 +236,19 @@ def test_tasks_are_told_whole_paths(tmp_path: Path, nearest: Path, monkeypatch: 
 def test_the_height_is_that_which_players_show(rotation: int, size: tuple[int, int, int]) -> None:
     info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=72, height=48)
     assert choose_size(info, UpscaleSettings(scale=None, height=96)) == size
+
+
+@pytest.mark.parametrize(
+    ("width", "reason"),
+    [(96, "rv10 failed .*; use --codec libx264 or libx265"), (100, "rv10 cannot code 200x128 .*; use another --codec")],
+)
+def test_an_encoder_that_fails_is_known_before_the_work(width: int, reason: str, tmp_path: Path) -> None:
+    """FFmpeg's rv10 opens with whole macroblocks alone, and then fails with its first frame."""
+    source = make_clip(tmp_path / "clip.mkv", Clip(frames=2, width=width))
+    settings = UpscaleSettings(model="fast", encode=EncodeSettings("rv10"))
+    with pytest.raises(UnsupportedSize, match=f"clip.mkv: {reason}"):
+        prepare(source, None, settings, False, False)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
 @pytest.mark.parametrize(("rotation", "size"), [(0, (72, 48)), (90, (48, 72))])

@@ -20,6 +20,7 @@ from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
 from vidsr.media.carried import check_side_files_free
 from vidsr.media.decode import decode_range
+from vidsr.media.encode import check_size
 from vidsr.media.encoders import check_matrix, choose_codec, encoder_for, encoder_options, pix_fmt_for
 from vidsr.media.formats import check_colour, check_container, choose_suffix, format_of, holds, silence
 from vidsr.media.probe import VideoInfo
@@ -215,6 +216,7 @@ def _choose(
     model = _choose_model(info, settings, scale, gpu)
     steadied = choose_stabilising(info, settings)
     settings, notes = _choose_codec(source, out, info, replace(settings, scale=scale, stabilise_detail=steadied), width)
+    check_size(info, width, height, settings.encode)
     return settings, model, (width, height), notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from uuid import uuid4
 
@@ -18,8 +19,8 @@ from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
-from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten
-from vidsr.media.pixels import fill_planes, rearranged, source_format
+from vidsr.media.encoders import RULES, calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten, rules_of
+from vidsr.media.pixels import empty_planes, fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.paths import is_full, write_error
 from vidsr.settings import EncodeSettings
@@ -173,6 +174,31 @@ class SegmentEncoder:
     ) -> None:
         if self._part.exists():
             self._discard()
+
+
+def check_size(info: VideoInfo, width: int, height: int, settings: EncodeSettings) -> None:
+    """Code a black frame with an encoder that has no rules of its own, to see whether it can: some open and then fail.
+
+    Raises:
+        UnsupportedSize: it cannot.
+    """
+    rules = rules_of(encoder_for(info, settings))
+    if any(rules is each for each in RULES.values()):
+        return
+    planes = empty_planes(info.layout, width, height, 1)
+    for plane in planes:
+        plane.fill(0)
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "trial.mkv")
+            with SegmentEncoder(path, info, width, height, settings, 1) as encoder:
+                encoder.write(FrameBatch(planes, info.layout, info.colour, (0,)))
+                encoder.close()
+    except UnsupportedSize as error:
+        raise UnsupportedSize(f"{info.path}: {error.message}") from error
+    except EncoderError as error:
+        reason = error.message.partition(": ")[2]
+        raise UnsupportedSize(f"{info.path}: {reason}; use --codec libx264 or libx265") from error
 
 
 def _coding_rate(rate: Fraction) -> Fraction:
