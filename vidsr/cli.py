@@ -89,7 +89,7 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 PICTURE_OPTIONS = options(
-    click.option("--scale", type=click.IntRange(2, 4), default=None, help="2 or 4.  [default: 2]"),
+    click.option("--scale", type=int, default=None, help="2 or 4.  [default: 2]"),
     click.option("--height", type=int, default=None, help="Exact height as it is shown, instead of --scale."),
     click.option("--model", default="auto", show_default=True,
                  help="A bundled model (see `vidsr models`) or a file; auto goes by speed, bits per pixel and noise."),
