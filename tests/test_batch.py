@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jobs.folder import FolderOptions
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import write_segment
 from vidsr import batch
 from vidsr.batch import folder_options, upscale_inputs
 from vidsr.cli import main
 from vidsr.errors import SALVAGED, ClusterError, SegmentFailed, SettingsError, SomeFailed, VerifyFailed, VidsrError
+from vidsr.graph.prepare import prepare
+from vidsr.graph.run import Silent, finish, open_ledger
 from vidsr.graph.session import Session
+from vidsr.media.salvage import Damage
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 
@@ -69,6 +76,25 @@ def test_what_all_inputs_would_fail_of_ends_the_command(
     with pytest.raises(ClusterError):
         upscale(inputs, nearest)
     assert not (inputs[1].parent / "b_2x.png").exists()
+
+
+def test_what_a_result_does_not_hold_is_said(
+    tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_clip(tmp_path / "a.mkv", Clip(frames=6, subtitles=("subrip",)))
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    plan = prepare(source, tmp_path / "large.mp4", settings, overwrite=False, gpu=False)
+    plan = replace(plan, info=replace(plan.info, notes=("it is dark",)), damage=Damage((), ("a frame is lost",)))
+    for segment in open_ledger(plan, Silent()):
+        write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
+    outcome = finish(plan, 6, time.time(), Silent())
+    monkeypatch.setattr(batch, "upscale_video", lambda *_: outcome)
+    (report,) = upscale([source], nearest)
+    assert report == outcome.as_json() and "subrip" in report["not_carried"][0]
+    said = capsys.readouterr().err.replace("\n", " ")
+    beside = "carried beside the result in large.mp4.telemetry.json"
+    for sentence in ("it is dark", *outcome.mux.not_carried, "a frame is lost", beside):
+        assert f"a.mkv: {sentence}" in said
 
 
 def test_options_of_folders_reach_the_job(tmp_path: Path) -> None:

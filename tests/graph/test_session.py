@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from contextlib import nullcontext
@@ -59,13 +60,17 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
     assert loader.has_token(ignore_auth_mode=True)
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     session = Session(ClusterSettings(), "cuda:1")
     try:
         session.start()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64  # else Ray keeps one in the home folder
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
         assert ports_for_others() == []
     finally:
         session.close()
+    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("kind", ["é", "file"])
