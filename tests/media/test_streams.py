@@ -18,7 +18,7 @@ from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
 from vidsr.media import mux as muxing
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
 from vidsr.media.carried import Timing
@@ -62,7 +62,7 @@ def wrong(source: Sequence[Contents], result: Sequence[Contents], part: tuple[in
         for streams in (source, result)
     )
     timing = Timing(begin or Fraction(0), Fraction(0), begin, end)
-    return [check.detail.split(": ")[1] for check in check_streams(ours, theirs, timing, Record()) if not check.ok]
+    return [check.detail.split(": ")[1] for check in check_streams(ours, theirs, timing, SideIndex()) if not check.ok]
 
 
 def test_a_stream_is_itself_and_nothing_else() -> None:

@@ -21,7 +21,7 @@ from tests.media.enlarge import enlarge
 from tests.media.pipeline import SETTINGS, upscale
 from vidsr.errors import DiskTooSmall
 from vidsr.media import gps
-from vidsr.media.beside import Record, bin_path, index_path
+from vidsr.media.beside import SideIndex, bin_path, index_path
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
 from vidsr.media.private import private_data
@@ -240,7 +240,7 @@ def test_nothing_stale_is_left(clip: Path, tmp_path: Path) -> None:
     assert carry_beside(clip, result) == ()
     assert not bin_path(result).exists()
     assert not index_path(result).exists()
-    assert Record.of(result) == Record()
+    assert SideIndex.of(result) == SideIndex()
 
 
 def test_what_is_placed_beside_takes_an_older_results_place_and_leaves_the_sources_own(
@@ -263,7 +263,7 @@ def test_what_is_placed_beside_takes_an_older_results_place_and_leaves_the_sourc
 
 def test_broken_index_counts_as_none(tmp_path: Path) -> None:
     index_path(tmp_path / "r.mp4").write_text("[1, 2")
-    assert Record.of(tmp_path / "r.mp4") == Record()
+    assert SideIndex.of(tmp_path / "r.mp4") == SideIndex()
 
 
 @pytest.mark.parametrize("content", [NMEA.replace(b"S,", b"N,"), NMEA[:-2] + b"61", NMEA.replace(b",A,", b",V,"), b""])

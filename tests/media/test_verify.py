@@ -21,7 +21,7 @@ from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.evidence import Check
 from vidsr.media import verify as verifying
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.carried import Timing
 from vidsr.media.inventory import DIGEST_BYTES, Contents
@@ -365,7 +365,7 @@ def test_a_source_whose_packets_promise_too_much_is_decoded_to_know_its_frames(
 def test_the_shape_of_pixels_may_be_rounded(source: Path, ticks: int, ok: bool) -> None:
     info = replace(probe(source), sample_aspect=Fraction(4, 3))
     made = replace(info, sample_aspect=info.sample_aspect * (1 + Fraction(ticks, 100_000)))
-    (check,) = (each for each in _check_description(info, made, Record()) if each.name == "sample aspect")
+    (check,) = (each for each in _check_description(info, made, SideIndex()) if each.name == "sample aspect")
     assert check.ok is ok
 
 
@@ -430,7 +430,7 @@ def check_part(whole: list[bytes], part: list[bytes], first: int = 0) -> Check:
 
     start = Fraction(first, 1000)
     timing = Timing(start, Fraction(0), start, start + Fraction(len(part), 1000))
-    return next(check_streams(file_of(whole), file_of(part), timing, Record()))
+    return next(check_streams(file_of(whole), file_of(part), timing, SideIndex()))
 
 
 def test_a_part_is_found_where_its_packets_are() -> None:

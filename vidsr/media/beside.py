@@ -124,15 +124,15 @@ def index_path(result: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Record:
+class SideIndex:
     """The index beside a result, and the bytes that it tells of."""
 
     content: Path | None = None
     index: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, result: Path) -> Record:
-        """The record beside a result; an empty one where there is none or it cannot be read."""
+    def of(cls, result: Path) -> SideIndex:
+        """The index beside a result; an empty one where there is none or it cannot be read."""
         try:
             index = json.loads(index_path(result).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidsr.errors import OutputExists
 from vidsr.evidence import Check
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
 from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
@@ -62,10 +62,10 @@ def _comparable(key: str, value: str) -> str:
     return value.strip()
 
 
-def check_tags(source: Inventory, result: Inventory, record: Record) -> Check:
+def check_tags(source: Inventory, result: Inventory, index: SideIndex) -> Check:
     """The container's tags: title, dates, place, make and model."""
     lost = lost_tags(source.tags, result.tags)
-    beside = {k for k, v in lost.items() if record.holds_tag(k, v)}
+    beside = {k for k, v in lost.items() if index.holds_tag(k, v)}
     gone = {k: v for k, v in lost.items() if k not in beside}
     if gone:
         return Check("tags", False, "lost: " + ", ".join(f"{k}={v!r}" for k, v in gone.items()))
@@ -73,13 +73,13 @@ def check_tags(source: Inventory, result: Inventory, record: Record) -> Check:
     return Check("tags", True, f"{kept} kept" + (f", {len(beside)} beside the result" if beside else ""))
 
 
-def check_chapters(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Check:
+def check_chapters(source: Inventory, result: Inventory, timing: Timing, index: SideIndex) -> Check:
     """Chapters by time and title; times move with the picture, and a part has those that overlap it, cut to it.
 
     Where all of the source's lie beside, the file may have none, or say what MP4 can say of them.
     """
     ours, theirs = result.chapters, source.chapters
-    beside = bool(theirs) and record.holds_chapters(theirs)
+    beside = bool(theirs) and index.holds_chapters(theirs)
     if timing.start is not None:
         theirs = tuple(_chapters_within(theirs, timing))
     else:
@@ -135,11 +135,11 @@ def _is_copy(path: Path, digest: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def check_private(source: Path, record: Record) -> Check:
-    """Private data of the source's container, which is in the record beside the result."""
+def check_private(source: Path, index: SideIndex) -> Check:
+    """Private data of the source's container, which is in the index beside the result."""
     blocks = private_data(source)
     with source.open("rb") as file:
-        missing = [block.path for block in blocks if not record.holds_block(block, file)]
+        missing = [block.path for block in blocks if not index.holds_block(block, file)]
     if missing:
         return Check("private data", False, "not beside the result: " + ", ".join(sorted(set(missing))))
     return Check("private data", True, f"{len(blocks)} blocks beside the result" if blocks else "none")

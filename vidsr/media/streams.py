@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from vidsr.evidence import Check
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.carried import Timing, lost_tags
 from vidsr.media.container import TIMECODE, printable
 from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
@@ -15,9 +15,9 @@ from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 _FILLER = hashlib.sha256(b"\0\0").digest()[:DIGEST_BYTES]  # MP4's muxer writes it where no line is shown
 
 
-def check_streams(source: Inventory, result: Inventory, timing: Timing, record: Record) -> Iterator[Check]:
+def check_streams(source: Inventory, result: Inventory, timing: Timing, index: SideIndex) -> Iterator[Check]:
     """One check per stream of the source other than the picture."""
-    left = {index: _without_end(stream) for index, stream in result.others.items()}
+    left = {number: _without_end(stream) for number, stream in result.others.items()}
     latest: dict[str, int] = {}
     for stream in map(_without_end, source.others.values()):
         if not stream.times:
@@ -29,7 +29,7 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
             continue
         fault = "missing" if match is None else _packets_fault(stream, match, timing)
         if fault or match is None:
-            if record.holds_stream(stream.index, stream.coding):
+            if index.holds_stream(stream.index, stream.coding):
                 within = left.pop(match.index).times if match and set(match.digests) & set(stream.digests) else ()
                 found = f"all {len(stream.times)} packets beside the result, {len(within)} in it"
                 yield Check(name, True, f"{_named(stream)}: {found}")
@@ -38,7 +38,7 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, record: 
                 yield Check(name, False, f"{_named(stream)}: {fault}")
                 continue
         left.pop(match.index)
-        fault = fault or _times_fault(stream, match, timing) or _description_fault(stream, match, record)
+        fault = fault or _times_fault(stream, match, timing) or _description_fault(stream, match, index)
         if stream.tag != TIMECODE:  # which muxers put last
             if not fault and match.index < latest.get(stream.kind, -1):
                 fault = "comes in another order"
@@ -222,17 +222,17 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
         yield from zip(stream.times, match.times[_position(match, stream) or 0 :], strict=False)
 
 
-def _description_fault(stream: Contents, match: Contents, record: Record) -> str | None:
+def _description_fault(stream: Contents, match: Contents, index: SideIndex) -> str | None:
     if stream.kind == "data" and match.tag not in ("", stream.tag or match.tag):
         return f"it is marked {match.tag} instead of {stream.tag}"
-    if stream.language != match.language and not record.holds_tag("language", stream.language, stream.index):
+    if stream.language != match.language and not index.holds_tag("language", stream.language, stream.index):
         return printable(f"language {match.language} instead of {stream.language}")
     if stream.kind == "subtitle" and "default" in set(match.disposition) - set(stream.disposition):
         return "it is on and was off"
-    lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not record.holds_tag(k, v, stream.index)}
+    lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not index.holds_tag(k, v, stream.index)}
     if lost:
         return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
     flags = set(stream.disposition) - set(match.disposition) - {"default"}
-    if flags and not record.holds_tag("disposition", ",".join(stream.disposition), stream.index):
+    if flags and not index.holds_tag("disposition", ",".join(stream.disposition), stream.index):
         return "flags lost: " + ", ".join(sorted(flags))
     return None

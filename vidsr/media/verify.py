@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vidsr.evidence import Check
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.carried import (
     check_attachments,
     check_chapters,
@@ -95,8 +95,8 @@ def _verify(
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
     part = first > 0 or stop < len(info.table)
-    record = Record.of(beside)
-    checks = [_check_size(info, made, size), *_check_description(info, made, record)]
+    index = SideIndex.of(beside)
+    checks = [_check_size(info, made, size), *_check_description(info, made, index)]
     info = info.begun_at(first)
     with _open(info) as ours, _open(made) as theirs:
         ours.begin_later(*info.timecode_at(first))
@@ -106,16 +106,16 @@ def _verify(
         walk = Walk(info, made, first, stop, part)
         if not walk.compare(ours, theirs):
             return None
-        checks.extend(walk.checks(record))
+        checks.extend(walk.checks(index))
         if ours.concealed:
             detail = f"{ours.concealed} of its frames decode with errors that can be seen; the result shows them too"
             checks.append(Check("source", True, detail))
-        checks.append(_check_picture_tags(info, made, record))
-        checks.extend(check_streams(ours, theirs, walk.timing, record))
-        checks.append(check_chapters(ours, theirs, walk.timing, record))
+        checks.append(_check_picture_tags(info, made, index))
+        checks.extend(check_streams(ours, theirs, walk.timing, index))
+        checks.append(check_chapters(ours, theirs, walk.timing, index))
         checks.append(check_attachments(ours, theirs, beside))
-        checks.append(check_tags(ours, theirs, record))
-    checks.append(check_private(original, record))
+        checks.append(check_tags(ours, theirs, index))
+    checks.append(check_private(original, index))
     checks.append(check_side_files(original, beside))
     return VerifyReport(tuple(checks))
 
@@ -134,7 +134,7 @@ def _check_size(info: VideoInfo, made: VideoInfo, size: Size | None) -> Check:
     return Check("size", same_shape and min(across, down) > 1, found)
 
 
-def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iterator[Check]:
+def _check_description(info: VideoInfo, made: VideoInfo, index: SideIndex) -> Iterator[Check]:
     """What a player is told about the picture."""
     yield _same("pixel format", info.layout.pix_fmt, made.layout.pix_fmt)
     yield _same("colour matrix", info.colour.matrix, made.colour.matrix)
@@ -147,7 +147,7 @@ def _check_description(info: VideoInfo, made: VideoInfo, record: Record) -> Iter
     # containers and codecs keep it as a ratio of 16 or 32 bit numbers
     close = abs(info.sample_aspect - made.sample_aspect) < info.sample_aspect / 10_000
     yield _same("sample aspect", info.sample_aspect, info.sample_aspect if close else made.sample_aspect)
-    if info.display_matrix is not None and record.holds_tag("rotation", str(info.rotation), info.stream_index):
+    if info.display_matrix is not None and index.holds_tag("rotation", str(info.rotation), info.stream_index):
         yield Check("rotation", True, f"{info.rotation} degrees, beside the result")
     else:
         expected = info.display_matrix_at(made.width, made.height)
@@ -171,10 +171,10 @@ def _same(name: str, expected: object, found: object) -> Check:
     return Check(name, expected == found, said if expected == found else f"{said} instead of {wanted}")
 
 
-def _check_picture_tags(info: VideoInfo, made: VideoInfo, record: Record) -> Check:
+def _check_picture_tags(info: VideoInfo, made: VideoInfo, index: SideIndex) -> Check:
     lost = lost_tags(stream_tags(info.stream.tags, copied=False), dict(made.stream.tags))
-    lost = {k: v for k, v in lost.items() if not record.holds_tag(k, v, info.stream_index)}
+    lost = {k: v for k, v in lost.items() if not index.holds_tag(k, v, info.stream_index)}
     language = info.stream.language or "und"
-    if info.stream.language != made.stream.language and not record.holds_tag("language", language, info.stream_index):
+    if info.stream.language != made.stream.language and not index.holds_tag("language", language, info.stream_index):
         lost["language"] = language
     return Check("picture's tags", not lost, ", ".join(f"{k}={v!r} lost" for k, v in lost.items()) or "kept")

@@ -11,7 +11,7 @@ from fractions import Fraction
 from av.video.frame import VideoFrame
 
 from vidsr.evidence import Check
-from vidsr.media.beside import Record
+from vidsr.media.beside import SideIndex
 from vidsr.media.carried import Timing
 from vidsr.media.decode import user_data_of
 from vidsr.media.inventory import Inventory
@@ -133,9 +133,9 @@ class Walk:
         if ours != theirs:
             self._user_data.append(f"frame {number} has {len(theirs)} messages instead of {len(ours)}, or changed ones")
 
-    def _check_user_data(self, record: Record) -> Check:
+    def _check_user_data(self, index: SideIndex) -> Check:
         digest = hashlib.sha256()
-        for message in record.user_data():
+        for message in index.user_data():
             digest.update(message)
         beside = bool(self._user_data) and digest.digest() == self._digest.digest()
         kept = f"{self._messages} messages {'beside the result' if beside else 'kept'}"
@@ -143,7 +143,7 @@ class Walk:
             "user data of frames", beside or not self._user_data, kept if beside else _few(self._user_data) or kept
         )
 
-    def checks(self, record: Record) -> Iterator[Check]:
+    def checks(self, index: SideIndex) -> Iterator[Check]:
         """What was found."""
         expected = self._stop - self._first
         found = f"{self._count}" if self._count == expected else f"{self._count} instead of {expected}"
@@ -160,7 +160,7 @@ class Walk:
         if self._changes:
             yield Check("changes", True, _few(self._changes))
         if self._messages or self._user_data:
-            yield self._check_user_data(record)
+            yield self._check_user_data(index)
 
     def _check_end(self) -> Check:
         """When the last frame ends; some containers cannot say it, and of a damaged source it is a guess."""
