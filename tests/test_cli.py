@@ -1,4 +1,4 @@
-"""The command as a user meets it: help, bad input, exit codes. Each run is a real process."""
+"""The command as a user meets it: help, bad input, exit codes. What is not refused at once runs as a real process."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,14 @@ def clip(tmp_path: Path) -> Path:
     return make_clip(tmp_path / "drive.mp4", Clip(frames=6))
 
 
-def refused(kind: type[errors.VidsrError], *words: object, **options: object) -> str:
-    """Run a command that must fail with one line of a class's exit code; return the line."""
-    done = vidsr(*words, **options)
-    assert done.returncode == kind.exit_code, done.stderr
+def refused(kind: type[errors.VidsrError], *words: object, cwd: Path | str = ".") -> str:
+    """Run a command that must fail with one line of a class's exit code, in this process; return the line."""
+    with chdir(cwd):
+        done = CliRunner().invoke(main, [str(word) for word in words], prog_name="vidsr")
+    assert done.exit_code == kind.exit_code, done.output
+    assert isinstance(done.exception, SystemExit), done.exception
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
     return lines[0]
 
 

@@ -138,6 +138,7 @@ def test_only_what_the_figures_show_is_claimed() -> None:
     assert "| LPIPS | not available | not available | not available | not available |" in lines
 
 
+@pytest.mark.slow
 def test_four_models_are_trained_and_the_table_written(ade20k: Path, tmp_path: Path) -> None:
     out = tmp_path / "table1.md"
     arguments = ["--data", str(ade20k), "--run", str(tmp_path / "runs"), "--out", str(out), "--device", "cpu"]
