@@ -226,6 +226,7 @@ def test_options_of_folders_need_one(clip: Path, options: tuple[str, ...], neare
     refused(errors.NoVideos, "upscale", card, *options, cwd=clip.parent)
 
 
+@pytest.mark.slow
 def test_a_container_and_another_name(clip: Path, nearest: Path) -> None:
     words = ("upscale", clip, "--model", nearest, "--dry-run", "--container")
     for container, name in (("mp4", "x.mkv"), ("mkv", "x.mp4"), ("same", "x.mov")):
@@ -247,6 +248,7 @@ def test_wrong_options_cost_nothing_that_is_finished(clip: Path, options: tuple[
     assert [path.name for path in ledger.iterdir()] == ["000000.mkv"]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_the_next_input(tmp_path: Path, nearest: Path) -> None:
     first, second = make_clip(tmp_path / "a.mp4", Clip(frames=6)), tmp_path / "b.mp4"
     second.write_text("not yet a video")

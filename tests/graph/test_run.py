@@ -296,6 +296,7 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> int:
     return peak
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_and_a_long_folder_for_temporary_files(
     drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

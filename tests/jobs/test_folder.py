@@ -56,7 +56,7 @@ def finished_segments(output: Path) -> int:
     return len(list(output.rglob(".*.vidsr/*.mkv")))
 
 
-@pytest.mark.parametrize("program", ["vidsr", "tests.jobs.impatient"])
+@pytest.mark.parametrize("program", ["vidsr", pytest.param("tests.jobs.impatient", marks=pytest.mark.slow)])
 def test_a_broken_video_and_a_lost_node(cluster: RunningCluster, tmp_path: Path, nearest: Path, program: str) -> None:
     """Eight clips, one of them broken, on two nodes of which one is lost on the way: seven are done, exactly."""
     card, out = runs.make_card(tmp_path / "card", 7, frames=30), tmp_path / "out"

@@ -179,6 +179,7 @@ def test_compiled_is_eager_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> 
     assert compiled == [x.shape] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPUs")
 def test_many_shapes_are_compiled(caplog: pytest.LogCaptureFixture) -> None:
     """torch gives up after eight by default, with no more than a line in its log."""

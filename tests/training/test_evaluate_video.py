@@ -114,6 +114,7 @@ def test_reports_hold_what_was_measured(by_bicubic: ClipResult, tmp_path: Path) 
         assert np.asarray(image.convert("L")).std() > 5
 
 
+@pytest.mark.slow
 def test_the_real_command_is_measured(drive: Footage, nearest: Path, no_lpips: Lpips, tmp_path: Path) -> None:
     found = evaluate([drive], 2, [18, 33], str(nearest), ["--stabilise-detail", "off"], no_lpips, tmp_path)
     assert [r.crf for r in found.clips] == [18, 33]

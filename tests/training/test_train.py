@@ -425,6 +425,7 @@ def test_two_workers_give_the_gradient_of_one_with_twice_the_batch(
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_with_twice_the_batch(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
