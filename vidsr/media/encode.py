@@ -19,7 +19,7 @@ from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, insert_user_data
 from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
-from vidsr.media.encoders import RULES, calm_threads, encoder_for, encoder_options, pix_fmt_for, quieten, rules_of
+from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, own_rules, pix_fmt_for, quieten
 from vidsr.media.pixels import empty_planes, fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.paths import is_full, write_error
@@ -177,13 +177,12 @@ class SegmentEncoder:
 
 
 def check_size(info: VideoInfo, width: int, height: int, settings: EncodeSettings) -> None:
-    """Code a black frame with an encoder that has no rules of its own, to see whether it can: some open and then fail.
+    """Code one frame with an encoder that has no rules of its own, to see whether it can: some open and then fail.
 
     Raises:
         UnsupportedSize: it cannot.
     """
-    rules = rules_of(encoder_for(info, settings))
-    if any(rules is each for each in RULES.values()):
+    if own_rules(encoder_for(info, settings)):
         return
     planes = empty_planes(info.layout, width, height, 1)
     for plane in planes:

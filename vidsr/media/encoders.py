@@ -112,13 +112,14 @@ LOSSLESS_RULES = Rules(0, 0, "")
 QUANTISER_RULES = Rules(2, 31, None)
 
 
+def own_rules(codec: str) -> Rules | None:
+    """The rules of an encoder that has some of its own: of those we have tried."""
+    return RULES.get("nvenc" if codec.endswith("_nvenc") else codec)
+
+
 def rules_of(codec: str) -> Rules:
-    """The rules of an encoder; encoders without an entry are driven by a fixed quantiser."""
-    if codec in RULES:
-        return RULES[codec]
-    if codec.endswith("_nvenc"):
-        return RULES["nvenc"]
-    return LOSSLESS_RULES if codec in LOSSLESS else QUANTISER_RULES
+    """The rules of an encoder; encoders without their own are driven by a fixed quantiser."""
+    return own_rules(codec) or (LOSSLESS_RULES if codec in LOSSLESS else QUANTISER_RULES)
 
 
 def check_encoder(name: str) -> str:

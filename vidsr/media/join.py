@@ -21,7 +21,7 @@ from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.chapters import moved_chapters
-from vidsr.media.container import LEAD_SECONDS, RAW_TAGS, AnyPacket, demux, is_cover, made_whole, open_input, url_of
+from vidsr.media.container import RAW_TAGS, AnyPacket, demux, is_before_lead, is_cover, made_whole, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
 from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth, tracks_off
@@ -59,7 +59,7 @@ def begin_of(info: VideoInfo) -> Fraction:
     """
     frame = info.table.time(0)
     sounds = [s.start * s.time_base for s in info.streams if s.kind == "audio" and s.start is not None]
-    return min((sound for sound in sounds if sound < frame - LEAD_SECONDS), default=frame)
+    return min((sound for sound in sounds if is_before_lead(sound - frame)), default=frame)
 
 
 def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ _RESERVED_PIDS = 0x20
 _NULL_PID = 0x1FFF
 _UNIT_START = 0x40
 _CRC_LENGTH = 4
+_LENGTH, _PID = 0xFFF, 0x1FFF  # the bits of a length and of a packet identifier in MPEG-TS's tables
 # Stream type and descriptors of data that FFmpeg's muxer writes: private data, and asynchronous KLV.
 _PLAIN_DATA = ((0x06, b""), (0x06, b"\x05\x04KLVA"))
 
@@ -287,10 +288,10 @@ class _ProgrammeMaps:
         if not packet[1] & _UNIT_START or start >= TS_PACKET:
             return
         table = start + 1 + content[start]
-        stop = min(table + 3 + _length(content, table + 1) - _CRC_LENGTH, TS_PACKET)
-        at = table + 12 + _length(content, table + 10)
+        stop = min(table + 3 + _field(content, table + 1, _LENGTH) - _CRC_LENGTH, TS_PACKET)
+        at = table + 12 + _field(content, table + 10, _LENGTH)
         while at + 5 <= stop:
-            pid, end = _length(content, at + 1, 0x1FFF), at + 5 + _length(content, at + 3)
+            pid, end = _field(content, at + 1, _PID), at + 5 + _field(content, at + 3, _LENGTH)
             plain = (content[at], content[at + 5 : end]) in _PLAIN_DATA
             if pid in self.data and not plain and end <= stop:
                 path = f"programme map {number:#x}/pid {pid:#x}"
@@ -298,12 +299,13 @@ class _ProgrammeMaps:
             at = end
 
 
-def _length(content: bytes, at: int, mask: int = 0xFFF) -> int:
+def _field(content: bytes, at: int, mask: int) -> int:
+    """The lower bits of two bytes of a table."""
     return int.from_bytes(content[at : at + 2], "big") & mask
 
 
 def _programme_pids(packet: bytes) -> set[int]:
     """The identifiers of the programme map tables that a packet of the programme association table lists."""
     table = packet[5 + packet[4] :]
-    end = 3 + (int.from_bytes(table[1:3], "big") & 0xFFF) - 4
-    return {int.from_bytes(table[at + 2 : at + 4], "big") & 0x1FFF for at in range(8, min(end, len(table)), 4)}
+    end = 3 + _field(table, 1, _LENGTH) - _CRC_LENGTH
+    return {_field(table, at + 2, _PID) for at in range(8, min(end, len(table)), 4)}

@@ -42,7 +42,7 @@ def carry_beside(
     refused: Sequence[StreamInfo] = (),
     made: Path | None = None,
     original: Path | None = None,
-    later: tuple[int, Fraction] | None = None,
+    later: tuple[int, Fraction] = (0, Fraction(1)),
 ) -> tuple[Path, ...]:
     """Writes what a result's container does not hold into files beside it.
 
@@ -67,7 +67,7 @@ def carry_beside(
     try:
         original = original or source
         copies = _copy_side_files(original, result) + _save_attachments(source, result, refused)
-        index = _lost_descriptions(source, made, refused, later or (0, Fraction(1))) if made else {}
+        index = _lost_descriptions(source, made, refused, later) if made else {}
         writer = _BinWriter(bin_path(result))
         writer.add_private(original)
         writer.add_streams(source, [stream for stream in refused if stream.kind != "attachment"])
