@@ -29,7 +29,7 @@ from vidsr.errors import DeviceError, NoPicture, UnknownModel
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
-from vidsr.model.ranges import AMX_CHANNELS, LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
+from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
 from vidsr.model.registry import describe, find_sharp
 from vidsr.model.weights import add_ranges, load_weights, save_weights
 
@@ -55,8 +55,8 @@ def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
         the ranges, and the scales for `rescale`.
 
     Raises:
-        DeviceError: the CPU has no AVX512-VNNI, or it has AMX and would not run this model in int8, so that the speed
-            would be no one's.
+        DeviceError: the CPU has no AVX512-VNNI, or it has AMX and would not run in int8, so that the speed would be no
+            one's.
         NoPicture: fewer than two pictures, or none that can be read.
         BadWeights: as `load_weights`.
     """
@@ -65,7 +65,7 @@ def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
     if len(photos) < 2:
         raise NoPicture("one picture cannot give both ranges and loss; give a folder with more of them to --data")
     generator = fold(load_weights(path)).requires_grad_(False)
-    if generator.config.channels >= AMX_CHANNELS and has_amx() and _LIMIT not in os.environ:
+    if has_amx() and _LIMIT not in os.environ:
         raise DeviceError(
             f"this CPU has AMX and runs {path.name} faster without int8, other CPUs do not; "
             f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"

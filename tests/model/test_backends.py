@@ -55,6 +55,16 @@ def test_a_window_has_the_same_bits_alone_and_in_a_batch() -> None:
         torch.testing.assert_close(backend.residual(x[k : k + 1])[0], together[k], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("amx", "threads", "streams"), [(False, 2, 2), (True, 2, 1), (True, 1, 1), (True, 8, 4)])
+def test_with_amx_each_stream_has_two_threads(
+    amx: bool, threads: int, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "has_amx", lambda: amx)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = fold(Generator(GeneratorConfig(2, 1, 4, "luma", kernel=3)))
+    assert OpenVinoBackend(generator, "f32").streams == streams
+
+
 def test_the_second_start_takes_the_converted_network(monkeypatch: pytest.MonkeyPatch) -> None:
     generator, x = busy(CONFIGS[0]), torch.rand(1, 1, 30, 30)
     first = OpenVinoBackend(generator, "f32").residual(x)

@@ -35,6 +35,7 @@ def test_ranges_are_those_of_the_inner_convolutions_over_all_pictures() -> None:
 def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(quantise, "_FRAME", (64, 96))
+    monkeypatch.setattr(quantise, "has_amx", lambda: False)
     path, photos = tmp_path / "mine.safetensors", folder_of(tmp_path / "photos", 2)
     generator = Generator(GeneratorConfig(2, 1, 16, "luma", kernel=3))
     nn.init.normal_(generator.tail[0].weight, std=0.01)
@@ -89,6 +90,7 @@ def test_rescaled_channels_compute_the_same_and_share_the_steps(body: Literal["p
 def test_the_adversarial_partner_gets_the_same_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(quantise, "_FRAME", (64, 96))
+    monkeypatch.setattr(quantise, "has_amx", lambda: False)
     generator = Generator(GeneratorConfig(2, 1, 16, "luma", body="plain", kernel=3))
     nn.init.normal_(generator.tail[0].weight, std=0.01)
     paths = [tmp_path / "mine.safetensors", tmp_path / "mine-sharp.safetensors"]

@@ -172,7 +172,7 @@ def prepare(
     span = choose_range(info, settings)
     share = (span.stop - span.first) / len(info.table)
     output = int(info.size_bytes * share * (width * height) / (info.width * info.height))
-    int8 = not gpu and choose_ranges(model.ranges, settings.backend, settings.fidelity, model.config.channels)
+    int8 = not gpu and choose_ranges(model.ranges, settings.backend, settings.fidelity)
     plan = VideoPlan(
         source=source,
         info=info,

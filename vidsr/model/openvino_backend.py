@@ -27,9 +27,11 @@ from openvino import opset13
 from torch import Tensor
 
 from vidsr.model.generator import Generator
-from vidsr.model.ranges import INT8
+from vidsr.model.ranges import INT8, has_amx
 
 MOST_STREAMS = 4
+# With AMX and one thread for each stream, convolutions with a PReLU take twice as long in bfloat16 (OpenVINO 2026.4).
+AMX_STREAM_THREADS = 2
 
 
 class OpenVinoBackend:
@@ -50,8 +52,9 @@ class OpenVinoBackend:
             inputs: `vidsr.model.ranges.Ranges.inputs`: compute in int8, and in `precision` what is left.
         """
         self._config = generator.config
-        threads = torch.get_num_threads()
-        self.streams = min(threads, MOST_STREAMS)
+        each = AMX_STREAM_THREADS if has_amx() else 1
+        threads = max(torch.get_num_threads(), each)
+        self.streams = min(threads // each, MOST_STREAMS)
         core = openvino.Core()
         options = {
             "INFERENCE_PRECISION_HINT": precision,

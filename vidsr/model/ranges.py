@@ -22,8 +22,6 @@ KEY = "int8"
 INT8 = "openvino int8"  # the backend's name, before what is left in floating point
 # A model that loses more to float32, in the mean of the pictures that were held out, is not run in int8.
 LARGEST_LOSS_DB = 0.1
-# Where the CPU has AMX, bfloat16 is faster than int8 from so many channels on (docs/performance.md).
-AMX_CHANNELS = 32
 
 
 @dataclass(frozen=True)
@@ -89,16 +87,13 @@ def has_amx() -> bool:
         return False
 
 
-def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float, channels: int) -> Ranges | None:
-    """The ranges with which a model is run on a CPU; None is not in int8.
+def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float) -> Ranges | None:
+    """The ranges with which a model is run on a CPU; None is not in int8, as with AMX, where bfloat16 is faster.
 
     Args:
         ranges: of the model, if it has some.
         backend: as asked for; only `auto` takes int8.
         fidelity: as asked for; weights between two files have other ranges than either, so only 1 takes int8.
-        channels: of the model.
     """
     here = backend == "auto" and importlib.util.find_spec("openvino") is not None and has_native_int8()
-    if not here or fidelity != 1 or ranges is None or not ranges.pay:
-        return None
-    return None if channels >= AMX_CHANNELS and has_amx() else ranges
+    return ranges if here and not has_amx() and fidelity == 1 and ranges is not None and ranges.pay else None

@@ -92,7 +92,7 @@ class Upscaler:
         else:
             found = find_model(str(model), scale)
             generator = load_interpolated(found.path, fidelity)
-            ranges = choose_ranges(found.ranges, backend, fidelity, generator.config.channels)
+            ranges = choose_ranges(found.ranges, backend, fidelity)
         self.config = generator.config
         self.scale = self.config.scale
         self._generator = fold(generator).requires_grad_(False)
