@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from os.path import isdir
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vidsr.clean import LOSSLESS, is_clean, is_noisy
+from vidsr.clean import LOSSLESS, is_clean
 from vidsr.errors import DamagedVideo, DiskTooSmall, InputMissing, NotAVideo, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
@@ -27,7 +29,7 @@ from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import Damage, assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
-from vidsr.model.registry import ModelFile, choose_model, find_sharp, wanted_variant
+from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import check_result, check_source, default_result, nearest_existing
 from vidsr.settings import SCALES, X265_LEAST_WIDTH, UpscaleSettings, reach_height
 
@@ -213,7 +215,7 @@ def _choose(
 ) -> tuple[UpscaleSettings, ModelFile, tuple[int, int], tuple[str, ...]]:
     """The settings with everything chosen, the model, the result's width and height, and what is to be said of it."""
     scale, width, height = choose_size(info, settings)
-    model = _choose_model(info, settings, scale, gpu)
+    model = choose_model(settings, scale, gpu, info.width * info.height, lambda: _is_clean(info))
     steadied = choose_stabilising(info, settings)
     settings, notes = _choose_codec(source, out, info, replace(settings, scale=scale, stabilise_detail=steadied), width)
     check_size(info, width, height, settings.encode)
@@ -237,26 +239,22 @@ def _choose_result(
     return result, tuple(filter(None, said))
 
 
-def _choose_model(info: VideoInfo, settings: UpscaleSettings, scale: int, gpu: bool) -> ModelFile:
+def _is_clean(info: VideoInfo) -> bool:
     alone = len(info.table) > 1 and all(info.table.key)
-    fine = settings.may_take_clean and is_clean(info.codec, info.bits_per_pixel, alone)
-    clean = fine and not _holds_noise(info)
-    return choose_model(settings.model, scale, gpu, info.width * info.height, wanted_variant(settings.fidelity, clean))
+    return is_clean(info.codec, info.bits_per_pixel, _some_lumas(info), alone)
 
 
-def _holds_noise(info: VideoInfo) -> bool:
-    """Whether most of three key frames hold noise; what cannot be decoded is for the run to find out."""
+def _some_lumas(info: VideoInfo) -> Iterator[NDArray[np.float32]]:
+    """The luma of three key frames, in [0, 255]; what cannot be decoded is for the run to find out."""
     keys = [i for i in range(len(info.table)) if info.table.key[i]]
     looked_at = {0} if info.sequential or not keys else {keys[len(keys) * part // 4] for part in (1, 2, 3)}
-    found = []
     for number in sorted(looked_at):
         try:
             batch = next(decode_range(info, number, number + 1, 1))
         except (DamagedVideo, NotAVideo):
             continue
         luma = batch.planes[0][0].astype(np.float32) / 2 ** (info.layout.depth - 8)
-        found.append(is_noisy(luma[::2] if info.interlaced else luma, info.codec in LOSSLESS))
-    return sum(found) > len(found) / 2
+        yield luma[::2] if info.interlaced else luma
 
 
 def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
