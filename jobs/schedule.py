@@ -117,7 +117,8 @@ class Schedule:
         self.finals: list[VideoRecord] = []
         self._settings, self._session, self._state = settings, session, state
         self._leases, self._view, self._stop = leases, view, stop
-        self._gpu = session.wants_gpu(settings.device)
+        session.start()
+        self._gpu = session.uses_gpus(settings.device)
         self._pool = SegmentPool(session)
         self._metrics = Metrics()
         self._queue = deque(videos)

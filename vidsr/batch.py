@@ -173,14 +173,14 @@ def _upscale_file(
     if dry_run:
         from vidsr.estimate import estimate
 
-        with _look(source, out, settings, overwrite, session.sees_gpu(settings.device)) as plan:
+        with _look(source, out, settings, overwrite, session.uses_gpus(settings.device)) as plan:
             if credentials:
                 media_type(plan.result)
             return estimate(plan)
     try:
         return _upscale(source, out, settings, overwrite, credentials, session, stop)
     except OutputExists:
-        made = _made_before(source, out, settings, session.sees_gpu(settings.device), credentials, alone)
+        made = _made_before(source, out, settings, session.uses_gpus(settings.device), credentials, alone)
         if made is None:
             raise
         return made
@@ -292,7 +292,7 @@ def _upscale_folder(
     if dry_run:
         from jobs.dryrun import estimate_folder
 
-        return estimate_folder(folder, out, settings, options, session.sees_gpu(settings.device))
+        return estimate_folder(folder, out, settings, options, session.uses_gpus(settings.device))
     signed = _folder_to_sign(places(folder, out, settings)[1]) if credentials else None
     report = run_folder(folder, out, settings, session, options, make_view(), stop).as_json()
     if credentials and signed:

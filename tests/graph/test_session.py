@@ -152,7 +152,7 @@ def test_gpus_that_are_hidden_are_not_there(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     session = Session(ClusterSettings(), "cuda")
-    assert session.sees_gpu("auto") is expected
+    assert session.uses_gpus("auto") is expected
     with nullcontext() if expected else pytest.raises(DeviceError, match="doctor"):
         session.check_device()
     Session(ClusterSettings(address="127.0.0.1:1"), "cuda").check_device()  # whose GPUs are elsewhere

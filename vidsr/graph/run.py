@@ -136,7 +136,7 @@ def upscale_video(
         VidsrError: of the class of whatever is wrong.
     """
     session.check_device()
-    gpu = session.sees_gpu(settings.device)
+    gpu = session.uses_gpus(settings.device)
     with own_files(out or source.parent):
         plan = prepare(source, out, settings, overwrite, gpu)
         try:

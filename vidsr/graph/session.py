@@ -23,7 +23,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from vidsr.environment import environment
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, Interrupted, SettingsError, first_line
 from vidsr.graph.stages import TASK_CPUS
-from vidsr.graph.upscalers import Upscalers, UpscalerSpec, wants_gpu
+from vidsr.graph.upscalers import Upscalers, UpscalerSpec, cluster_gpus, takes_gpus
 from vidsr.machine import free_memory, usable_cores
 from vidsr.settings import ClusterSettings
 
@@ -164,14 +164,16 @@ class Session:
         """CPUs that each segment's encoder reserves. Beside upscalers on CPUs it shares theirs."""
         return max(self._cluster.encoder_cpus, TASK_CPUS) if self.upscalers.on_gpus else TASK_CPUS
 
-    def sees_gpu(self, device: str) -> bool:
-        """Whether `--device` means a GPU: of a Ray that runs, or of a cluster, which it connects to, by what it has."""
-        return self.wants_gpu(device) if self._cluster.address or ray.is_initialized() else sees_gpu(device)
+    def uses_gpus(self, device: str) -> bool:
+        """Whether upscalers of a `--device` will compute on GPUs, before there are any.
 
-    def wants_gpu(self, device: str) -> bool:
-        """Whether upscalers run on GPUs. Starts Ray."""
-        self.start()
-        return wants_gpu(device)
+        By what Ray has, if it runs already or is a cluster, which is connected to; else by what this machine has, for
+        then Ray may not be needed at all.
+        """
+        if self._cluster.address or ray.is_initialized():
+            self.start()
+            return takes_gpus(device, cluster_gpus())
+        return takes_gpus(device, _gpus_here())
 
     def _release(self) -> None:
         if self._upscalers is not None:
@@ -276,15 +278,8 @@ def visible_gpu(device: str, visible: str | None) -> str:
     return names[number]
 
 
-def sees_gpu(device: str) -> bool:
-    """Whether `--device` means a GPU on this machine, by what the driver's tools say, without loading torch."""
-    if device != "auto":
-        return device.startswith("cuda")
-    return _gpus_here() > 0
-
-
 def _gpus_here() -> int:
-    """How many GPUs of this machine a Ray that is started here would have."""
+    """How many GPUs of this machine a Ray that is started here would have, by what the driver says, without torch."""
     visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
     found = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
     return found if visible is None else min(found, len(visible))

@@ -89,7 +89,7 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
-        self.on_gpus = wants_gpu(spec.device)
+        self.on_gpus = takes_gpus(spec.device, cluster_gpus())
         if spec.device.startswith("cuda") and not cluster_gpus():
             if not cluster.address:
                 raise DeviceError(NO_GPU)
@@ -219,9 +219,9 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
 
 
-def wants_gpu(device: str) -> bool:
-    """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
-    return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
+def takes_gpus(device: str, gpus: float) -> bool:
+    """Whether a `--device` means GPUs where there are so many: as asked for, or because `auto` finds some."""
+    return device.startswith("cuda") or (device == "auto" and gpus > 0)
 
 
 def beside_gpus(machines: Sequence[tuple[float, float]]) -> float:
