@@ -12,7 +12,6 @@ import av
 import pytest
 
 import vidsr
-from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.batch import upscale_inputs
@@ -24,6 +23,7 @@ from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport
+from vidsr.request import Request
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"
@@ -128,18 +128,17 @@ def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
 def test_a_run_that_was_killed_after_the_rename_is_done(
     drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = ([drive], tmp_path / "large.mp4", UpscaleSettings(model=str(nearest), device="cpu"), ClusterSettings())
-    rest = (FolderOptions(), None, False, threading.Event())
+    request = Request((drive,), tmp_path / "large.mp4", UpscaleSettings(model=str(nearest), device="cpu"))
     monkeypatch.setattr(Ledger, "remove", lambda _: sys.exit("killed"))
     with pytest.raises(SystemExit):
-        upscale_inputs(*inputs, *rest)
+        upscale_inputs(request, threading.Event())
     monkeypatch.undo()
     assert (tmp_path / ".large.mp4.vidsr").exists()
-    (report,) = upscale_inputs(*inputs, *rest)
+    (report,) = upscale_inputs(request, threading.Event())
     assert (report["computed_frames"], report["verified"]) == (0, True)
     assert not (tmp_path / ".large.mp4.vidsr").exists()
     with pytest.raises(OutputExists):
-        upscale_inputs(*inputs, *rest)
+        upscale_inputs(request, threading.Event())
 
 
 def test_a_source_that_changes_during_the_run_has_no_result(

@@ -6,10 +6,12 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from os.path import isdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -196,6 +198,15 @@ def prepare(
     )
     _check_disk(plan)
     return plan
+
+
+@contextmanager
+def preview(
+    source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool = False
+) -> Iterator[VideoPlan]:
+    """A video's plan as `prepare` makes it, to be looked at: nothing of it stays. No name in it depends on the GPU."""
+    with TemporaryDirectory() as scratch:
+        yield prepare(source, out, settings, overwrite, gpu, scratch=Path(scratch))
 
 
 def _open_source(
