@@ -20,8 +20,10 @@ from vidsr import batch
 from vidsr.batch import upscale_inputs
 from vidsr.cli import folder_options, main
 from vidsr.errors import SALVAGED, ClusterError, SegmentFailed, SettingsError, SomeFailed, VerifyFailed, VidsrError
+from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, finish, open_ledger
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import open_ledger
 from vidsr.graph.session import Session
 from vidsr.media.salvage import Damage
 from vidsr.request import Request

@@ -21,8 +21,10 @@ from vidsr.batch import upscale_inputs
 from vidsr.cli import main
 from vidsr.errors import InputError, OutputExists, SettingsError
 from vidsr.evidence import Check, FrameCounts, ModelDigest, check_record, read_record, write_record
+from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, finish, open_ledger
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import open_ledger
 from vidsr.request import Request
 from vidsr.settings import UpscaleSettings
 from vidsr.signing import Credentials, sign_result

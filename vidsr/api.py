@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from vidsr.graph.run import Outcome, Progress, Silent, upscale_video
+from vidsr.graph.finish import Outcome
+from vidsr.graph.progress import Progress, Silent
+from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
 from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings
 
