@@ -24,7 +24,7 @@ from jobs.travel import Travel
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import Event, SegmentPool
 from vidsr.graph.session import Session
-from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.graph.stages import UpscalerSpec
 from vidsr.settings import UpscaleSettings
 
 ATTEMPTS = 2

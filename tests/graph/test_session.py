@@ -11,8 +11,8 @@ from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
 from vidsr.errors import DeviceError, SettingsError
 from vidsr.graph.session import Session
-from vidsr.graph.stages import TASK_CPUS
-from vidsr.graph.upscalers import Upscalers, UpscalerSpec, beside_gpus
+from vidsr.graph.stages import TASK_CPUS, UpscalerSpec
+from vidsr.graph.upscalers import Upscalers, beside_gpus
 from vidsr.model.upscaler import SOURCES_ON_A_GPU
 from vidsr.settings import ClusterSettings
 

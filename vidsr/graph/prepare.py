@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from vidsr.clean import LOSSLESS, is_clean
 from vidsr.errors import DamagedVideo, DiskTooSmall, InputMissing, NotAVideo, SettingsError, UnsupportedSize
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
-from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
-from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.graph.stages import ENCODER_THREADS, SegmentJob, UpscalerSpec
 from vidsr.media.carried import check_side_files_free
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import check_size

@@ -8,8 +8,8 @@ import ray
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError
 from vidsr.graph.connect import connect, gpus_here
-from vidsr.graph.stages import TASK_CPUS
-from vidsr.graph.upscalers import Upscalers, UpscalerSpec, cluster_gpus, takes_gpus
+from vidsr.graph.stages import TASK_CPUS, UpscalerSpec
+from vidsr.graph.upscalers import Upscalers, cluster_gpus, takes_gpus
 from vidsr.settings import ClusterSettings
 
 # Segments in flight for each upscaler: none shall wait for an encoder's end, nor for batches that lie in another's
