@@ -61,11 +61,9 @@ def upscale_image(
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
-    pixels = image.width * image.height
     lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
-    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
-    bits_per_pixel = 8 * source.stat().st_size / pixels
-    model = choose_model(settings, scale, gpu, pixels, lambda: is_clean(codec, bits_per_pixel, _luma(image)))
+    pixels = image.width * image.height
+    model = choose_model(settings, scale, gpu, pixels, lambda: _is_clean(image, source, lossless_webp))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
@@ -137,6 +135,11 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
     if isinstance(image, TiffImageFile):
         return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
     return 8
+
+
+def _is_clean(image: Image.Image, source: Path, lossless_webp: bool) -> bool:
+    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
+    return is_clean(codec, 8 * source.stat().st_size / (image.width * image.height), _luma(image))
 
 
 def _luma(image: Image.Image) -> Iterator[NDArray[np.float32]]:
