@@ -112,7 +112,7 @@ def prove(source: Path, result: Path, scale: int, model: str) -> tuple[int, Cloc
 
 def steady(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
     """Steady the detail of all frames, enlarged by `fast`, as `vidsr upscale` does."""
-    from vidsr.graph.prepare import STABILISED
+    from vidsr.graph.choose import STABILISED
     from vidsr.model.steady import stabilise
 
     clock, frames = Clock(), 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from jobs.folder import FolderJob, FolderOptions
 from vidsr.errors import VidsrError
 from vidsr.estimate import estimate
-from vidsr.graph.prepare import prepare
+from vidsr.graph.prepare import preview
 from vidsr.paths import own_files
 from vidsr.settings import UpscaleSettings
 
@@ -34,20 +33,18 @@ def estimate_folder(
         "frames": 0, "seconds": 0.0, "output_bytes": 0, "unreadable": {},
     }  # fmt: skip
     pixels = 0
-    with tempfile.TemporaryDirectory() as nowhere:
-        for video in videos:
-            travel = video.travel
-            try:
-                with travel.source() as path:
-                    plan = prepare(path, travel.result_path, settings, True, gpu, scratch=Path(nowhere))
-                    first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
-            except VidsrError as error:
-                report["unreadable"][video.name] = error.message
-                continue
-            report["frames"] += plan.frames
-            report["seconds"] += float(plan.info.duration or 0)
-            report["output_bytes"] += plan.output_bytes
-            pixels += plan.frames * plan.info.width * plan.info.height
+    for video in videos:
+        travel = video.travel
+        try:
+            with travel.source() as path, preview(path, travel.result_path, settings, True, gpu) as plan:
+                first = first or {**estimate(plan), "pixels": plan.info.width * plan.info.height}
+        except VidsrError as error:
+            report["unreadable"][video.name] = error.message
+            continue
+        report["frames"] += plan.frames
+        report["seconds"] += float(plan.info.duration or 0)
+        report["output_bytes"] += plan.output_bytes
+        pixels += plan.frames * plan.info.width * plan.info.height
     if first is not None:
         rate = first["model_frames_per_second"]
         report["model"], report["model_seconds"] = first["model"], round(pixels / first["pixels"] / rate, 1)

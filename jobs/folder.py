@@ -20,10 +20,11 @@ from jobs.find import Selection, find_videos, fingerprint, longest_first, result
 from jobs.join import Results, join_results
 from jobs.lease import Leases
 from jobs.records import VideoRecord
-from jobs.schedule import Schedule, Video, View
+from jobs.schedule import Schedule, Video
 from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
+from jobs.view import View
 from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput
 from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.session import Session

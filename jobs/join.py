@@ -20,9 +20,9 @@ from jobs.cache import NodeCache
 from jobs.channels import Clip, Recording, recordings
 from jobs.failures import explain
 from jobs.find import JOINED
-from jobs.schedule import View
 from jobs.storage import Entry, Place, read_json
 from jobs.tasks import ON_ANY_NODE
+from jobs.view import View
 from vidsr.errors import OutputExists
 from vidsr.media.join import Part, begin_of, join, shape_of
 from vidsr.media.probe import probe

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -21,10 +21,11 @@ from jobs.records import VideoRecord
 from jobs.state import JobState
 from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
+from jobs.view import View
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import Event, SegmentPool
 from vidsr.graph.session import Session
-from vidsr.graph.upscalers import UpscalerSpec
+from vidsr.graph.stages import UpscalerSpec
 from vidsr.settings import UpscaleSettings
 
 ATTEMPTS = 2
@@ -34,33 +35,28 @@ TICK = 0.1
 ASK_AGAIN_SECONDS = 5.0
 
 
-class View(Protocol):
-    """Who watches a folder job."""
-
-    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
-        """The job starts; of its videos, so many are done or stay failed, the others have so many bytes together."""
-
-    def advance(self, frames: int) -> None:
-        """So many more frames are finished."""
-
-    def now(self, working: list[str]) -> None:
-        """These videos are being worked on."""
-
-    def end_video(self, record: VideoRecord) -> None:
-        """A video is final."""
-
-    def say(self, sentence: str) -> None:
-        """Something that the user should know."""
-
-    def stop(self) -> None:
-        """The job ended."""
-
-
 @dataclass
 class Video:
     """A video on its way through the job.
 
-    Its result may be replaced (`overwrite`), or taken if it is there and just what would be made (`keep`).
+    Attributes:
+        name: its name below the input folder.
+        travel: how its source and segments reach the tasks.
+        record: what is written down of it.
+        overwrite: whether a result that is there may be replaced.
+        keep: whether one that is just what would be made is taken.
+        order: its place among the job's videos.
+        decode: whether its frames are counted by decoding them, since it was found damaged.
+        tried: how often this run began it.
+
+    Of this try:
+        prepared: its plan; None until it is there.
+        waiting: how many of its segments are planned and wait.
+        flying: how many are being computed.
+        computed: frames of those that were finished.
+        begun: when each segment in flight was, by its number, on the monotonic clock.
+        shown: frames of each segment that the view was told of, by its number.
+        failure: why it cannot become whole; what is in flight is waited for.
     """
 
     name: str
@@ -70,6 +66,7 @@ class Video:
     keep: bool = True
     order: int = 0
     decode: bool = False
+    tried: int = 0
     prepared: Prepared | None = None
     waiting: int = 0
     flying: int = 0
@@ -77,7 +74,6 @@ class Video:
     begun: dict[int, float] = field(default_factory=dict)
     shown: Counter[int] = field(default_factory=Counter)
     failure: Failure | None = None
-    tried: int = 0
 
     @property
     def disk_bytes(self) -> int:
@@ -117,13 +113,14 @@ class Schedule:
         self.finals: list[VideoRecord] = []
         self._settings, self._session, self._state = settings, session, state
         self._leases, self._view, self._stop = leases, view, stop
-        self._gpu = session.wants_gpu(settings.device)
+        session.start()
+        self._gpu = session.uses_gpus(settings.device)
         self._pool = SegmentPool(session)
         self._metrics = Metrics()
         self._queue = deque(videos)
         self._elsewhere: deque[tuple[float, Video]] = deque()
         self._tasks: dict[Any, tuple[Video, Callable[[Video, Any], None]]] = {}
-        self._open: dict[Any, Video] = {}
+        self._open: dict[str, Video] = {}
         self._segments: list[tuple[Segment, Video]] = []
         self._loaded: UpscalerSpec | None = None
         for number, video in enumerate(videos):

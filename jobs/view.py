@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +16,28 @@ from jobs.records import VideoRecord
 from vidsr.console import LINE_SECONDS, stderr
 
 LISTED = 6
+
+
+class View(Protocol):
+    """Who watches a folder job."""
+
+    def begin(self, videos: int, done: int, failed: int, source_bytes: int) -> None:
+        """The job starts; of its videos, so many are done or stay failed, the others have so many bytes together."""
+
+    def advance(self, frames: int) -> None:
+        """So many more frames are finished."""
+
+    def now(self, working: list[str]) -> None:
+        """These videos are being worked on."""
+
+    def end_video(self, record: VideoRecord) -> None:
+        """A video is final."""
+
+    def say(self, sentence: str) -> None:
+        """Something that the user should know."""
+
+    def stop(self) -> None:
+        """The job ended."""
 
 
 class Figures:

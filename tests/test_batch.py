@@ -14,18 +14,20 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr import batch
-from vidsr.batch import folder_options, upscale_inputs
-from vidsr.cli import main
+from vidsr.batch import upscale_inputs
+from vidsr.cli import folder_options, main
 from vidsr.errors import SALVAGED, ClusterError, SegmentFailed, SettingsError, SomeFailed, VerifyFailed, VidsrError
+from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, finish, open_ledger
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import open_ledger
 from vidsr.graph.session import Session
 from vidsr.media.salvage import Damage
-from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.request import Request
+from vidsr.settings import UpscaleSettings
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def inputs(tmp_path: Path) -> list[Path]:
 
 
 def upscale(inputs: list[Path], model: Path, out: Path | None = None) -> list[dict[str, Any]]:
-    settings, stop = UpscaleSettings(model=str(model), device="cpu"), threading.Event()
-    return upscale_inputs([*inputs], out, settings, ClusterSettings(), FolderOptions(), None, False, stop)
+    settings = UpscaleSettings(model=str(model), device="cpu")
+    return upscale_inputs(Request(tuple(inputs), out, settings), threading.Event())
 
 
 @pytest.mark.parametrize("kind", [SegmentFailed, VerifyFailed])
@@ -111,9 +113,10 @@ def test_options_of_folders_reach_the_job(tmp_path: Path) -> None:
 
 def test_each_of_several_folders_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert batch._place(Path("card"), Path("out"), 1) == Path("out")
-    assert batch._place(Path("card"), None, 2) is None
-    assert [batch._place(each, "s3://out", 2) for each in (Path(), "s3://in/card")] == [
+    assert Request((Path("card"),), Path("out")).out_of_folder(Path("card")) == Path("out")
+    assert Request((Path("card"), Path("b"))).out_of_folder(Path("card")) is None
+    inputs = (Path(), "s3://in/card")
+    assert [Request(inputs, "s3://out").out_of_folder(each) for each in inputs] == [
         f"s3://out/{tmp_path.name}", "s3://out/card",
     ]  # fmt: skip
 
@@ -128,9 +131,8 @@ def test_several_inputs_need_a_folder_for_their_results(inputs: list[Path], near
 
 
 def test_a_file_does_not_go_to_an_object_store(inputs: list[Path]) -> None:
-    words = (UpscaleSettings(), ClusterSettings(), FolderOptions(), None, False, threading.Event())
     with pytest.raises(SettingsError, match=r"a\.mp4 is one file and s3://out/large a URL; give its folder"):
-        upscale_inputs([inputs[0]], "s3://out/large", *words)
+        upscale_inputs(Request((inputs[0],), "s3://out/large"), threading.Event())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.media.clips import Clip, frame_of, make_clip
-from vidsr.clean import CLEAN_FROM, is_clean, is_noisy
+from vidsr.clean import CLEAN_FROM, is_coded_finely, is_noisy
 from vidsr.graph.prepare import prepare
 from vidsr.image import upscale_image
 from vidsr.model.registry import find_sharp
@@ -20,14 +20,14 @@ from vidsr.settings import UpscaleSettings
 @pytest.mark.parametrize("codec", [*CLEAN_FROM, "mjpeg", "mpeg2video"])
 def test_no_dashcam_is_clean(codec: str) -> None:
     """They code H.264 at 0.05 to 0.25 bits per pixel, HEVC at less."""
-    assert not is_clean(codec, 0.3)
-    assert is_clean(codec, 12.0)
+    assert not is_coded_finely(codec, 0.3)
+    assert is_coded_finely(codec, 12.0)
 
 
 def test_codecs_that_predict_need_fewer_bits() -> None:
-    assert is_clean("hevc", 0.6) and not is_clean("h264", 0.6)
-    assert is_clean("h264", 2.0) and not is_clean("mjpeg", 2.0)
-    assert is_clean("ffv1", 0.01)
+    assert is_coded_finely("hevc", 0.6) and not is_coded_finely("h264", 0.6)
+    assert is_coded_finely("h264", 2.0) and not is_coded_finely("mjpeg", 2.0)
+    assert is_coded_finely("ffv1", 0.01)
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.batch import upscale_inputs
 from vidsr.cli import main
 from vidsr.graph.plan import Ledger
 from vidsr.image import upscale_image
-from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.request import Request
+from vidsr.settings import UpscaleSettings
 
 VIDSR = (sys.executable, "-m", "vidsr")
 
@@ -304,7 +304,7 @@ def test_pictures_too_are_stopped(tmp_path: Path, nearest: Path) -> None:
     stop.set()
     settings = UpscaleSettings(model=str(nearest))
     with pytest.raises(errors.Interrupted):
-        upscale_inputs([picture], None, settings, ClusterSettings(), FolderOptions(), None, False, stop)
+        upscale_inputs(Request((picture,), settings=settings), stop)
 
 
 def test_a_name_that_is_not_text_is_refused(clip: Path) -> None:
@@ -318,21 +318,20 @@ def test_ray_is_not_started_with_names_that_are_not_text(clip: Path, monkeypatch
     odd.mkdir()
     clip.with_name("gone").mkdir()
     other = Path(shutil.copy(clip, clip.with_name("other.mp4")))
-    settings = UpscaleSettings(), ClusterSettings(), FolderOptions()
 
-    def told(kind: type[errors.VidsrError], inputs: list[Path | str], out: Path | None = None) -> str:
+    def told(kind: type[errors.VidsrError], inputs: tuple[Path, ...], out: Path | None = None) -> str:
         with pytest.raises(kind, match=r"lat\\xe9n: its name is not UTF-8; ") as raised:
-            upscale_inputs(inputs, out, *settings, None, False, threading.Event())
+            upscale_inputs(Request(inputs, out), threading.Event())
         return raised.value.message.partition("; ")[2]
 
-    assert told(errors.InputUnreadable, [other, odd]) == "rename it"
-    assert told(errors.OutputUnwritable, [clip], odd) == "give another with -o"
+    assert told(errors.InputUnreadable, (other, odd)) == "rename it"
+    assert told(errors.OutputUnwritable, (clip,), odd) == "give another with -o"
     monkeypatch.chdir(odd)
-    assert told(errors.SettingsError, [clip]) == "rename it, or run the command in another folder"
+    assert told(errors.SettingsError, (clip,)) == "rename it, or run the command in another folder"
     monkeypatch.chdir(gone := clip.with_name("gone"))
     gone.rmdir()
     with pytest.raises(errors.SettingsError, match="the folder that the command runs in is gone"):
-        upscale_inputs([clip], None, *settings, None, False, threading.Event())
+        upscale_inputs(Request((clip,)), threading.Event())
     assert sorted(path.name for path in clip.parent.iterdir()) == sorted([clip.name, odd.name, other.name])
 
 

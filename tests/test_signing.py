@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from tests.media.numbered import write_numbered
 from tests.media.pipeline import write_segment
@@ -22,9 +21,12 @@ from vidsr.batch import upscale_inputs
 from vidsr.cli import main
 from vidsr.errors import InputError, OutputExists, SettingsError
 from vidsr.evidence import Check, FrameCounts, ModelDigest, check_record, read_record, write_record
+from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, finish, open_ledger
-from vidsr.settings import ClusterSettings, UpscaleSettings
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import open_ledger
+from vidsr.request import Request
+from vidsr.settings import UpscaleSettings
 from vidsr.signing import Credentials, sign_result
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed")
@@ -218,15 +220,15 @@ def test_a_run_that_was_killed_while_it_signed_signs_when_it_is_run_again(
         write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
     finish(plan, 4, time.time(), Silent())
     assert read_record(plan.result).signature == ""
-    words = ([source], None, settings, ClusterSettings(), FolderOptions(), credentials, False, threading.Event())
-    (report,) = upscale_inputs(*words)
+    request = Request((source,), settings=settings, credentials=credentials)
+    (report,) = upscale_inputs(request, threading.Event())
     assert (report["computed_frames"], report["verified"]) == (0, True)
     assert read_record(plan.result).signature == "C2PA, Signer, Es256" and check_record(plan.result) == []
     signed = plan.result.read_bytes()
     with pytest.raises(OutputExists):
-        upscale_inputs(*words)
+        upscale_inputs(request, threading.Event())
     plan.ledger.folder.mkdir()  # as if it had been killed before that was removed
-    assert upscale_inputs(*words) == [report]
+    assert upscale_inputs(request, threading.Event()) == [report]
     assert plan.result.read_bytes() == signed and not plan.ledger.folder.exists()
 
 

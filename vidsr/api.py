@@ -1,34 +1,49 @@
-"""The Python API: one function that does what `vidsr upscale` does."""
+"""The Python API: one function that does what `vidsr upscale` does with a video."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-from vidsr.graph.run import Outcome, Progress, Silent, upscale_video
+from vidsr.graph.finish import Outcome
+from vidsr.graph.progress import Progress, Silent
+from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
-from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
+from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings
 
 
 def upscale(
     source: str | Path,
     result: str | Path | None = None,
     *,
-    scale: int = 2,
-    height: int | None = None,
-    model: str = "auto",
-    device: str = "auto",
-    codec: str = "auto",
-    crf: int | None = None,
-    start: float | None = None,
-    end: float | None = None,
+    scale: int = SCALES[0],
+    height: int | None = UpscaleSettings.height,
+    model: str = UpscaleSettings.model,
+    device: str = UpscaleSettings.device,
+    backend: str = UpscaleSettings.backend,
+    hwaccel: str = UpscaleSettings.hwaccel,
+    fidelity: float = UpscaleSettings.fidelity,
+    stabilise_detail: float | None = UpscaleSettings.stabilise_detail,
+    codec: str = EncodeSettings.codec,
+    crf: int | None = EncodeSettings.crf,
+    preset: str | None = EncodeSettings.preset,
+    container: str = EncodeSettings.container,
+    start: float | None = UpscaleSettings.start,
+    end: float | None = UpscaleSettings.end,
+    segment_seconds: float = UpscaleSettings.segment_seconds,
+    deinterlace: str = UpscaleSettings.deinterlace,
+    fill_gaps: bool = UpscaleSettings.fill_gaps,
+    gpx: bool = UpscaleSettings.gpx,
+    address: str | None = ClusterSettings.address,
+    actors: int | None = ClusterSettings.actors,
+    actor_cpus: int | None = ClusterSettings.actor_cpus,
+    encoder_cpus: float = ClusterSettings.encoder_cpus,
     overwrite: bool = False,
-    address: str | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Make a video larger: `vidsr.upscale("drive.mp4", scale=2)` writes `drive_2x.mp4` beside it.
 
-    One run at a time in a process, because a process has one Ray.
+    The arguments are the command's options. One run at a time in a process, because a process has one Ray.
 
     Args:
         source: a video file.
@@ -37,21 +52,37 @@ def upscale(
         height: exact height of the result as it is shown, in pixels, instead of a scale.
         model: a bundled model's name, a weights file, or "auto".
         device: auto, cpu, cuda or cuda:N.
+        backend: auto, torch or openvino; only auto takes int8.
+        hwaccel: "nvdec" decodes on GPUs that give the same samples, "off" never does.
+        fidelity: 1 is truest on average, 0 is sharpest (adversarial weights).
+        stabilise_detail: weight of the frame before in each enlarged frame, 0 (off) to 0.5; None is "auto".
         codec: an FFmpeg encoder's name, or "auto" for one of the source's family.
-        crf: constant rate factor.
+        crf: constant rate factor, 0 (best) to 63; None takes a visually transparent one.
+        preset: the encoder's preset; None takes a fast one.
+        container: auto, same, mkv, mp4 or mov; "auto" keeps the source's where it can carry every stream.
         start, end: range of the source, in seconds from its first frame.
-        overwrite: whether a result that is there may be replaced.
+        segment_seconds: least length of the parts that are distributed, retried and resumed, 0.1 to 3600.
+        deinterlace: "auto" deinterlaces what is flagged interlaced, "off" never does.
+        fill_gaps: repeat a frame where damage lost some.
+        gpx: also write the GPS track as GPX.
         address: HOST:PORT of a Ray cluster's head, or "auto" on one of its machines; None starts a Ray on this machine.
+        actors: how many upscalers; None is one per GPU or machine.
+        actor_cpus: CPUs of a cluster for each upscaler on CPUs; None is those of its smallest machine.
+        encoder_cpus: CPUs that each encoder reserves where upscalers have GPUs.
+        overwrite: whether a result that is there may be replaced.
         progress: who watches; None is nobody.
 
     Raises:
         VidsrError: of the class of whatever is wrong; the tree is in vidsr.errors.
     """
     settings = UpscaleSettings(
-        scale=scale, height=height, model=model, device=device, start=start, end=end,
-        encode=EncodeSettings(codec=codec, crf=crf),
+        scale=scale, height=height, model=model, device=device, backend=backend, hwaccel=hwaccel, fidelity=fidelity,
+        encode=EncodeSettings(codec=codec, crf=crf, preset=preset, container=container),
+        start=start, end=end, segment_seconds=segment_seconds, stabilise_detail=stabilise_detail,
+        deinterlace=deinterlace, fill_gaps=fill_gaps, gpx=gpx,
     )  # fmt: skip
-    with Session(ClusterSettings(address=address), settings.device) as session:
+    cluster = ClusterSettings(address=address, actors=actors, actor_cpus=actor_cpus, encoder_cpus=encoder_cpus)
+    with Session(cluster, device) as session:
         session.last_video = True
         return upscale_video(
             Path(source), None if result is None else Path(result), settings, overwrite,

@@ -7,6 +7,7 @@ sharpen; docs/training.md has the measurements behind the figures.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,25 @@ CLEAN_FROM = {"h264": 0.7, "hevc": 0.5, "vp9": 0.5, "av1": 0.5, "webp": 2.5}
 OTHERS_CLEAN_FROM = 4.0
 
 
-def is_clean(codec: str, bits_per_pixel: float, key_frames_only: bool = False) -> bool:
-    """Whether clean weights fit a source.
+def is_clean(
+    codec: str, bits_per_pixel: float, lumas: Iterable[NDArray[np.float32]], key_frames_only: bool = False
+) -> bool:
+    """Whether clean weights fit a source: it is coded finely, and not most of its pictures hold noise.
 
     Args:
         codec: FFmpeg's name of it; pictures have theirs: png, mjpeg for JPEG.
         bits_per_pixel: of the coded pictures alone; a pixel is one of luma.
+        lumas: some of its pictures, each (H, W) in [0, 255]; only looked at if it is coded finely.
         key_frames_only: a video none of whose frames is predicted from another.
     """
+    if not is_coded_finely(codec, bits_per_pixel, key_frames_only):
+        return False
+    noisy = [is_noisy(luma, codec in LOSSLESS) for luma in lumas]
+    return sum(noisy) <= len(noisy) / 2
+
+
+def is_coded_finely(codec: str, bits_per_pixel: float, key_frames_only: bool = False) -> bool:
+    """Whether a source's codec has left it what the camera saw; arguments as `is_clean`."""
     needed = OTHERS_CLEAN_FROM if key_frames_only else CLEAN_FROM.get(codec, OTHERS_CLEAN_FROM)
     return codec in LOSSLESS or bits_per_pixel >= needed
 

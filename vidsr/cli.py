@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields
 from functools import partial
+from math import isnan
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -30,6 +31,9 @@ from vidsr.settings import (
     UpscaleSettings,
     stabilising,
 )
+
+if TYPE_CHECKING:
+    from jobs.folder import FolderOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(readable=False, path_type=Path)  # what may not be read is an error of its own, and no wrong usage
@@ -154,6 +158,20 @@ FOLDER_OPTIONS = options(
 )  # fmt: skip
 
 
+def folder_options(values: dict[str, Any], overwrite: bool) -> FolderOptions:
+    """FolderOptions from the values of FOLDER_OPTIONS."""
+    from jobs.cache import NodeCache
+    from jobs.find import Selection, read_list
+    from jobs.folder import FolderOptions, default_cache
+
+    listed = values["list_file"]
+    if isnan(values["cache_gb"]):  # which click takes for one within any range
+        raise SettingsError("--cache-gb nan makes no sense; give a number")
+    selection = Selection(values["patterns"], read_list(listed) if listed else None, values["limit"])
+    cache = NodeCache(default_cache(), int(values["cache_gb"] * 1e9))
+    return FolderOptions(selection, overwrite, values["retry_failed"], values["join"], cache)
+
+
 C2PA = partial(
     click.option, "--c2pa", nargs=2, type=PATH, default=None, metavar="CERTIFICATES KEY",
     help="Sign results with your certificates (yours first) and private key, PEM files.",
@@ -184,7 +202,8 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
 
     Kill it at any time: the same command goes on where it stopped. Ctrl-C once finishes what is in flight.
     """
-    from vidsr.batch import folder_options, upscale_inputs
+    from vidsr.batch import upscale_inputs
+    from vidsr.request import Request
     from vidsr.signing import Credentials
 
     as_json = values.pop("as_json")
@@ -192,11 +211,11 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
     overwrite, dry_run = values.pop("overwrite"), values.pop("dry_run")
     signer = values.pop("c2pa")
     settings = picture_settings(values)
-    folder = folder_options(values, overwrite)
     credentials = Credentials(*signer) if signer else None
+    request = Request(inputs, output, settings, cluster, folder_options(values, overwrite), credentials, dry_run)
     # Ray prints what it says about lost workers and nodes.
     with _stop_on_interrupt() as stop, redirect_stdout(sys.stderr):
-        reports = upscale_inputs(list(inputs), output, settings, cluster, folder, credentials, dry_run, stop)
+        reports = upscale_inputs(request, stop)
     if as_json:
         print_json(reports[0] if len(reports) == 1 else reports)
     elif dry_run:

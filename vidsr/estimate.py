@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from vidsr.graph.connect import OBJECT_STORE_BYTES
 from vidsr.graph.prepare import VideoPlan
-from vidsr.graph.session import OBJECT_STORE_BYTES
 from vidsr.media.decode import decode_range
 from vidsr.model.upscaler import Upscaler
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from vidsr.clean import LOSSLESS, is_clean, is_noisy
+from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.image_metadata import kept_metadata, lost_metadata
-from vidsr.model.registry import choose_model, wanted_variant
+from vidsr.model.registry import choose_model
 from vidsr.model.upscaler import Upscaler, find_device
 from vidsr.paths import check_result, check_source, default_result, write_output
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
@@ -59,12 +61,9 @@ def upscale_image(
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
-    pixels = image.width * image.height
     lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
-    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
-    fine = settings.may_take_clean and is_clean(codec, 8 * source.stat().st_size / pixels)
-    clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
-    model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
+    pixels = image.width * image.height
+    model = choose_model(settings, scale, gpu, pixels, lambda: _is_clean(image, source, lossless_webp))
     width, height = size or (image.width * scale, image.height * scale)
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
@@ -136,6 +135,16 @@ def _sample_bits(image: Image.Image, source: Path) -> int:
     if isinstance(image, TiffImageFile):
         return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
     return 8
+
+
+def _is_clean(image: Image.Image, source: Path, lossless_webp: bool) -> bool:
+    codec = "png" if lossless_webp else LOSSY.get(image.format or "", "png")
+    return is_clean(codec, 8 * source.stat().st_size / (image.width * image.height), _luma(image))
+
+
+def _luma(image: Image.Image) -> Iterator[NDArray[np.float32]]:
+    """A picture's luma, in [0, 255], once it is asked for."""
+    yield np.asarray(image.convert("L"), dtype=np.float32)
 
 
 def _is_lossless_webp(source: Path) -> bool:

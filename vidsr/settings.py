@@ -106,11 +106,6 @@ class UpscaleSettings:
         _one_of("--deinterlace", self.deinterlace, DEINTERLACE)
         _one_of("--hwaccel", self.hwaccel, HWACCEL)
 
-    @property
-    def may_take_clean(self) -> bool:
-        """Whether the weights depend on the source being clean; if not, nobody needs to look for its noise."""
-        return self.model == "auto" and self.fidelity == 1
-
 
 @dataclass(frozen=True)
 class ClusterSettings:

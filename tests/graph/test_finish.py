@@ -12,18 +12,20 @@ import av
 import pytest
 
 import vidsr
-from jobs.folder import FolderOptions
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
 from vidsr.evidence import Check, FrameCounts, check_record, read_record, record_path
-from vidsr.graph import run
+from vidsr.graph.finish import finish
 from vidsr.graph.plan import Ledger
 from vidsr.graph.prepare import prepare
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import open_ledger, upscale_video
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import VerifyReport
+from vidsr.media.verify import VerifyReport, verify
+from vidsr.request import Request
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"
@@ -47,7 +49,7 @@ def test_a_failed_proof_leaves_an_older_result_with_its_files(
     for path in old:
         path.write_bytes(OLD)
     failed = VerifyReport((Check("frames", False, "5 instead of 6"),))
-    monkeypatch.setattr(run, "verify", lambda *_, **__: failed)
+    monkeypatch.setattr("vidsr.graph.finish.verify", lambda *_, **__: failed)
     with pytest.raises(VerifyFailed, match="5 instead of 6"):
         vidsr.upscale(drive, result, model=str(nearest), overwrite=True)
     assert [path.read_bytes() for path in old] == [OLD] * 3
@@ -72,7 +74,7 @@ def test_a_result_never_lacks_its_record(
     def full(*_: object, **__: object) -> None:
         raise OutputUnwritable("the disk is full")
 
-    monkeypatch.setattr(run, "write_record", full)
+    monkeypatch.setattr("vidsr.graph.finish.write_record", full)
     with pytest.raises(OutputUnwritable):
         vidsr.upscale(drive, result, model=str(nearest))
     assert not result.exists()
@@ -99,7 +101,7 @@ def test_a_result_is_on_the_disk_before_it_has_its_name(
     settings = UpscaleSettings(model=str(nearest), device="cpu", gpx=True)
     stop = threading.Event()
     with Session(ClusterSettings()) as session:
-        outcome = run.upscale_video(drive, result, settings, False, session, run.Silent(), stop)
+        outcome = upscale_video(drive, result, settings, False, session, Silent(), stop)
     track = tmp_path / "large.mp4.gpx"
     assert {path.stat().st_ino for path in (result, record_path(result), track)} <= set(synced)
     assert track in outcome.mux.beside and b'lat="-37.86' in track.read_bytes()
@@ -109,13 +111,12 @@ def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
     drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = tmp_path / "large.mp4"
-    verify = run.verify
 
     def late(*arguments: Any, **options: Any) -> VerifyReport:
         result.write_bytes(OLD)
         return verify(*arguments, **options)
 
-    monkeypatch.setattr(run, "verify", late)
+    monkeypatch.setattr("vidsr.graph.finish.verify", late)
     with pytest.raises(OutputExists, match=r"large\.mp4 appeared during the run; move it away"):
         vidsr.upscale(drive, result, model=str(nearest))
     assert result.read_bytes() == OLD
@@ -128,31 +129,29 @@ def test_a_file_that_took_the_name_meanwhile_is_not_replaced(
 def test_a_run_that_was_killed_after_the_rename_is_done(
     drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = ([drive], tmp_path / "large.mp4", UpscaleSettings(model=str(nearest), device="cpu"), ClusterSettings())
-    rest = (FolderOptions(), None, False, threading.Event())
+    request = Request((drive,), tmp_path / "large.mp4", UpscaleSettings(model=str(nearest), device="cpu"))
     monkeypatch.setattr(Ledger, "remove", lambda _: sys.exit("killed"))
     with pytest.raises(SystemExit):
-        upscale_inputs(*inputs, *rest)
+        upscale_inputs(request, threading.Event())
     monkeypatch.undo()
     assert (tmp_path / ".large.mp4.vidsr").exists()
-    (report,) = upscale_inputs(*inputs, *rest)
+    (report,) = upscale_inputs(request, threading.Event())
     assert (report["computed_frames"], report["verified"]) == (0, True)
     assert not (tmp_path / ".large.mp4.vidsr").exists()
     with pytest.raises(OutputExists):
-        upscale_inputs(*inputs, *rest)
+        upscale_inputs(request, threading.Event())
 
 
 def test_a_source_that_changes_during_the_run_has_no_result(
     drive: Path, nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verify = run.verify
 
     def changing(*arguments: Any, **options: Any) -> VerifyReport:
         report = verify(*arguments, **options)
         drive.write_bytes(drive.read_bytes() + b"more")
         return report
 
-    monkeypatch.setattr(run, "verify", changing)
+    monkeypatch.setattr("vidsr.graph.finish.verify", changing)
     with pytest.raises(VerifyFailed, match=r"drive\.mp4 changed during the run"):
         vidsr.upscale(drive, tmp_path / "large.mp4", model=str(nearest))
     assert not list(tmp_path.glob("large*"))
@@ -167,9 +166,9 @@ def test_gaps_that_are_filled_are_proved_and_counted(nearest: Path, tmp_path: Pa
     source.write_bytes(content)
     settings = UpscaleSettings(model=str(nearest), device="cpu", fill_gaps=True)
     plan = prepare(source, None, settings, overwrite=False, gpu=False, decode=True)
-    (segment,) = run.open_ledger(plan, run.Silent())
+    (segment,) = open_ledger(plan, Silent())
     write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
-    outcome = run.finish(plan, 20, 0.0, run.Silent())
+    outcome = finish(plan, 20, 0.0, Silent())
     assert outcome.verify.ok and probe(outcome.plan.result).frames == 20
     record = read_record(outcome.plan.result)
     assert record.frames == FrameCounts(20, 20, reused=0, filled=1)

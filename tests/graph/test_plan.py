@@ -17,8 +17,9 @@ from tests.media.clips import Clip, make_clip
 from tests.nearest import nearest_model
 from vidsr.errors import OutputUnwritable, SettingsError, UnsupportedSize
 from vidsr.frames import PixelLayout
+from vidsr.graph.choose import choose_size
 from vidsr.graph.plan import FrameRange, Ledger, Segment, changed_parts, choose_range, cut, run_key
-from vidsr.graph.prepare import choose_size, prepare
+from vidsr.graph.prepare import prepare
 from vidsr.model.ranges import Ranges
 from vidsr.model.weights import add_ranges
 from vidsr.paths import write_whole

@@ -22,7 +22,8 @@ from vidsr.errors import DiskTooSmall, InputMissing, Interrupted, SegmentFailed
 from vidsr.graph import pool as pools
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
-from vidsr.graph.run import Silent, compute
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import compute
 from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob, SharedFiles
 from vidsr.graph.upscalers import identity

@@ -23,8 +23,10 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.errors import InputMissing, Interrupted
 from vidsr.evidence import read_record
+from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
-from vidsr.graph.run import Silent, finish, made_before, open_ledger, run
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import made_before, open_ledger, run
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.media.verify import VerifyReport, verify
@@ -317,5 +319,5 @@ def test_ray_ends_beside_the_proof_of_the_last_video(
         assert not ray.is_initialized()
         return verify(*arguments, **options)
 
-    monkeypatch.setattr("vidsr.graph.run.verify", waiting)
+    monkeypatch.setattr("vidsr.graph.finish.verify", waiting)
     vidsr.upscale(make_clip(tmp_path / "drive.mp4", Clip(frames=6)), tmp_path / "large.mp4", model=str(nearest))

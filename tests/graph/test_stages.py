@@ -19,7 +19,8 @@ from vidsr.frames import PixelLayout
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
-from vidsr.graph.run import Silent, compute, run
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import compute, run
 from vidsr.graph.session import Session
 from vidsr.graph.stages import ENCODER_NICENESS, decode, decode_segment
 from vidsr.media.decode import decode_range

@@ -9,8 +9,9 @@ import numpy as np
 from tests.graph.infos import info_of
 from tests.graph.test_run import frames_of
 from tests.media.clips import Clip, make_clip
-from vidsr.graph.prepare import STABILISED, choose_stabilising
-from vidsr.graph.run import Silent, upscale_video
+from vidsr.graph.choose import STABILISED, choose_stabilising
+from vidsr.graph.progress import Silent
+from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
 from vidsr.settings import EncodeSettings, UpscaleSettings
 

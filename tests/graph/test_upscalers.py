@@ -14,8 +14,8 @@ from vidsr.graph import upscalers
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
-from vidsr.graph.stages import LoadedUpscaler
-from vidsr.graph.upscalers import UpscalerSpec, identity
+from vidsr.graph.stages import LoadedUpscaler, UpscalerSpec
+from vidsr.graph.upscalers import identity
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from jobs.find import Selection, find_videos, fingerprint, longest_first, read_list, result_names
-from jobs.folder import FolderOptions, places
+from jobs.folder import places
 from jobs.storage import Entry, open_place
 from tests.jobs.conftest import S3Server
 from vidsr.batch import upscale_inputs
 from vidsr.errors import InputMissing, InputUnreadable, NoVideos, OutputIsInput, SettingsError
-from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
+from vidsr.request import Request
+from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
 @pytest.fixture
@@ -102,9 +103,8 @@ def test_a_folder_is_no_place_for_its_own_results(card: Path, tmp_path: Path) ->
     (link := tmp_path / "link").symlink_to(card)
     settings = UpscaleSettings()
     for out in (card, link, card / "sub" / ".."):
-        inputs: list[Path | str] = [card]
         with pytest.raises(OutputIsInput, match="is the folder of the sources itself; give another folder with -o"):
-            upscale_inputs(inputs, out, settings, ClusterSettings(), FolderOptions(), None, False, threading.Event())
+            upscale_inputs(Request((card,), out), threading.Event())
     with pytest.raises(OutputIsInput, match="s3://bucket/card is"):
         places("s3://bucket/card", "s3://bucket/card/", settings)
     assert sorted(tmp_path.rglob("*")) == sorted([*before, link])

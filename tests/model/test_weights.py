@@ -14,6 +14,7 @@ from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.registry import ModelFile, bundled_models, choose_model, describe, find_model
 from vidsr.model.upscaler import Upscaler
 from vidsr.model.weights import load_interpolated, load_weights, save_weights
+from vidsr.settings import UpscaleSettings
 
 CONFIG = GeneratorConfig(2, 1, 4, "luma", kernel=3)
 
@@ -104,22 +105,24 @@ def test_a_folder_of_that_name_is_not_the_model(tmp_path: Path, monkeypatch: pyt
 
 
 def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
-    small, large = (choose_model("auto", 2, False, pixels) for pixels in (64 * 64, 7680 * 4320))
+    auto = UpscaleSettings()
+    small, large = (choose_model(auto, 2, False, pixels, lambda: False) for pixels in (64 * 64, 7680 * 4320))
     assert (small.name, large.name) == ("balanced-2x", "fast-2x")
-    clean = choose_model("auto", 2, False, 64 * 64, "clean")
+    clean = choose_model(auto, 2, False, 64 * 64, lambda: True)
     assert clean.name == f"{small.name}-clean"
-    assert choose_model("fast", 2, False, 64 * 64, "clean").name == "fast-2x"  # a name is taken at its word
+    fast = choose_model(UpscaleSettings(model="fast"), 2, False, 64 * 64, lambda: True)
+    assert fast.name == "fast-2x"  # a name is taken at its word
 
 
 def test_auto_takes_a_tier_that_has_the_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     balanced = find_model("balanced", 2)
     have = [replace(balanced, name=name) for name in ("quality-2x", "balanced-2x", "balanced-2x-clean")]
     monkeypatch.setattr("vidsr.model.registry.bundled_models", lambda: tuple(have))
-    chosen = [choose_model("auto", 2, gpu, 64 * 64, variant).name for gpu, variant in
-              ((True, ""), (False, ""), (True, "clean"))]  # fmt: skip
+    chosen = [choose_model(UpscaleSettings(), 2, gpu, 64 * 64, lambda clean=clean: clean).name for gpu, clean in
+              ((True, False), (False, False), (True, True))]  # fmt: skip
     assert chosen == ["quality-2x", "balanced-2x", "balanced-2x-clean"]
     with pytest.raises(UnknownModel, match="no model"):
-        choose_model("auto", 2, True, 64 * 64, "sharp")
+        choose_model(UpscaleSettings(fidelity=0.5), 2, True, 64 * 64, lambda: True)
 
 
 def test_fidelity_interpolates_with_the_adversarial_partner(tmp_path: Path) -> None:

@@ -118,13 +118,32 @@ class SegmentJob:
         return max(1, min(8, BATCH_BYTES // bytes_each))
 
 
+@dataclass(frozen=True)
+class UpscalerSpec:
+    """What every upscaler of a session holds.
+
+    Attributes:
+        model: weights file.
+        scale: of the model.
+        device: auto, cpu, cuda or cuda:N; of the last, the session sees to the number.
+        backend: auto, torch or openvino.
+        fidelity: share of the model's own weights against its adversarial partner's.
+    """
+
+    model: str
+    scale: int
+    device: str
+    backend: str
+    fidelity: float = 1.0
+
+
 class LoadedUpscaler:
     """Holds one generator on one device for the whole run."""
 
-    def __init__(self, model: str, scale: int, device: str, backend: str, threads: int | None, fidelity: float) -> None:
+    def __init__(self, spec: UpscalerSpec, threads: int | None) -> None:
         from vidsr.model.upscaler import Upscaler
 
-        self._upscaler: Upscaler = Upscaler(model, device, scale, backend, threads, fidelity)
+        self._upscaler: Upscaler = Upscaler(spec.model, spec.device, spec.scale, spec.backend, threads, spec.fidelity)
 
     def upscale(self, batch: FrameBatch, size: tuple[int, int] | None, source: Hashable) -> FrameBatch:
         """Enlarge a batch; `source` names what its frames follow each other in."""

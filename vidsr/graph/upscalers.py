@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -13,32 +13,13 @@ from ray.exceptions import RayError
 
 from vidsr import errors
 from vidsr.errors import NO_GPU, ClusterError, DeviceError, VidsrError
-from vidsr.graph.stages import TRIES, UpscalerActor
+from vidsr.graph.stages import TRIES, UpscalerActor, UpscalerSpec
 from vidsr.settings import BATCHES_ON_A_GPU, ClusterSettings
 
 LOOK_SECONDS = 2.0
 START_SECONDS = 0.1
 # An actor that is away for so long does not come back by itself: its node is lost.
 LOST_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class UpscalerSpec:
-    """What every upscaler of a session holds.
-
-    Attributes:
-        model: weights file.
-        scale: of the model.
-        device: auto, cpu, cuda or cuda:N; of the last, the session sees to the number.
-        backend: auto, torch or openvino.
-        fidelity: share of the model's own weights against its adversarial partner's.
-    """
-
-    model: str
-    scale: int
-    device: str
-    backend: str
-    fidelity: float = 1.0
 
 
 @dataclass
@@ -89,7 +70,7 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
-        self.on_gpus = wants_gpu(spec.device)
+        self.on_gpus = takes_gpus(spec.device, cluster_gpus())
         if spec.device.startswith("cuda") and not cluster_gpus():
             if not cluster.address:
                 raise DeviceError(NO_GPU)
@@ -178,21 +159,20 @@ class Upscalers:
         missing = self._wanted() - len(self._members)
         if missing <= 0:
             return
-        spec = self._spec
-        use_gpu = self.on_gpus
         threads = None
-        if use_gpu:
+        if self.on_gpus:
             cpus = beside_gpus(self._machines)
             options: dict[str, Any] = {"num_gpus": 1, "num_cpus": cpus, "max_concurrency": BATCHES_ON_A_GPU}
         else:
             share = on_cpus(self._cpus, self._cluster)[1]
             threads = max(int(share), 1)
             options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
-        device = "cuda" if use_gpu else "cpu"  # Ray shows each actor its own GPU alone
+        # Ray shows each actor its own GPU alone.
+        spec = replace(self._spec, device="cuda" if self.on_gpus else "cpu")
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
         now = time.monotonic()
         for _ in range(missing):
-            handle = make.remote(spec.model, spec.scale, device, spec.backend, threads, spec.fidelity)
+            handle = make.remote(spec, threads)
             self._members.append(_Member(handle, now, handle.__ray_ready__.remote()))
 
 
@@ -219,9 +199,9 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
 
 
-def wants_gpu(device: str) -> bool:
-    """Whether the upscalers run on GPUs: as asked for, or because the cluster has some."""
-    return device.startswith("cuda") or (device == "auto" and cluster_gpus() > 0)
+def takes_gpus(device: str, gpus: float) -> bool:
+    """Whether a `--device` means GPUs where there are so many: as asked for, or because `auto` finds some."""
+    return device.startswith("cuda") or (device == "auto" and gpus > 0)
 
 
 def beside_gpus(machines: Sequence[tuple[float, float]]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from os.path import isfile
@@ -16,6 +17,7 @@ from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
 from vidsr.machine import usable_cores
 from vidsr.model.config import GeneratorConfig
 from vidsr.model.ranges import Ranges, read_ranges
+from vidsr.settings import UpscaleSettings
 
 FORMAT = "1"
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -123,27 +125,27 @@ _GPU_MACS = 10e12
 USEFUL_FRAMES_PER_SECOND = 0.5
 
 
-def wanted_variant(fidelity: float, clean: bool) -> str:
-    """The `variant` of `choose_model` for a source that is clean or not; clean weights have no adversarial partner."""
-    return "sharp" if fidelity < 1 else "clean" if clean else ""
-
-
-def choose_model(name: str, scale: int, gpu: bool, pixels: int, variant: str = "") -> ModelFile:
+def choose_model(
+    settings: UpscaleSettings, scale: int, gpu: bool, pixels: int, is_clean: Callable[[], bool]
+) -> ModelFile:
     """The model for `--model`; `auto` is the best bundled tier that has the variant and runs at a useful speed.
 
+    The variant is for clean pictures or for coded video, by what the source is. With `--fidelity` below 1 it is one for
+    coded video that has an adversarial partner, which clean weights have not.
+
     Args:
-        name: auto, a bundled name or a weights file.
+        settings: model and fidelity are used.
         scale: 2 or 4.
         gpu: whether it will run on a GPU.
         pixels: of one source frame.
-        variant: "clean" for the weights for clean pictures (see `vidsr.clean`), "sharp" for those for coded video that
-            have an adversarial partner, "" for those for coded video; only `auto` looks at it.
+        is_clean: whether the source is (see `vidsr.clean`); only asked where that decides.
 
     Raises:
         ModelError: as `find_model`.
     """
-    if name != "auto":
-        return find_model(name, scale)
+    if settings.model != "auto":
+        return find_model(settings.model, scale)
+    variant = "sharp" if settings.fidelity < 1 else "clean" if is_clean() else ""
     budget = _GPU_MACS if gpu else _CORE_MACS * usable_cores()
     bundled = {m.name: m for m in bundled_models()}
     names = [f"{tier}-{scale}x" for tier in (TIERS if gpu else CPU_TIERS)]
