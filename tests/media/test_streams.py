@@ -22,7 +22,7 @@ from vidsr.media.beside import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
 from vidsr.media.carried import Timing
-from vidsr.media.container import codec_tag
+from vidsr.media.description import codec_tag
 from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe

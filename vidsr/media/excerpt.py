@@ -21,7 +21,9 @@ from PIL import Image
 
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
-from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
+from vidsr.media.container import find_video, open_input
+from vidsr.media.decoders import decode_in_order, decode_packet
+from vidsr.media.packets import demux
 from vidsr.media.pixels import rows_of, source_format, to_planar
 from vidsr.media.probe import probe
 

@@ -21,7 +21,8 @@ from operator import xor
 from pathlib import Path
 
 from vidsr.media.carried import side_files
-from vidsr.media.container import demux, open_input
+from vidsr.media.container import open_input
+from vidsr.media.packets import demux
 from vidsr.media.private import private_data
 
 KNOT = 1852 / 3600

@@ -24,19 +24,10 @@ from av.video.frame import VideoFrame
 from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
-from vidsr.media.container import (
-    Cuts,
-    codec_tag,
-    decode_in_order,
-    decode_packet,
-    decoder_threads,
-    demux,
-    description_of,
-    moment_of,
-    open_input,
-    printable,
-    tags_of,
-)
+from vidsr.media.container import open_input, printable
+from vidsr.media.decoders import decode_in_order, decode_packet, decoder_threads
+from vidsr.media.description import codec_tag, description_of, tags_of
+from vidsr.media.packets import Cuts, demux, moment_of
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)

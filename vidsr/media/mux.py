@@ -17,21 +17,12 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import (
-    RAW_TAGS,
-    AnyPacket,
-    Cuts,
-    demux,
-    is_attached,
-    made_whole,
-    moment_of,
-    open_input,
-    url_of,
-)
+from vidsr.media.container import RAW_TAGS, is_attached, made_whole, open_input, url_of
 from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
 from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
 from vidsr.media.outlets import MuxReport, Outlets
+from vidsr.media.packets import AnyPacket, Cuts, demux, moment_of
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import folded, stream_tags
 from vidsr.media.tracks import keep_code, turn_off

@@ -30,7 +30,8 @@ from vidsr.errors import InputError, NotAVideo
 from vidsr.frames import Plane
 from vidsr.media.bitstream import NAL_CODECS, NalFormat
 from vidsr.media.boxes import Box, children, is_mp4
-from vidsr.media.container import demux, find_video, open_input, url_of
+from vidsr.media.container import find_video, open_input, url_of
+from vidsr.media.packets import demux
 from vidsr.media.pixels import copy_planes, empty_planes, source_format
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.paths import write_whole

@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import av
 
 from vidsr.media.boxes import children, is_mp4
-from vidsr.media.container import decode_in_order, demux, open_input
+from vidsr.media.container import open_input
+from vidsr.media.decoders import decode_in_order
 from vidsr.media.matroska import LONGEST_HEADER, SEGMENT, element_header
+from vidsr.media.packets import demux
 from vidsr.media.probe import VideoInfo
 from vidsr.media.table import FrameTable
 

@@ -16,17 +16,13 @@ from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import (
-    decode_in_order,
-    description_of,
-    find_video,
-    is_before_lead,
-    open_input,
-    tags_of,
-)
+from vidsr.media.container import find_video, open_input
 from vidsr.media.decode import user_data_of
+from vidsr.media.decoders import decode_in_order
+from vidsr.media.description import description_of, tags_of
 from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.inventory import attachments_of, data_of, dispositions
+from vidsr.media.packets import is_before_lead
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import begun_later, stream_tags

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.stream import DataStream
 
 from vidsr.media.clock import JOINED_FORMATS
-from vidsr.media.container import AnyPacket, demux, moment_of
+from vidsr.media.packets import AnyPacket, demux, moment_of
 
 _KIND: Final = "mpegts_stream_id"
 _PRIVATE, _METADATA = 0xBD, 0xFC

@@ -18,7 +18,7 @@ from vidsr.media.carried import (
     check_tags,
     lost_tags,
 )
-from vidsr.media.container import CHROMA_LOCATIONS
+from vidsr.media.description import CHROMA_LOCATIONS
 from vidsr.media.firstframe import turn_of
 from vidsr.media.inventory import Inventory
 from vidsr.media.probe import VideoInfo, probe
