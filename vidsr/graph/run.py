@@ -303,8 +303,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     if exists(result) and not plan.overwrite:
         raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
     report = replace(report, beside=place_beside(beside, plan.source, result))
-    salvaged = plan.damage.sentences if plan.damage else ()
-    outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
+    outcome = Outcome(plan, time.time() - started, computed, report, proof, plan.damage)
     write_record(
         plan.source,
         result,
