@@ -106,6 +106,20 @@ def test_timecodes_go_on(before: str, frames: int, rate: Fraction, after: str) -
     assert advanced(before, frames, rate) == after
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "timecode"),
+    [
+        ("mkv", "mkv", "1:00:00:00"),
+        ("mkv", "mkv", "00:00:00:30"),
+        ("mkv", "mp4", "1:00:00:00"),
+        ("mp4", "mp4", "25:00:00:00"),
+    ],
+)
+def test_an_odd_timecode_of_a_whole_video_stays(before: str, after: str, timecode: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / f"clip.{before}", Clip(frames=6, tags={"timecode": timecode}))
+    cut_out(source, tmp_path / f"whole.{after}", 0, 6)
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mov_text"), ("mkv", "subrip")])
 def test_a_part_that_begins_within_a_subtitle(suffix: str, codec: str, tmp_path: Path) -> None:
     """Each is shown for 200 ms; frame 7 is at 280 ms."""

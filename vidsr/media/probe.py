@@ -178,7 +178,7 @@ class VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
         later = self.timecode_at(first)
         streams = tuple(replace(stream, tags=begun_later(stream.tags, *later)) for stream in self.streams)
-        return replace(self, streams=streams, tags=begun_later(self.tags, *later)) if first else self
+        return replace(self, streams=streams, tags=begun_later(self.tags, *later))
 
     def rate_in(self, in_mov: bool) -> Fraction:
         """The rate that a muxer is told: those of MP4 and MOV count the timecode by it."""

@@ -49,7 +49,12 @@ def one_title(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def begun_later(tags: Iterable[tuple[str, str]], frames: int, rate: Fraction) -> tuple[tuple[str, str], ...]:
-    """The tags of a part that begins so many frames later: a timecode is that of its first frame."""
+    """The tags of a part that begins so many frames later: a timecode is that of its first frame.
+
+    Where that is the video's first, they are as they were, whatever a timecode looks like.
+    """
+    if not frames:
+        return tuple(tags)
     return tuple((k, advanced(v, frames, rate) if k.lower() == "timecode" else v) for k, v in tags)
 
 

@@ -222,7 +222,7 @@ def _lost_descriptions(
 
 
 def _of_part(tags: Mapping[str, str], later: tuple[int, Fraction]) -> dict[str, str]:
-    return dict(begun_later(tags.items(), *later) if later[0] else tags)
+    return dict(begun_later(tags.items(), *later))
 
 
 def _is_heard_early(source: InputContainer) -> bool:
