@@ -18,7 +18,6 @@ from vidsr.errors import DamagedVideo, DiskTooSmall, InputMissing, NotAVideo, Se
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import ENCODER_THREADS, SegmentJob
 from vidsr.graph.upscalers import UpscalerSpec
-from vidsr.media.carried import check_side_files_free
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import check_size
 from vidsr.media.encoders import check_matrix, choose_codec, encoder_for, encoder_options, pix_fmt_for
@@ -26,6 +25,7 @@ from vidsr.media.formats import check_colour, check_container, choose_suffix, fo
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import assess, fill_gaps
+from vidsr.media.sidefiles import check_side_files_free
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile, choose_model, find_sharp, wanted_variant
 from vidsr.paths import check_result, check_source, default_result, nearest_existing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -92,3 +93,25 @@ def is_cover(stream: Stream) -> bool:
 def is_attached(stream: Stream) -> bool:
     """Whether the stream is a cover picture: one picture of the whole film, at no time."""
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def attachments_of(container: InputContainer) -> dict[str, Stream]:
+    """Attached files by the names that they get beside a result: no two the same, none with a folder."""
+    found: dict[str, Stream] = {}
+    for stream in container.streams:
+        if stream.type == "attachment":
+            name = Path(printable(stream.metadata.get("filename", ""))).name or f"attachment{stream.index}"
+            while name in found:
+                name = f"{stream.index}.{name}"
+            found[name] = stream
+    return found
+
+
+def data_of(stream: Any) -> bytes:
+    """The content of an attachment."""
+    return bytes(stream.data)
+
+
+def dispositions(stream: Any) -> tuple[str, ...]:
+    """The names of a stream's flags, sorted."""
+    return tuple(sorted(flag.name for flag in type(stream.disposition) if flag in stream.disposition))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,18 +13,17 @@ from av.container import InputContainer
 
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.bitstream import NAL_CODECS
-from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import find_video, open_input
+from vidsr.media.container import attachments_of, data_of, dispositions, find_video, open_input
 from vidsr.media.decode import user_data_of
 from vidsr.media.decoders import decode_in_order
 from vidsr.media.description import description_of, tags_of
 from vidsr.media.firstframe import read_first_frames, turn_of
-from vidsr.media.inventory import attachments_of, data_of, dispositions
 from vidsr.media.packets import is_before_lead
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
-from vidsr.media.tags import begun_later, stream_tags
+from vidsr.media.sidefiles import copy_side_files, side_files
+from vidsr.media.tags import begun_later, lost_tags, stream_tags
 from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
 
@@ -62,7 +60,7 @@ def carry_beside(
     """
     try:
         original = original or source
-        copies = _copy_side_files(original, result) + _save_attachments(source, result, refused)
+        copies = copy_side_files(original, result) + _save_attachments(source, result, refused)
         index = _lost_descriptions(source, made, refused, later) if made else {}
         writer = _BinWriter(bin_path(result))
         writer.add_private(original)
@@ -104,17 +102,6 @@ def place_beside(files: Sequence[Path], original: Path, result: Path) -> tuple[P
     except OSError as error:
         raise write_error(f"{result}: a file beside it", error) from error
     return tuple(target for target in wanted if target.absolute() not in own)
-
-
-def _copy_side_files(source: Path, result: Path) -> list[Path]:
-    copies = []
-    for each in side_files(source):
-        copy = result.with_name(result.stem + each.suffix)
-        if copy != each:
-            part = copy.with_name(copy.name + ".part")
-            shutil.copy2(each, part)
-            copies.append(part.replace(copy))
-    return copies
 
 
 def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo]) -> list[Path]:

@@ -16,7 +16,6 @@ from vidsr.media.carried import (
     check_private,
     check_side_files,
     check_tags,
-    lost_tags,
 )
 from vidsr.media.description import CHROMA_LOCATIONS
 from vidsr.media.firstframe import turn_of
@@ -24,7 +23,7 @@ from vidsr.media.inventory import Inventory
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.salvage import fill_gaps
 from vidsr.media.streams import check_streams
-from vidsr.media.tags import stream_tags
+from vidsr.media.tags import lost_tags, stream_tags
 from vidsr.media.walk import Walk
 
 Size: TypeAlias = tuple[int, int]
