@@ -94,7 +94,8 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     info, name = info.begun_at(first), format_of(target.suffix)
     with made_whole(target) as part:
         span = Span.of(info, first, stop, name)
-        report = _write(info, segments, part, target.suffix, span, orders, first, note)
+        stamps = _stamps(info, orders, first, span, name)
+        report = _write(info, segments, stamps, span, part, target.suffix, note)
         if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
     return report
@@ -116,11 +117,10 @@ def _read_orders(segments: Sequence[Path]) -> tuple[list[list[int]], set[bytes]]
 def _write(
     info: VideoInfo,
     segments: Sequence[Path],
+    stamps: Iterator[timing.Stamp],
+    span: Span,
     part: Path,
     suffix: str,
-    span: Span,
-    orders: list[list[int]],
-    first: int,
     note: str,
 ) -> MuxReport:
     name = format_of(suffix)
@@ -141,7 +141,7 @@ def _write(
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
-        pictures = _pictures(segments, _stamps(info, orders, first, span, name), video, info.table.time_base)
+        pictures = _pictures(segments, stamps, video, info.table.time_base)
         others = _others(source, outlets, span, info.stream_index)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
