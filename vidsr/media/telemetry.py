@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -194,10 +194,18 @@ def _lost_descriptions(
 ) -> dict[str, Any]:
     """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
     with open_input(source) as old, open_input(made) as new:
+        pictures = find_video(old, source).index, find_video(new, made).index
         index: dict[str, Any] = {}
         if tags := lost_tags(_of_part(tags_of(old), later), tags_of(new)):
             index["tags"] = tags
-        if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made, later):
+        streams: dict[str, dict[str, str]] = {}
+        for stream, other in _counterparts(old, new, pictures, {stream.index for stream in refused}):
+            lost = _lost_stream_tags(stream, other, later, upscaled=stream.index == pictures[0])
+            if stream.index == pictures[0]:
+                lost |= _lost_rotation(source, made, pictures)
+            if lost:
+                streams[str(stream.index)] = lost
+        if streams:
             index["stream_tags"] = streams
         chapters = chapters_of(old)
         fit = "mp4" not in new.format.name or (fit_mp4(chapters) and not _is_heard_early(old))
@@ -217,17 +225,10 @@ def _is_heard_early(source: InputContainer) -> bool:
     return any(is_before_lead((s.start_time or 0) * Fraction(s.time_base or 0)) for s in source.streams.audio)
 
 
-def _lost_stream_tags(
-    old: InputContainer,
-    new: InputContainer,
-    refused: set[int],
-    source: Path,
-    made: Path,
-    later: tuple[int, Fraction],
-) -> dict[str, dict[str, str]]:
-    """What each carried stream lost, by its number in the source; streams of one kind correspond by their order."""
-    pictures = find_video(old, source).index, find_video(new, made).index
-    lost: dict[str, dict[str, str]] = {}
+def _counterparts(
+    old: InputContainer, new: InputContainer, pictures: tuple[int, int], refused: set[int]
+) -> Iterator[tuple[Any, Any]]:
+    """Each carried stream of the source and its counterpart; streams of one kind correspond by their order."""
     places: dict[str, list[Any]] = {}
     for stream in new.streams:
         places.setdefault("picture" if stream.index == pictures[1] else stream.type, []).append(stream)
@@ -235,20 +236,19 @@ def _lost_stream_tags(
     for stream in old.streams:
         kind = kinds[stream.index]
         complete = len(places.get(kind, ())) == sum(k == kind for i, k in kinds.items() if i >= stream.index)
-        if not places.get(kind) or (stream.index in refused and not complete):
-            continue
-        other = places[kind].pop(0)
-        given = _of_part(stream.metadata, later)
-        tags = lost_tags(stream_tags(given.items(), stream.index != pictures[0]), other.metadata)
-        if (stream.language or "und") != (other.language or "und"):
-            tags["language"] = stream.language or "und"
-        if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
-            tags["disposition"] = ",".join(dispositions(stream))
-        if stream.index == pictures[0]:
-            tags |= _lost_rotation(source, made, pictures)
-        if tags:
-            lost[str(stream.index)] = tags
-    return lost
+        if places.get(kind) and (stream.index not in refused or complete):
+            yield stream, places[kind].pop(0)
+
+
+def _lost_stream_tags(stream: Any, other: Any, later: tuple[int, Fraction], upscaled: bool) -> dict[str, str]:
+    """Tags, language and flags of a source's stream that its counterpart does not have."""
+    given = _of_part(stream.metadata, later)
+    tags = lost_tags(stream_tags(given.items(), copied=not upscaled), other.metadata)
+    if (stream.language or "und") != (other.language or "und"):
+        tags["language"] = stream.language or "und"
+    if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
+        tags["disposition"] = ",".join(dispositions(stream))
+    return tags
 
 
 def _lost_rotation(source: Path, made: Path, pictures: tuple[int, int]) -> dict[str, str]:
