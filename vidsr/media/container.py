@@ -20,8 +20,13 @@ from vidsr.paths import check_source, write_error
 RAW_TAGS = "surrogateescape"
 
 
-def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
-    """Open a media file for reading, and for decoding by other hardware than the CPU where `hwaccel` is given.
+def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, str] | None = None) -> InputContainer:
+    """Open a media file for reading.
+
+    Args:
+        path: the file.
+        hwaccel: other hardware than the CPU to decode on.
+        options: of FFmpeg's demuxer.
 
     Raises:
         InputMissing, InputUnreadable, InputEmpty: by what the file system says.
@@ -31,7 +36,7 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
     try:
-        return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel)
+        return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 from av.stream import DataStream
 from numpy.typing import NDArray
 
+from vidsr.errors import NotAVideo
 from vidsr.media.beside import PrivateBlock
 from vidsr.media.boxes import Box, children, descend, is_mp4, track_number
-from vidsr.media.container import url_of
+from vidsr.media.container import open_input
 from vidsr.media.mpegts import TS_PACKET, map_entries, payload_start, pids_of, programme_pids, ts_layout, ts_packets
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
@@ -207,21 +207,20 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
 def _unknown_tracks(path: Path) -> set[int]:
     """The identifiers of tracks that FFmpeg does not know or has no decoder of, and so does not describe."""
     try:
-        with av.open(url_of(path), metadata_errors="replace") as container:
+        with open_input(path) as container:
             unread = [stream for stream in container.streams if stream.codec_context is None]
             return {stream.id for stream in unread if not (isinstance(stream, DataStream) and stream.name)}
-    except (av.error.FFmpegError, ValueError):
+    except NotAVideo:
         return set()
 
 
 def _samples(path: Path) -> list[tuple[int, int]]:
     """Where samples lie; none where the file is fragmented and so has no table of them."""
     try:
-        with av.open(url_of(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
-            entries = [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
-    except (av.error.FFmpegError, ValueError):
+        with open_input(path, options={"ignore_editlist": "1"}) as container:
+            return [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
+    except NotAVideo:
         return []
-    return entries
 
 
 def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateBlock]:
@@ -249,9 +248,9 @@ def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateB
 def _ts_streams(path: Path) -> dict[int, bool]:
     """The identifiers of streams, and whether they are neither picture nor sound nor subtitles."""
     try:
-        with av.open(url_of(path), metadata_errors="replace") as container:
+        with open_input(path) as container:
             return {stream.id: stream.type not in ("video", "audio", "subtitle") for stream in container.streams}
-    except (av.error.FFmpegError, ValueError):
+    except NotAVideo:
         return {}
 
 
