@@ -23,7 +23,7 @@ from vidsr.graph.plan import Ledger
 from vidsr.graph.prepare import prepare
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import VerifyReport
+from vidsr.media.proof.verify import VerifyReport
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 OLD = b"of an older result"

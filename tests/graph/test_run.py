@@ -27,7 +27,7 @@ from vidsr.graph.prepare import prepare
 from vidsr.graph.run import Silent, finish, made_before, open_ledger, run
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import VerifyReport, verify
+from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 COMMAND = (sys.executable, "-m", "vidsr", "upscale")

@@ -21,9 +21,9 @@ from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.verify import verify
 from vidsr.media.tags import advanced
 from vidsr.media.telemetry import carry_beside
-from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
 RATE = Fraction(30000, 1001)

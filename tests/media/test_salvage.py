@@ -18,9 +18,9 @@ from tests.media.pipeline import upscale
 from vidsr.errors import InputEmpty, InputError, NotAVideo
 from vidsr.media.decode import decode_range
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.verify import verify
 from vidsr.media.recover import lacks_index, probe_or_recover, recover
 from vidsr.media.salvage import assess, fill_gaps
-from vidsr.media.verify import verify
 
 FILMED = Clip(frames=60, width=160, height=96, sound=("aac",), options={"g": "10", "bf": "2", "preset": "veryfast"})
 FASTSTART = replace(FILMED, muxer={"movflags": "+faststart"})

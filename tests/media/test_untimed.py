@@ -15,7 +15,7 @@ from vidsr.media.beside import bin_path, index_path
 from vidsr.media.mpegts import TS_PACKET
 from vidsr.media.private import private_data
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 DATA = 0x102  # FFmpeg's identifier of the third stream
 PRIVATE, METADATA = 0xBD, 0xFC

@@ -33,9 +33,9 @@ from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
+from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.media.recover import remove_recovered
 from vidsr.media.telemetry import carry_beside, place_beside
-from vidsr.media.verify import VerifyReport, verify
 from vidsr.paths import own_files, sync, write_whole
 from vidsr.settings import UpscaleSettings
 

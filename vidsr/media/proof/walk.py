@@ -12,12 +12,12 @@ from av.video.frame import VideoFrame
 
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
-from vidsr.media.carried import Timing
 from vidsr.media.decode import user_data_of
-from vidsr.media.inventory import Inventory
-from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.pixels import is_full_range
 from vidsr.media.probe import VideoInfo
+from vidsr.media.proof.carried import Timing
+from vidsr.media.proof.inventory import Inventory
+from vidsr.media.proof.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.salvage import as_shown
 
 

@@ -10,21 +10,21 @@ from typing import TypeAlias
 
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
-from vidsr.media.carried import (
+from vidsr.media.description import CHROMA_LOCATIONS
+from vidsr.media.firstframe import turn_of
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.carried import (
     check_attachments,
     check_chapters,
     check_private,
     check_side_files,
     check_tags,
 )
-from vidsr.media.description import CHROMA_LOCATIONS
-from vidsr.media.firstframe import turn_of
-from vidsr.media.inventory import Inventory
-from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.inventory import Inventory
+from vidsr.media.proof.streams import check_streams
+from vidsr.media.proof.walk import Walk
 from vidsr.media.salvage import fill_gaps
-from vidsr.media.streams import check_streams
 from vidsr.media.tags import lost_tags, stream_tags
-from vidsr.media.walk import Walk
 
 Size: TypeAlias = tuple[int, int]
 

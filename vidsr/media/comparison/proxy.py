@@ -16,8 +16,8 @@ from PIL import Image
 
 from vidsr.frames import Colour
 from vidsr.media import timing
+from vidsr.media.comparison.excerpt import Clip
 from vidsr.media.container import find_video, open_input, url_of
-from vidsr.media.excerpt import Clip
 from vidsr.media.packets import demux
 from vidsr.media.pixels import rows_of, source_format, to_planar
 
