@@ -214,7 +214,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) 
     for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
-        if cuts.out(packet, outlets.has_edit_lists):
+        if cuts.drops(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))
@@ -251,11 +251,11 @@ def _decode_time(packet: AnyPacket) -> Fraction:
 def _mux(out: OutputContainer, packet: AnyPacket, picture: bool, outlets: Outlets) -> None:
     """Write one packet; one of the source's that the muxer refuses is noted, one of ours is an error."""
     if not picture and outlets.is_damaged(packet):
-        outlets.damaged(packet)
+        outlets.note_damaged(packet)
         return
     try:
         out.mux_one(packet)
     except (av.error.InvalidDataError, av.error.ArgumentError):
         if picture:
             raise
-        outlets.damaged(packet)
+        outlets.note_damaged(packet)

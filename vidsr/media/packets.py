@@ -75,7 +75,7 @@ class Cuts:
     def __init__(self) -> None:
         self._begun: set[int] = set()
 
-    def out(self, packet: AnyPacket, keep_lead: bool = False) -> bool:
+    def drops(self, packet: AnyPacket, keep_lead: bool = False) -> bool:
         """Whether a packet is not to be heard or seen, given each stream's packets in order.
 
         Args:

@@ -189,7 +189,7 @@ class Inventory:
 
     def _take(self, packet: Packet[Any]) -> None:
         contents = self.others.get(packet.stream_index)
-        if contents and not self._cuts.out(packet) and (self._has(packet) or not contents.borderless):
+        if contents and not self._cuts.drops(packet) and (self._has(packet) or not contents.borderless):
             contents.add(packet)
 
     def _has(self, packet: Packet[Any]) -> bool:

@@ -93,7 +93,6 @@ def _verify(
     info: VideoInfo, made: VideoInfo, size: Size | None, first: int, stop: int | None, beside: Path, original: Path
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
-    part = first > 0 or stop < len(info.table)
     index = SideIndex.of(beside)
     checks = [_check_size(info, made, size), *_check_description(info, made, index)]
     info = info.begun_at(first)
@@ -102,7 +101,7 @@ def _verify(
         ours.keep_part(
             info.table.time(first) if first else None, info.table.time(stop) if stop < len(info.table) else None
         )
-        walk = Walk(info, made, first, stop, part)
+        walk = Walk(info, made, first, stop)
         if not walk.compare(ours, theirs):
             return None
         checks.extend(walk.checks(index))
