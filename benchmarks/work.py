@@ -97,7 +97,7 @@ def _encode(info: VideoInfo, segment: Path, scale: int) -> tuple[int, Clock]:
 def prove(source: Path, result: Path, scale: int, model: str) -> tuple[int, Clock]:
     """Join what was encoded with the source's other streams, and hold the result against the source."""
     from vidsr.media.mux import mux
-    from vidsr.media.verify import verify
+    from vidsr.media.proof.verify import verify
 
     clock, info, segment = Clock(), probe(source), result.with_suffix(".mkv")
     frames, _ = _encode(info, segment, scale)

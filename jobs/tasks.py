@@ -24,7 +24,7 @@ from vidsr.graph.prepare import prepare as prepare_plan
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import made_before, open_ledger, starting_over
 from vidsr.graph.stages import TASK_CPUS, TRIES
-from vidsr.media.compare import thumbnail_pair
+from vidsr.media.comparison.compare import thumbnail_pair
 from vidsr.media.recover import remove_recovered
 from vidsr.settings import UpscaleSettings
 

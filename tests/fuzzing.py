@@ -20,9 +20,9 @@ from vidsr.media.decode import decode_range
 from vidsr.media.gps import gpx_track
 from vidsr.media.private import private_data
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.verify import verify
 from vidsr.media.recover import lacks_index, recover
 from vidsr.media.salvage import assess
-from vidsr.media.verify import verify
 
 LARGEST_PICTURE = 1 << 20  # pixels; a damaged header may promise any size
 PIPELINE_EVERY = 6

@@ -25,7 +25,6 @@ from vidsr.graph.prepare import prepare
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import open_ledger
 from vidsr.graph.session import Session
-from vidsr.media.salvage import Damage
 from vidsr.request import Request
 from vidsr.settings import UpscaleSettings
 
@@ -86,7 +85,7 @@ def test_what_a_result_does_not_hold_is_said(
     source = make_clip(tmp_path / "a.mkv", Clip(frames=6, subtitles=("subrip",)))
     settings = UpscaleSettings(model=str(nearest), device="cpu")
     plan = prepare(source, tmp_path / "large.mp4", settings, overwrite=False, gpu=False)
-    plan = replace(plan, info=replace(plan.info, notes=("it is dark",)), damage=Damage((), ("a frame is lost",)))
+    plan = replace(plan, info=replace(plan.info, notes=("it is dark",)), damage=("a frame is lost",))
     for segment in open_ledger(plan, Silent()):
         write_segment(plan.ledger.path(segment), plan.info, segment.first, segment.stop, 2, plan.settings.encode)
     outcome = finish(plan, 6, time.time(), Silent())

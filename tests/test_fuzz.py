@@ -12,7 +12,7 @@ import pytest
 
 from tests.fuzzing import damage
 from tests.media.clips import Clip, make_clip
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 CASES = 150
 MANY_CASES = 4000

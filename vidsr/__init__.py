@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vidsr.frames import PixelLayout as PixelLayout
     from vidsr.media.probe import VideoInfo as VideoInfo
     from vidsr.media.probe import probe as probe
-    from vidsr.media.verify import verify as verify
+    from vidsr.media.proof.verify import verify as verify
     from vidsr.model.upscaler import Upscaler as Upscaler
     from vidsr.settings import EncodeSettings as EncodeSettings
     from vidsr.settings import UpscaleSettings as UpscaleSettings
@@ -34,7 +34,7 @@ _HOMES = {
     "VidsrError": "vidsr.errors",
     "probe": "vidsr.media.probe",
     "upscale": "vidsr.api",
-    "verify": "vidsr.media.verify",
+    "verify": "vidsr.media.proof.verify",
 }
 __all__ = ["__version__", *_HOMES]
 

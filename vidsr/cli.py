@@ -284,7 +284,7 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
     from vidsr.evidence import recorded_part
     from vidsr.graph.plan import choose_range
     from vidsr.media.probe import probe as probe_file
-    from vidsr.media.verify import verify as verify_files
+    from vidsr.media.proof.verify import verify as verify_files
 
     if start is None and end is None:
         start, end = recorded_part(result)
@@ -314,7 +314,7 @@ def compare(
     The page needs no network and no other file: both videos in step with a divider, zoom, single frames, their
     difference, and how well each frame agrees with its source.
     """
-    from vidsr.media.compare import write_page, write_still
+    from vidsr.media.comparison.compare import write_page, write_still
 
     if output is None and png is None:
         raise SettingsError("nothing to write; give -o PAGE.html or --png STILL.png")

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from vidsr.evidence import EvidenceRecord
 from vidsr.media.container import printable
 from vidsr.media.probe import VideoInfo
-from vidsr.media.verify import VerifyReport
+from vidsr.media.proof.verify import VerifyReport
 from vidsr.model.registry import bundled_models
 
 

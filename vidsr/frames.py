@@ -88,6 +88,11 @@ class Colour:
     chroma_location: int = 0
     tagged_range: bool = True
 
+    @property
+    def tagged(self) -> bool:
+        """Whether the file says any of matrix, primaries and transfer."""
+        return (self.matrix, self.primaries, self.transfer) != (2, 2, 2)
+
     def resolved_matrix(self, height: int) -> int:
         """The matrix to compute with: the tag, or what players assume (BT.709 from 720 lines up, else BT.601)."""
         if self.matrix not in (2, 3):

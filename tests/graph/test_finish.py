@@ -24,7 +24,7 @@ from vidsr.graph.progress import Silent
 from vidsr.graph.run import open_ledger, upscale_video
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import VerifyReport, verify
+from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.request import Request
 from vidsr.settings import ClusterSettings, UpscaleSettings
 

@@ -29,7 +29,7 @@ from vidsr.graph.progress import Silent
 from vidsr.graph.run import made_before, open_ledger, run
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
-from vidsr.media.verify import VerifyReport, verify
+from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.settings import ClusterSettings, UpscaleSettings
 
 COMMAND = (sys.executable, "-m", "vidsr", "upscale")

@@ -20,7 +20,6 @@ from tests.media.pipeline import write_segment
 from vidsr.errors import InputMissing, OutputExists
 from vidsr.evidence import EvidenceRecord, iso_time
 from vidsr.graph.plan import Ledger
-from vidsr.media.salvage import Damage
 from vidsr.settings import UpscaleSettings
 
 
@@ -89,7 +88,7 @@ def test_a_result_is_made_once_with_its_record(travel: Travel, settings: Upscale
     compute(begin, 1)
     prepared = planned(travel, settings)
     compute(prepared, 1)
-    plan = replace(prepared.plan, damage=Damage((), ("a frame is lost",)))
+    plan = replace(prepared.plan, damage=("a frame is lost",))
     plan = replace(plan, info=replace(plan.info, notes=("it is dark",)))
     finished = finish_video(travel, plan, 5, begun)
     beside = "a.mp4.telemetry.json"

@@ -13,7 +13,7 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
 from vidsr.media.beside import index_path
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 WHOLE = [(0, 700), (700, 2000)]
 GAPS = [(0, 400), (800, 1200), (1500, 2000)]

@@ -12,9 +12,10 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.clock import Clock
-from vidsr.media.container import demux, open_input
+from vidsr.media.container import open_input
+from vidsr.media.packets import demux
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 PART = Clip(sound=("mp2",), options={"bf": "2", "g": "12", "preset": "veryfast"}, frames=40)
 

@@ -17,13 +17,13 @@ from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
 from vidsr.describe import info_as_json
 from vidsr.media.beside import index_path
-from vidsr.media.compare import write_page
+from vidsr.media.comparison.compare import write_page
 from vidsr.media.firstframe import Hdr
 from vidsr.media.formats import choose_suffix
 from vidsr.media.matroska import display_size
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 from vidsr.settings import EncodeSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,7 +21,7 @@ from tests.media.test_mux import encode_doubled_cover, with_cover
 from vidsr.errors import DiskTooSmall, RunError, VerifyFailed
 from vidsr.media import join as joining
 from vidsr.media.join import Part, join
-from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.probe import probe
 from vidsr.media.tracks import turn_off
 from vidsr.settings import EncodeSettings
 
@@ -323,11 +323,11 @@ def test_clips_whose_ticks_are_finer_than_the_first_ones(suffix: str, tmp_path: 
 def test_frames_that_are_lost_or_late_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [Part(make_clip(tmp_path / f"{n}.mkv", Clip(frames=5)), Fraction(n)) for n in range(2)]
     target, write = tmp_path / "joined.mkv", joining._write
-    late = [parts[0], replace(parts[1], offset=Fraction(11, 10))]
-    for wrong, said in ((parts[:1], "would have 5 frames, its parts have 10"), (late, "0.1000 s beside their times")):
+    for count, later, said in ((1, 0, "would have 5 frames, its parts have 10"), (2, 1, "0.1000 s beside their times")):
 
-        def write_wrong(_: object, infos: list[VideoInfo], *rest: Any, wrong: list[Part] = wrong) -> tuple[str, ...]:
-            return write(wrong, infos[: len(wrong)], *rest)
+        def write_wrong(given: list[Any], *rest: Any, count: int = count, later: int = later) -> tuple[str, ...]:
+            wrong = [given[0], replace(given[1], later=given[1].later + Fraction(later, 10))]
+            return write(wrong[:count], *rest)
 
         monkeypatch.setattr(joining, "_write", write_wrong)
         with pytest.raises(VerifyFailed, match=said):

@@ -14,7 +14,7 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.beside import index_path
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 
 def box(kind: bytes, body: bytes) -> bytes:

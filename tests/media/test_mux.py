@@ -19,7 +19,7 @@ from vidsr.media.decode import decode_range
 from vidsr.media.formats import check_colour, check_container, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 from vidsr.settings import EncodeSettings
 
 LARGE = {

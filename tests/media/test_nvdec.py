@@ -17,7 +17,8 @@ from tests.media.clips import Clip, make_clip
 from tests.media.frames import decoded, digests
 from vidsr.errors import NotAVideo
 from vidsr.media import decode, nvdec
-from vidsr.media.container import decode_packet, open_input
+from vidsr.media.container import open_input
+from vidsr.media.decoders import decode_packet
 from vidsr.media.pixels import SEMI_PLANAR, copy_planes, empty_planes, source_format
 from vidsr.media.probe import probe
 

@@ -21,9 +21,9 @@ from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.verify import verify
 from vidsr.media.tags import advanced
 from vidsr.media.telemetry import carry_beside
-from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
 RATE = Fraction(30000, 1001)
@@ -104,6 +104,20 @@ def test_a_timecode_counts_as_before(
 )
 def test_timecodes_go_on(before: str, frames: int, rate: Fraction, after: str) -> None:
     assert advanced(before, frames, rate) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "timecode"),
+    [
+        ("mkv", "mkv", "1:00:00:00"),
+        ("mkv", "mkv", "00:00:00:30"),
+        ("mkv", "mp4", "1:00:00:00"),
+        ("mp4", "mp4", "25:00:00:00"),
+    ],
+)
+def test_an_odd_timecode_of_a_whole_video_stays(before: str, after: str, timecode: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / f"clip.{before}", Clip(frames=6, tags={"timecode": timecode}))
+    cut_out(source, tmp_path / f"whole.{after}", 0, 6)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mov_text"), ("mkv", "subrip")])

@@ -13,7 +13,7 @@ from tests.media.pipeline import upscale
 from tests.media.test_telemetry import box, contents
 from vidsr.media.beside import bin_path
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 IN_TRACK = (b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov")
 

@@ -26,8 +26,8 @@ from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
 from vidsr.media.private import private_data
 from vidsr.media.probe import probe
+from vidsr.media.proof.verify import verify
 from vidsr.media.telemetry import carry_beside, place_beside
-from vidsr.media.verify import verify
 from vidsr.settings import EncodeSettings
 
 

@@ -12,10 +12,10 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.beside import bin_path, index_path
-from vidsr.media.boxes import TS_PACKET
+from vidsr.media.mpegts import TS_PACKET
 from vidsr.media.private import private_data
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 
 DATA = 0x102  # FFmpeg's identifier of the third stream
 PRIVATE, METADATA = 0xBD, 0xFC

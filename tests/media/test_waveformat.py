@@ -18,7 +18,7 @@ from vidsr.media.beside import bin_path, index_path
 from vidsr.media.formats import choose_suffix, fits, silence
 from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
 from vidsr.media.probe import probe
-from vidsr.media.verify import verify
+from vidsr.media.proof.verify import verify
 from vidsr.media.waveformat import wave_format
 
 OF_MICROSOFT = [

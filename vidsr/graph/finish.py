@@ -15,9 +15,9 @@ from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.progress import Progress
 from vidsr.media.gps import gpx_track
 from vidsr.media.mux import MuxReport, mux
+from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.media.recover import remove_recovered
 from vidsr.media.telemetry import carry_beside, place_beside
-from vidsr.media.verify import VerifyReport, verify
 from vidsr.paths import sync, write_whole
 
 
@@ -93,8 +93,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     if exists(result) and not plan.overwrite:
         raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
     report = replace(report, beside=place_beside(report.beside, plan.source, result))
-    salvaged = plan.damage.sentences if plan.damage else ()
-    outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
+    outcome = Outcome(plan, time.time() - started, computed, report, proof, plan.damage)
     write_record(
         plan.source,
         result,
@@ -104,7 +103,7 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
         checks=proof.checks,
         started=started,
         finished=time.time(),
-        salvaged=salvaged,
+        salvaged=plan.damage,
         made=joined,
         name=name,
     )

@@ -18,10 +18,10 @@ from vidsr.errors import DiskTooSmall, InputMissing, SettingsError
 from vidsr.graph.choose import choose
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import SegmentJob, UpscalerSpec
-from vidsr.media.carried import check_side_files_free
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
-from vidsr.media.salvage import Damage, assess, fill_gaps
+from vidsr.media.salvage import assess, fill_gaps
+from vidsr.media.sidefiles import check_side_files_free
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile
 from vidsr.paths import check_result, check_source, default_result, nearest_existing
@@ -45,7 +45,7 @@ class VideoPlan:
         span: which frames.
         segments: all of them.
         ledger: of this run.
-        damage: what the source does not give, or None.
+        damage: what the source does not give, as sentences; empty where it gives all.
         output_bytes: estimated size of the result.
         disk_bytes: estimated room needed while working.
         overwrite: whether a result that is there may be replaced.
@@ -64,7 +64,7 @@ class VideoPlan:
     span: FrameRange
     segments: tuple[Segment, ...]
     ledger: Ledger
-    damage: Damage | None
+    damage: tuple[str, ...]
     output_bytes: int
     disk_bytes: int
     overwrite: bool
@@ -196,12 +196,11 @@ def preview(
 
 def _open_source(
     source: Path, recovered: Path, settings: UpscaleSettings, decode: bool
-) -> tuple[VideoInfo, Damage | None]:
+) -> tuple[VideoInfo, tuple[str, ...]]:
     """The source as it is read, or as `recovered` holds it if it must be, and what it does not give."""
     info, said = probe_or_recover(source, recovered, decode)
-    damage = assess(info)
+    damage = (*said, *assess(info))
     if said:
-        damage = Damage(damage.gaps if damage else (), (*said, *(damage.sentences if damage else ())))
         info = replace(info, mtime_ns=source.stat().st_mtime_ns)  # a run that recovers it once more goes on
     return (fill_gaps(info) if settings.fill_gaps else info), damage
 

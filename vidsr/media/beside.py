@@ -33,7 +33,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.chapters import Chapter, alike
-from vidsr.media.container import codec_tag
+from vidsr.media.description import codec_tag
 from vidsr.media.waveformat import wave_format
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 NAL_CODECS = ("h264", "hevc")
+START_CODE = b"\0\0\0\1"  # of Annex B
 USER_DATA_REGISTERED, USER_DATA_UNREGISTERED = 4, 5
 # Closed captions, CEA-608 and CEA-708, as ATSC A/53 part 4 (6.2.3) has them in registered user data.
 CAPTIONS = b"\xb5\x00\x31GA94\x03"
@@ -89,6 +90,30 @@ class NalFormat:
     def body(self, unit: bytes) -> bytes:
         """The unit without header and emulation prevention bytes."""
         return unit[2 if self.hevc else 1 :].replace(b"\0\0\3", b"\0\0")
+
+
+def declared_parameter_sets(extradata: bytes, hevc: bool) -> bytes:
+    """The parameter sets in a stream's codec configuration, with start codes; empty where it has none.
+
+    Args:
+        extradata: avcC or hvcC (ISO/IEC 14496-15, 5.3.3 and 8.3.3), or start codes.
+        hevc: HEVC, or else H.264.
+    """
+    if extradata[:1] != b"\1":
+        return extradata if START_CODE[1:] in extradata else b""
+    found = b""
+    at = 23 if hevc else 5
+    arrays = extradata[22] if hevc and len(extradata) > 22 else 2
+    for number in range(arrays):
+        if hevc:
+            count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
+        else:
+            count, at = int.from_bytes(extradata[at : at + 1], "big") & (31 if number == 0 else 255), at + 1
+        for _ in range(count):
+            size = int.from_bytes(extradata[at : at + 2], "big")
+            found += START_CODE + extradata[at + 2 : at + 2 + size]
+            at += 2 + size
+    return found
 
 
 def nal_units(data: bytes, form: NalFormat) -> Iterator[bytes]:
@@ -206,7 +231,7 @@ def _inspect_vp9(data: bytes) -> PacketFacts:
 
 def insert_user_data(data: bytes, messages: tuple[bytes, ...], form: NalFormat) -> bytes:
     """Add user data messages (uuid, payload) and captions to a start-coded access unit, before its first picture."""
-    unit = b"\0\0\0\1" + user_data_unit(messages, form)
+    unit = START_CODE + user_data_unit(messages, form)
     start = data.find(b"\0\0\1")
     while start >= 0:
         if form.is_picture(form.kind(data[start + 3 : start + 4])):

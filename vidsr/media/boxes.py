@@ -1,4 +1,4 @@
-"""Boxes of MP4 and MOV (ISO/IEC 14496-12, 4.2) and packets of MPEG-TS (ISO/IEC 13818-1, 2.4.3), read without libav.
+"""Boxes of MP4 and MOV (ISO/IEC 14496-12, 4.2), read without libav.
 
 Only positions are read, so that a file of any size costs a few seeks; what is broken ends the walk and raises nothing.
 """
@@ -9,12 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-TS_PACKET = 188
-TS_SYNC = 0x47
-_TS_CHUNK = 50_000
 _FIRST_BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "free", "skip", "wide", "pnot", "uuid", "sidx"}
 TRUNCATED = {"moov", "moof", "mdat", "free", "skip", "mfra"}
 
@@ -82,52 +76,6 @@ def is_mp4(file: BinaryIO, size: int) -> bool:
     """Whether the file begins with a box that MP4 and MOV files begin with."""
     first = next(children(file, 0, size), None)
     return first is not None and first.kind in _FIRST_BOXES
-
-
-def ts_layout(file: BinaryIO) -> tuple[int, int] | None:
-    """(offset of the first packet, distance between packets) of an MPEG-TS file, or None."""
-    file.seek(0)
-    head = file.read(TS_PACKET * 8)
-    for stride in (TS_PACKET, TS_PACKET + 4):  # M2TS puts a time stamp before each packet
-        for offset in range(stride):
-            marks = head[offset::stride][:5]
-            if len(marks) == 5 and set(marks) == {TS_SYNC}:
-                return offset, stride
-    return None
-
-
-def ts_packets(file: BinaryIO, first: int, stride: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Chunks of whole packets: the offset of the first, and an array (n, 188). Ends where the sync bytes end."""
-    position = first
-    while True:
-        file.seek(position)
-        data = file.read(stride * _TS_CHUNK)
-        count = (len(data) + stride - TS_PACKET) // stride
-        if not count:
-            return
-        padded = np.zeros(count * stride, np.uint8)
-        padded[: min(len(data), count * stride)] = np.frombuffer(data, np.uint8)[: count * stride]
-        packets = padded.reshape(count, stride)[:, :TS_PACKET]
-        in_sync = packets[:, 0] == TS_SYNC
-        good = count if in_sync.all() else int(np.argmin(in_sync))
-        if good:
-            yield position, packets[:good]
-        if good < count:
-            return
-        position += count * stride
-
-
-def pids_of(packets: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The packet identifier of each packet of an array (n, 188)."""
-    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
-
-
-def payload_start(packet: NDArray[np.uint8]) -> int:
-    """Where the payload of one packet begins; 188 where it has none."""
-    control = int(packet[3]) >> 4 & 3
-    if not control & 1:
-        return TS_PACKET
-    return min(TS_PACKET, 5 + int(packet[4])) if control & 2 else 4
 
 
 def track_number(file: BinaryIO, header: Box) -> int:

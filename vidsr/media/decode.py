@@ -19,16 +19,10 @@ from av.video.stream import VideoStream
 from vidsr.errors import DamagedVideo, NotAVideo
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import captions, is_banner
-from vidsr.media.container import (
-    VideoPacket,
-    decode_in_order,
-    decode_packet,
-    decoder_threads,
-    demux,
-    open_input,
-    side_data,
-)
+from vidsr.media.container import open_input
+from vidsr.media.decoders import decode_in_order, decode_packet, decoder_threads, side_data
 from vidsr.media.nvdec import accelerator
+from vidsr.media.packets import VideoPacket, demux
 from vidsr.media.pixels import SEMI_PLANAR, SourceFormat, copy_planes, empty_planes, source_format, to_planar
 from vidsr.media.probe import VideoInfo
 from vidsr.media.salvage import as_shown

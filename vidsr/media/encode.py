@@ -18,8 +18,9 @@ from av.video.stream import VideoStream
 from vidsr.errors import EncoderError, UnsupportedSize
 from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, insert_user_data
-from vidsr.media.container import AnyPacket, VideoPacket, reason_of, url_of
+from vidsr.media.container import reason_of, url_of
 from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, own_rules, pix_fmt_for, quieten
+from vidsr.media.packets import AnyPacket, VideoPacket
 from vidsr.media.pixels import empty_planes, fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
 from vidsr.paths import is_full, write_error

@@ -65,8 +65,8 @@ class Rules:
     options: Callable[[int], dict[str, str]] = lambda threads: {}
 
 
-def _numbers(first: int, last: int) -> tuple[str, ...]:
-    return tuple(str(n) for n in range(first, last + 1))
+def _up_to(largest: int) -> tuple[str, ...]:
+    return tuple(str(n) for n in range(largest + 1))
 
 
 def x264_params() -> str:
@@ -90,13 +90,11 @@ RULES = {
         "superfast",
         options=lambda n: {"x265-params": f"log-level=none:open-gop=0:pools={n}:frame-threads={min(n, 4)}:info=0"},
     ),
-    "libsvtav1": Rules(
-        22, 63, "crf", _numbers(0, 13), "8", options=lambda n: {"svtav1-params": f"lp={n}:irefresh-type=2"}
-    ),
+    "libsvtav1": Rules(22, 63, "crf", _up_to(13), "8", options=lambda n: {"svtav1-params": f"lp={n}:irefresh-type=2"}),
     "libvpx-vp9": Rules(
-        20, 63, "crf", _numbers(0, 8), "4", "cpu-used", lambda n: {"b": "0", "row-mt": "1", "deadline": "good"}
+        20, 63, "crf", _up_to(8), "4", "cpu-used", lambda n: {"b": "0", "row-mt": "1", "deadline": "good"}
     ),
-    "libvpx": Rules(8, 63, "crf", _numbers(0, 16), "4", "cpu-used", lambda n: {"b": "50M", "deadline": "good"}),
+    "libvpx": Rules(8, 63, "crf", _up_to(16), "4", "cpu-used", lambda n: {"b": "50M", "deadline": "good"}),
     "ffv1": Rules(0, 0, "", options=lambda n: {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}),
     "prores_ks": Rules(0, 0, "", ("proxy", "lt", "standard", "hq"), "hq", "profile"),
     "mjpeg": Rules(2, 31, None, options=lambda n: {"strict": "unofficial"}),  # or it refuses limited range

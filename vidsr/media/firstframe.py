@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour
-from vidsr.media.container import decode_in_order, side_data
+from vidsr.media.decoders import decode_in_order, side_data
 from vidsr.media.pixels import SourceFormat, colour_of, source_format
 
 Point = tuple[Fraction, Fraction]

@@ -1,20 +1,13 @@
-"""Containers for the result: which a suffix means, what each can hold, how its muxer is set."""
+"""Containers for the result: which a suffix means, what each can hold, and which a source gets."""
 
 from __future__ import annotations
 
-import io
-import itertools
-from fractions import Fraction
-from math import lcm
-
-import av
 from av.codec import Codec
-from av.container import Container
 from av.stream import Stream
 
 from vidsr.errors import SettingsError
-from vidsr.media import matroska
-from vidsr.media.container import RAW_TAGS, open_input
+from vidsr.media.container import open_input
+from vidsr.media.muxers import is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import container_tags, needs_key_list
 
@@ -24,10 +17,6 @@ FORMATS = {
     "3gp": "3gp", "3g2": "3g2", "mkv": "matroska", "webm": "webm", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts",
     "m2t": "mpegts", "tp": "mpegts", "trp": "mpegts",
 }  # fmt: skip
-MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
-# Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
-MOST_LEAD = 2
-MATROSKA_FAMILY = matroska.FAMILY
 # FFmpeg writes any stream into MPEG-TS; these its demuxer gives back as what they were.
 TS_CODECS = {
     "h264", "hevc", "mpeg2video", "mpeg1video", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts",
@@ -37,14 +26,9 @@ TS_CODECS = {
 WITH_HEADERS = {"mpeg4"}
 # Of camcorders: only where the programme says that it is of a Blu-ray disc.
 BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
-LARGEST_TIMESCALE = 10_000_000
-UNSPECIFIED = 2  # matrix, primaries or transfer
 # What says nothing of colours, and what says all but their range; and the codecs whose streams say either themselves.
 COLOURLESS, RANGELESS = ("3gp", "3g2", "mpegts"), ("mov",)
 SAYS_COLOUR, SAYS_RANGE = ("h264", "hevc", "mpeg2video"), ("h264", "hevc", "mjpeg")
-# The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
-BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
-SECOND_VIDEO = 0x1B00  # of Blu-ray
 
 
 def _files(suffix: str) -> str:
@@ -84,8 +68,7 @@ def check_colour(suffix: str, codec: str, info: VideoInfo) -> None:
         SettingsError: with the way out.
     """
     name, family, colour = format_of(suffix), Codec(codec, "w").canonical_name, info.colour
-    said = (colour.matrix, colour.primaries, colour.transfer) != (UNSPECIFIED,) * 3
-    lost = said and name in COLOURLESS and family not in SAYS_COLOUR
+    lost = colour.tagged and name in COLOURLESS and family not in SAYS_COLOUR
     if lost or (colour.full_range and name in COLOURLESS + RANGELESS and family not in SAYS_RANGE):
         raise SettingsError(
             f"{suffix} files with {codec} video cannot say the colours of {info.path}; "
@@ -103,108 +86,32 @@ def holds(suffix: str, codec: str) -> bool:
 
 
 def _holds(name: str, codec: str) -> bool:
-    """Whether a container takes an encoder's video: a file of it, in memory, is begun to see."""
+    """Whether a container takes an encoder's video."""
     codec = Codec(codec, "w").canonical_name
-    if name == "mpegts":
-        return codec in TS_CODECS
-    try:
-        trial = av.open(io.BytesIO(), "w", format=name)
-        trial.add_mux_stream(codec, width=64, height=64)
-        if name not in MATROSKA_FAMILY:  # whose muxer does not begin before it has the encoder's own header
-            trial.start_encoding()
-    except (av.error.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def most_lead(name: str, time_base: Fraction) -> int | None:
-    """`most_lead` of `timing.join` for a container; None for those that keep durations, or need none."""
-    return round(MOST_LEAD / time_base) if name in MOV_FAMILY else None
-
-
-def container_options(name: str, suffix: str, info: VideoInfo) -> dict[str, str]:
-    """Options of a muxer: index at the front, every tag, exact times."""
-    if name in MOV_FAMILY:
-        flags = "+faststart"
-        if needs_key_list(container_tags(info.tags)):
-            flags += "+use_metadata_tags"
-        colour = info.colour
-        if colour.full_range or (colour.matrix, colour.primaries, colour.transfer) != (UNSPECIFIED,) * 3:
-            flags += "+write_colr"  # a box that is otherwise left out where one of the three is not said
-        return {"movflags": flags, "movie_timescale": str(_movie_timescale(info))}
-    if name == "mpegts":
-        return {"mpegts_copyts": "1", **_programme_map(suffix, info)}
-    # Encoder delay puts the first sound packets before 0; Matroska's muxer takes it out, so nothing has to be moved.
-    return {"avoid_negative_ts": "disabled"} if name in MATROSKA_FAMILY else {}
-
-
-def _programme_map(suffix: str, info: VideoInfo) -> dict[str, str]:
-    """Options that keep MPEG-TS's programme map off the identifiers that the source's streams have."""
-    with open_input(info.path) as source:
-        taken, blu_ray = {stream.id for stream in source.streams}, _is_blu_ray(suffix, source)
-    free = next(pid for pid in itertools.count(FIRST_MAP) if pid not in taken)
-    return {"mpegts_m2ts_mode": str(int(blu_ray)), "mpegts_pmt_start_pid": str(free)}
-
-
-def _is_blu_ray(suffix: str, source: Container) -> bool:
-    """Whether MPEG-TS made of a source is such as camcorders write: of Blu-ray, with packets of 192 bytes."""
-    return suffix.lower() in (".m2ts", ".mts") and all(stream.id != BLU_RAY_MAP for stream in source.streams)
-
-
-def keep_pid(copy: Stream, stream: Stream) -> None:
-    """Give a copied stream of MPEG-TS the packet identifier that it had.
-
-    Streams of other files get the muxer's, as their numbers may be those of MPEG-TS's own tables. It has none for a
-    second video of Blu-ray.
-    """
-    if copy.container.format.name == "mpegts":
-        if stream.container.format.name == "mpegts":
-            copy.id = stream.id
-        elif stream.type == "video":
-            copy.id = SECOND_VIDEO + stream.index
-
-
-def _movie_timescale(info: VideoInfo) -> int:
-    """Ticks per second in which all start offsets are whole, as far as the field is wide enough."""
-    scale = info.table.time_base.denominator
-    for stream in info.streams:
-        common = lcm(scale, stream.time_base.denominator)
-        if stream.kind == "audio" and common <= LARGEST_TIMESCALE:
-            scale = common
-    return scale
+    return codec in TS_CODECS if name == "mpegts" else takes_video(name, codec)
 
 
 def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
-    """Whether a suffix's container takes such a stream: a file of it alone, in memory, is begun to see."""
-    name = format_of(suffix)
-    if stream.type == "attachment":
+    """Whether a suffix's container takes such a stream of a source, and gives it back."""
+    name, cover = format_of(suffix), info.streams[stream.index].cover
+    if cover and name == "mp4":  # where Apple's key list has no place for it
+        return not needs_key_list(container_tags(info.tags))
+    if cover or stream.type == "attachment":
         return name == "matroska"
-    if info.streams[stream.index].cover:  # which Apple's key list has no place for
-        return name == "matroska" or (name == "mp4" and not needs_key_list(container_tags(info.tags)))
-    if stream.type not in ("audio", "video", "subtitle", "data"):
-        return False
+    return _is_read_again(stream, info, suffix) and takes_copy(name, suffix, stream)
+
+
+def _is_read_again(stream: Stream, info: VideoInfo, suffix: str) -> bool:
+    """Whether a demuxer gives a stream back as what it was, if the muxer takes it."""
+    name, codec = format_of(suffix), info.streams[stream.index].codec
     if name == "mpegts" and stream.type != "data":
-        taken = TS_CODECS | (BLU_RAY_CODECS if _is_blu_ray(suffix, stream.container) else set())
-        taken |= WITH_HEADERS if info.container == "mpegts" else set()
-        if info.streams[stream.index].codec not in taken:
-            return False
-    # MOV's muxer takes any packets: of other containers it drops some, and of a codec that FFmpeg does not know it
-    # leaves out the sample description, without which nobody can read them.
-    odd = "mov" not in info.container or info.streams[stream.index].codec is None
-    if name == "mov" and stream.type == "data" and odd:
-        return False
-    options = {}
-    if name == "mp4" and (info.streams[stream.index].codec or "").startswith("pcm_"):
-        options = {"movflags": "empty_moov"}  # the muxer looks at its channels only when it describes it: now, so
-    elif name == "mpegts":
-        options = {"mpegts_m2ts_mode": str(int(_is_blu_ray(suffix, stream.container)))}
-    try:
-        trial = av.open(io.BytesIO(), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        keep_pid(matroska.add_copied(trial, stream, {}), stream)
-        trial.start_encoding()
-    except (av.error.FFmpegError, ValueError, KeyError):
-        return False
-    return True
+        of_ts = codec in WITH_HEADERS and info.container == "mpegts"
+        return codec in TS_CODECS or of_ts or (codec in BLU_RAY_CODECS and is_blu_ray(suffix, stream.container))
+    if name == "mov" and stream.type == "data":
+        # MOV's muxer takes any packets: of other containers it drops some, and of a codec that FFmpeg does not know it
+        # leaves out the sample description, without which nobody can read them.
+        return "mov" in info.container and codec is not None
+    return stream.type in ("audio", "video", "subtitle", "data")
 
 
 def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str]:

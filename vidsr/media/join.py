@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +21,12 @@ from vidsr.errors import RunError, VerifyFailed
 from vidsr.media import timing
 from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.chapters import moved_chapters
-from vidsr.media.container import RAW_TAGS, AnyPacket, demux, is_before_lead, is_cover, made_whole, open_input, url_of
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.container import RAW_TAGS, is_cover, made_whole, open_input, url_of
+from vidsr.media.formats import format_of
 from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
+from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, container_options, most_lead
 from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth, tracks_off
+from vidsr.media.packets import AnyPacket, demux, is_before_lead
 from vidsr.media.probe import StreamInfo, VideoInfo, probe
 from vidsr.media.tags import container_tags, stream_tags
 from vidsr.media.tracks import turn_off
@@ -50,6 +52,23 @@ class Part:
 
     path: Path
     offset: Fraction
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A part as it was read.
+
+    Attributes:
+        info: the file.
+        later: seconds by which all of it is later in the joined video.
+    """
+
+    info: VideoInfo
+    later: Fraction
+
+    def times(self) -> Iterator[Fraction]:
+        """When its frames are shown in the joined video, in seconds."""
+        return (pts * self.info.table.time_base + self.later for pts in self.info.table.pts)
 
 
 def begin_of(info: VideoInfo) -> Fraction:
@@ -81,16 +100,14 @@ def join(parts: Sequence[Part], target: Path) -> tuple[str, ...]:
     """
     infos = [probe(part.path) for part in parts]
     _check_shapes(infos)
-    first = begin_of(infos[0])
-    parts = [
-        replace(part, offset=part.offset + first - begin_of(info)) for part, info in zip(parts, infos, strict=True)
-    ]
+    begin = begin_of(infos[0])
+    clips = [_Clip(info, part.offset + begin - begin_of(info)) for part, info in zip(parts, infos, strict=True)]
     target.parent.mkdir(parents=True, exist_ok=True)
     with made_whole(target) as working:
-        left = _write(parts, infos, working, format_of(target.suffix))
+        left = _write(clips, working, format_of(target.suffix))
         if format_of(target.suffix) in MATROSKA_FAMILY:
             fill_rooms(working, infos[0].sample_aspect)
-        _prove(parts, infos, working, target)
+        _prove(clips, working, target)
         sync(working)  # a power loss must not leave the name without what it names
     return left
 
@@ -103,9 +120,9 @@ def shape_of(info: VideoInfo) -> tuple[int | str, ...]:
     return info.width, info.height, info.codec, info.pix_fmt, info.container, *colours, *shown
 
 
-def _tick(infos: Sequence[VideoInfo]) -> Fraction:
+def _tick(clips: Sequence[_Clip]) -> Fraction:
     """Seconds per tick of the joined video's frames: the finest of its parts', of which each may have another."""
-    return min(info.table.time_base for info in infos)
+    return min(clip.info.table.time_base for clip in clips)
 
 
 def _check_shapes(infos: Sequence[VideoInfo]) -> None:
@@ -115,18 +132,18 @@ def _check_shapes(infos: Sequence[VideoInfo]) -> None:
             raise RunError(f"{info.path} has another picture than {first.path}; they cannot be one video")
 
 
-def _write(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, name: str) -> tuple[str, ...]:
-    stamps = _stamps(parts, infos, name)
-    options = container_options(name, working.with_suffix("").suffix, infos[0])
+def _write(clips: Sequence[_Clip], working: Path, name: str) -> tuple[str, ...]:
+    stamps, first = _stamps(clips, name), clips[0].info
+    options = container_options(name, working.with_suffix("").suffix, first)
     with av.open(url_of(working), "w", format=name, container_options=options, metadata_errors=RAW_TAGS) as out:
-        out.metadata.update(container_tags(infos[0].tags))
-        outlets, left = _open_outlets(out, infos[0], name)
-        outlets[infos[0].stream_index].count_in(_tick(infos))
-        if chapters := list(_chapters(parts, infos)):
+        out.metadata.update(container_tags(first.tags))
+        outlets, left = _open_outlets(out, first, name)
+        outlets[first.stream_index].count_in(_tick(clips))
+        if chapters := list(_chapters(clips)):
             out.set_chapters(chapters)
         out.start_encoding()
-        for part, info in zip(parts, infos, strict=True):
-            left += _copy_part(out, part, info, infos[0], outlets, stamps, name)
+        for clip in clips:
+            left += _copy_clip(out, clip, first, outlets, stamps, name)
         off = tracks_off(name, (each.stream for each in outlets.values()))
     if off:
         turn_off(working, off)
@@ -153,19 +170,19 @@ def _open_outlets(out: OutputContainer, info: VideoInfo, name: str) -> tuple[dic
     return outlets, left
 
 
-def _copy_part(
+def _copy_clip(
     out: OutputContainer,
-    part: Part,
-    info: VideoInfo,
+    clip: _Clip,
     first: VideoInfo,
     outlets: dict[int, _Outlet],
     stamps: Iterator[timing.Stamp],
     name: str,
 ) -> list[str]:
     """Copy the packets of a part; returns what was left out, as sentences. No other part is open: there may be many."""
+    info = clip.info
     for each in outlets.values():
         each.begin_part()
-    with open_input(part.path) as source:
+    with open_input(info.path) as source:
         anew = [s.index for s in source.streams if is_remade(source, s, info.streams[s.index], name)]
         pairs = _pair(first, info, source, outlets)
         for packet in demux_with_arrivals(source, set(pairs), info.stream_index):
@@ -174,42 +191,43 @@ def _copy_part(
                 if packet.pts is not None:
                     outlet.show(packet, next(stamps))
                     out.mux(packet)
-            elif outlet.follow(packet, part.offset):
+            elif outlet.follow(packet, clip.later):
                 out.mux(packet)
     covered = any(each.cover for each in first.streams)
     unpaired = [] if info is first else [each for each in info.streams if each.index not in {*pairs, *anew}]
-    lost = [f"{part.path.name}: {each.label} has no counterpart" for each in unpaired if not (each.cover and covered)]
+    lost = [f"{info.path.name}: {each.label} has no counterpart" for each in unpaired if not (each.cover and covered)]
     return lost + [
-        f"{part.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
+        f"{info.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
         for each in outlets.values()
         if each.late
     ]
 
 
-def _chapters(parts: Sequence[Part], infos: Sequence[VideoInfo]) -> Iterator[Any]:
+def _chapters(clips: Sequence[_Clip]) -> Iterator[Any]:
     """The chapters of all parts at their new times. Muxers number them anew where numbers come twice."""
-    for part, info in zip(parts, infos, strict=True):
-        if info.chapters:
-            with open_input(part.path) as source:
-                yield from moved_chapters(source, part.offset)
+    for clip in clips:
+        if clip.info.chapters:
+            with open_input(clip.info.path) as source:
+                yield from moved_chapters(source, clip.later)
 
 
-def _stamps(parts: Sequence[Part], infos: Sequence[VideoInfo], name: str) -> Iterator[timing.Stamp]:
+def _stamps(clips: Sequence[_Clip], name: str) -> Iterator[timing.Stamp]:
     """Times of all picture packets, in ticks of `_tick`.
 
     Raises:
         RunError: a part begins before the one before it ends, or was coded with other parameters.
     """
-    base = _tick(infos)
+    base = _tick(clips)
+    infos = [clip.info for clip in clips]
     orders = [_order(info) for info in infos]
     headers = [_header(info) for info in infos]
     for info, header in zip(infos, headers, strict=True):
         if header != headers[0]:
             raise RunError(f"{info.path} was coded with other parameters than {infos[0].path}; make both again")
-    pts = [round(time / base) for part, info in zip(parts, infos, strict=True) for time in _times(info, part.offset)]
+    pts = [round(time / base) for clip in clips for time in clip.times()]
     for number in range(1, len(pts)):
         if pts[number] <= pts[number - 1]:
-            raise RunError(f"{parts[-1].path} or one before it begins before the video before it ends")
+            raise RunError(f"{infos[-1].path} or one before it begins before the video before it ends")
     last = round(infos[-1].table.durations[-1] * infos[-1].table.time_base / base)
     durations = [after - before for before, after in itertools.pairwise(pts)] + [last]
     return timing.join(orders, pts, durations, most_lead(name, base))
@@ -338,18 +356,14 @@ class _Outlet(Outlet):
         return True
 
 
-def _prove(parts: Sequence[Part], infos: Sequence[VideoInfo], working: Path, target: Path) -> None:
+def _prove(clips: Sequence[_Clip], working: Path, target: Path) -> None:
     """Hold every frame time of the joined file against those of its parts."""
-    expected = [float(time) for part, info in zip(parts, infos, strict=True) for time in _times(info, part.offset)]
+    expected = [float(time) for clip in clips for time in clip.times()]
     made = probe(working)
-    found = [float(time) for time in _times(made, Fraction(0))]
+    found = [float(time) for time in _Clip(made, Fraction(0)).times()]
     if len(found) != len(expected):
         raise VerifyFailed(f"{target} would have {len(found)} frames, its parts have {len(expected)}")
-    tick = float(made.table.time_base + _tick(infos))
+    tick = float(made.table.time_base + _tick(clips))
     worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
     if worst > tick:
         raise VerifyFailed(f"{target} would show frames {worst:.4f} s beside their times")
-
-
-def _times(info: VideoInfo, offset: Fraction) -> Iterator[Fraction]:
-    return (pts * info.table.time_base + offset for pts in info.table.pts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
-from vidsr.media.container import AnyPacket, moment_of
+from vidsr.media.packets import AnyPacket, moment_of
 
 
 class Leads:

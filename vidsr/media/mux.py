@@ -17,21 +17,13 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import RunError, SettingsError
 from vidsr.media import timing
-from vidsr.media.container import (
-    RAW_TAGS,
-    AnyPacket,
-    Cuts,
-    demux,
-    is_attached,
-    made_whole,
-    moment_of,
-    open_input,
-    url_of,
-)
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, container_options, format_of, most_lead
+from vidsr.media.container import RAW_TAGS, is_attached, made_whole, open_input, url_of
+from vidsr.media.formats import format_of
 from vidsr.media.leads import Leads
 from vidsr.media.matroska import fill_rooms, make_room, needs_room
+from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, container_options, most_lead
 from vidsr.media.outlets import MuxReport, Outlets
+from vidsr.media.packets import AnyPacket, Cuts, demux, moment_of
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import folded, stream_tags
 from vidsr.media.tracks import keep_code, turn_off
@@ -102,7 +94,8 @@ def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, sto
     info, name = info.begun_at(first), format_of(target.suffix)
     with made_whole(target) as part:
         span = Span.of(info, first, stop, name)
-        report = _write(info, segments, part, target.suffix, span, orders, first, note)
+        stamps = _stamps(info, orders, first, span, name)
+        report = _write(info, segments, stamps, span, part, target.suffix, note)
         if name in MATROSKA_FAMILY:
             fill_rooms(part, info.sample_aspect)
     return report
@@ -124,11 +117,10 @@ def _read_orders(segments: Sequence[Path]) -> tuple[list[list[int]], set[bytes]]
 def _write(
     info: VideoInfo,
     segments: Sequence[Path],
+    stamps: Iterator[timing.Stamp],
+    span: Span,
     part: Path,
     suffix: str,
-    span: Span,
-    orders: list[list[int]],
-    first: int,
     note: str,
 ) -> MuxReport:
     name = format_of(suffix)
@@ -149,7 +141,7 @@ def _write(
                 outlets.add(stream)
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
-        pictures = _pictures(segments, _stamps(info, orders, first, span, name), video, info.table.time_base)
+        pictures = _pictures(segments, stamps, video, info.table.time_base)
         others = _others(source, outlets, span, info.stream_index)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
@@ -222,7 +214,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) 
     for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
-        if cuts.out(packet, outlets.has_edit_lists):
+        if cuts.drops(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))
@@ -259,11 +251,11 @@ def _decode_time(packet: AnyPacket) -> Fraction:
 def _mux(out: OutputContainer, packet: AnyPacket, picture: bool, outlets: Outlets) -> None:
     """Write one packet; one of the source's that the muxer refuses is noted, one of ours is an error."""
     if not picture and outlets.is_damaged(packet):
-        outlets.damaged(packet)
+        outlets.note_damaged(packet)
         return
     try:
         out.mux_one(packet)
     except (av.error.InvalidDataError, av.error.ArgumentError):
         if picture:
             raise
-        outlets.damaged(packet)
+        outlets.note_damaged(packet)

@@ -14,12 +14,15 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.chapters import fit_mp4, moved_chapters, plain_chapter
-from vidsr.media.container import TIMECODE, AnyPacket, codec_tag, demux, description_of, open_input, printable
-from vidsr.media.formats import MATROSKA_FAMILY, MOV_FAMILY, fits, format_of, keep_pid
+from vidsr.media.container import open_input, printable
+from vidsr.media.description import TIMECODE, codec_tag, description_of
+from vidsr.media.formats import fits, format_of
 from vidsr.media.matroska import add_copied
+from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, keep_pid
+from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.tags import container_tags, folded, stream_tags
-from vidsr.media.untimed import mark
+from vidsr.media.untimed import mark_klv
 
 _DVB_SYNC = b"\x0f"  # of each segment
 
@@ -87,7 +90,7 @@ class Outlet:
 
         Its times are in the stream's ticks, which muxers compare, and rounded once: AVI counts whole packets of sound.
         """
-        mark(packet)
+        mark_klv(packet)
         packet.stream = self.stream
         base = self.stream.time_base or Fraction(1)
         times = (None if t is None else t * packet.time_base + later for t in (packet.pts, packet.dts))
@@ -222,7 +225,7 @@ class Outlets:
         dvb = self._name == "mpegts" and context is not None and context.codec.canonical_name == "dvb_subtitle"
         return dvb and bytes(packet)[:1] != _DVB_SYNC
 
-    def damaged(self, packet: AnyPacket) -> None:
+    def note_damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
         index = next(i for i, outlet in self._outlets.items() if outlet.stream is packet.stream)
         self._damaged[index] = self._damaged.get(index, 0) + 1

@@ -13,25 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 from av.stream import DataStream
 from numpy.typing import NDArray
 
+from vidsr.errors import NotAVideo
 from vidsr.media.beside import PrivateBlock
-from vidsr.media.boxes import (
-    TS_PACKET,
-    Box,
-    children,
-    descend,
-    is_mp4,
-    payload_start,
-    pids_of,
-    track_number,
-    ts_layout,
-    ts_packets,
-)
-from vidsr.media.container import url_of
+from vidsr.media.boxes import Box, children, descend, is_mp4, track_number
+from vidsr.media.container import open_input
+from vidsr.media.mpegts import TS_PACKET, map_entries, payload_start, pids_of, programme_pids, ts_layout, ts_packets
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
@@ -60,9 +50,6 @@ _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
 _RESERVED_PIDS = 0x20
 _NULL_PID = 0x1FFF
-_UNIT_START = 0x40
-_CRC_LENGTH = 4
-_LENGTH, _PID = 0xFFF, 0x1FFF  # the bits of a length and of a packet identifier in MPEG-TS's tables
 # Stream type and descriptors of data that FFmpeg's muxer writes: private data, and asynchronous KLV.
 _PLAIN_DATA = ((0x06, b""), (0x06, b"\x05\x04KLVA"))
 
@@ -220,21 +207,20 @@ def _gap(file: BinaryIO, begin: int, end: int) -> Iterator[PrivateBlock]:
 def _unknown_tracks(path: Path) -> set[int]:
     """The identifiers of tracks that FFmpeg does not know or has no decoder of, and so does not describe."""
     try:
-        with av.open(url_of(path), metadata_errors="replace") as container:
+        with open_input(path) as container:
             unread = [stream for stream in container.streams if stream.codec_context is None]
             return {stream.id for stream in unread if not (isinstance(stream, DataStream) and stream.name)}
-    except (av.error.FFmpegError, ValueError):
+    except NotAVideo:
         return set()
 
 
 def _samples(path: Path) -> list[tuple[int, int]]:
     """Where samples lie; none where the file is fragmented and so has no table of them."""
     try:
-        with av.open(url_of(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
-            entries = [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
-    except (av.error.FFmpegError, ValueError):
+        with open_input(path, options={"ignore_editlist": "1"}) as container:
+            return [(e.pos, e.pos + e.size) for s in container.streams for e in s.index_entries]
+    except NotAVideo:
         return []
-    return entries
 
 
 def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateBlock]:
@@ -244,7 +230,7 @@ def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateB
     for offset, packets in ts_packets(file, first, stride):
         pids = pids_of(packets)
         for row in np.nonzero(pids == 0)[0].tolist():
-            maps.pids |= _programme_pids(packets[row].tobytes())
+            maps.pids |= programme_pids(packets[row].tobytes())
         for row in np.nonzero(np.isin(pids, list(maps.pids)))[0].tolist() if maps.data else ():
             maps.take(int(pids[row]), packets[row], offset + row * stride)
         listed |= maps.pids
@@ -262,9 +248,9 @@ def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateB
 def _ts_streams(path: Path) -> dict[int, bool]:
     """The identifiers of streams, and whether they are neither picture nor sound nor subtitles."""
     try:
-        with av.open(url_of(path), metadata_errors="replace") as container:
+        with open_input(path) as container:
             return {stream.id: stream.type not in ("video", "audio", "subtitle") for stream in container.streams}
-    except (av.error.FFmpegError, ValueError):
+    except NotAVideo:
         return {}
 
 
@@ -284,28 +270,9 @@ class _ProgrammeMaps:
 
     def take(self, number: int, packet: NDArray[np.uint8], offset: int) -> None:
         """Look at a packet of a map; what lies in a further packet of the same map is not found."""
-        content, start = packet.tobytes(), payload_start(packet)
-        if not packet[1] & _UNIT_START or start >= TS_PACKET:
-            return
-        table = start + 1 + content[start]
-        stop = min(table + 3 + _field(content, table + 1, _LENGTH) - _CRC_LENGTH, TS_PACKET)
-        at = table + 12 + _field(content, table + 10, _LENGTH)
-        while at + 5 <= stop:
-            pid, end = _field(content, at + 1, _PID), at + 5 + _field(content, at + 3, _LENGTH)
+        content = packet.tobytes()
+        for pid, at, end in map_entries(content):
             plain = (content[at], content[at + 5 : end]) in _PLAIN_DATA
-            if pid in self.data and not plain and end <= stop:
+            if pid in self.data and not plain:
                 path = f"programme map {number:#x}/pid {pid:#x}"
                 self.blocks.setdefault(pid, PrivateBlock(path, ((offset + at, end - at),)))
-            at = end
-
-
-def _field(content: bytes, at: int, mask: int) -> int:
-    """The lower bits of two bytes of a table."""
-    return int.from_bytes(content[at : at + 2], "big") & mask
-
-
-def _programme_pids(packet: bytes) -> set[int]:
-    """The identifiers of the programme map tables that a packet of the programme association table lists."""
-    table = packet[5 + packet[4] :]
-    end = 3 + _field(table, 1, _LENGTH) - _CRC_LENGTH
-    return {_field(table, at + 2, _PID) for at in range(8, min(end, len(table)), 4)}

@@ -6,7 +6,6 @@ to tell the frames, the whole video is decoded once and `VideoInfo.sequential` s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,19 +19,18 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
-from vidsr.media.container import (
+from vidsr.media.container import find_video, is_cover, open_input, printable
+from vidsr.media.description import (
     chroma_location,
     codec_name,
     codec_tag,
     description_of,
-    find_video,
-    is_before_lead,
-    is_cover,
-    open_input,
-    printable,
+    frame_cropping,
+    is_dolby_vision,
     tags_of,
 )
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
+from vidsr.media.packets import is_before_lead
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later, folded
 from vidsr.media.tracks import timecode_rate
@@ -180,7 +178,7 @@ class VideoInfo:
         """The video with the tags that its part from frame `first` on has."""
         later = self.timecode_at(first)
         streams = tuple(replace(stream, tags=begun_later(stream.tags, *later)) for stream in self.streams)
-        return replace(self, streams=streams, tags=begun_later(self.tags, *later)) if first else self
+        return replace(self, streams=streams, tags=begun_later(self.tags, *later))
 
     def rate_in(self, in_mov: bool) -> Fraction:
         """The rate that a muxer is told: those of MP4 and MOV count the timecode by it."""
@@ -277,10 +275,10 @@ def _left_out(container: InputContainer, stream: VideoStream, description: str, 
         yield not_said("it is stereoscopic")
     if first.timecode and "timecode" not in tags | folded(container.metadata.items()):
         yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
-    if "\n      DOVI configuration record:" in description:
+    if is_dolby_vision(description):
         yield not_said("it is Dolby Vision")
-    if cropping := re.search(r"\n      Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description):
-        left, right, top, bottom = cropping.groups()
+    if cropping := frame_cropping(description):
+        left, right, top, bottom = cropping
         edges = f"{left} columns at its left, {right} right, {top} lines above and {bottom} below"
         yield not_said(f"it is to be shown without {edges}")
     if tags.get("alpha_mode") == "1":

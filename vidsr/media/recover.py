@@ -1,9 +1,9 @@
 """Frames of an MP4 or MOV file without its index (`moov`): a recording that was never finished.
 
-The samples lie in `mdat` without any table. H.264 and HEVC samples are NAL units with 4-byte lengths, which form
-chains that can be told from sound. What the index alone knows is lost: the sound's borders, the times, and often
-the parameter sets. Those are taken from the stream itself where the camera repeats them, else from a sound file of
-the same camera in the same folder; frames are then timed at that file's rate. Without either there is no picture.
+The samples lie in `mdat` without any table; `carving.py` finds those of H.264 and HEVC. What the index alone knows is
+lost: the sound's borders, the times, and often the parameter sets. Those are taken from the stream itself where the
+camera repeats them, else from a sound file of the same camera in the same folder; frames are then timed at that file's
+rate. Without either there is no picture.
 
 A decoder takes foreign parameter sets with few complaints: with those of a smaller picture it stops once that is full
 and leaves the rest of each slice unread, with those of a larger one it leaves the picture's rest empty. So key pictures
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import mmap
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,17 +27,17 @@ from av.packet import Packet
 
 from vidsr.errors import InputError, NotAVideo
 from vidsr.frames import Plane
-from vidsr.media.bitstream import NAL_CODECS, NalFormat
+from vidsr.media.bitstream import NAL_CODECS, START_CODE, NalFormat, declared_parameter_sets
 from vidsr.media.boxes import Box, children, is_mp4
-from vidsr.media.container import demux, find_video, open_input, url_of
+from vidsr.media.carving import Unit, carved_parameter_sets, carved_samples
+from vidsr.media.container import find_video, open_input, url_of
+from vidsr.media.packets import demux
 from vidsr.media.pixels import copy_planes, empty_planes, source_format
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.paths import write_whole
 
-START_CODE = b"\0\0\0\1"
 FALLBACK_RATE = Fraction(30)
 MOST_NEIGHBOURS = 8
-LARGEST_UNIT = 16 << 20
 # Parameter sets are those of another stream if with them more than this share of the pictures has errors, or more than
 # this share of the key pictures is not read.
 MOST_ERRORS, MOST_UNREAD = 0.5, 0.25
@@ -47,15 +46,6 @@ KEY_PICTURES = 4
 SLICE_END = 8
 # Lines that the end of the last slice may change: a pair of macroblocks or a coding tree, and what deblocking mixes.
 _LAST_LINES = {False: 32 + 8, True: 64 + 8}
-# A length below 16 MiB, and a header byte of the unit types that samples have.
-_UNIT_START = {
-    False: re.compile(rb"(?=\0[\0-\xff]{3}[\x01\x21\x41\x61\x25\x45\x65\x06\x09\x27\x47\x67\x28\x48\x68])", re.S),
-    True: re.compile(rb"(?=\0[\0-\xff]{3}[\x00-\x2a\x40\x42\x44\x46\x4e\x50][\x01-\x07])", re.S),
-}
-# Emulation prevention keeps these out of every unit (H.264 and H.265, 7.4.1), and they are common in everything else.
-_NEVER_INSIDE = re.compile(rb"\0\0[\0-\2]", re.S)
-
-Unit = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -178,7 +168,7 @@ def _models(path: Path, content: mmap.mmap, media: list[Box]) -> Iterator[_Model
     """What the stream may be: by its own parameter sets, then like each of a few neighbours."""
     neighbours = list(_neighbours(path))
     for hevc in (False, True):
-        if sets := _own_parameter_sets(content, media, hevc):
+        if sets := carved_parameter_sets(content, media, hevc):
             rates = [model.rate for model in neighbours if model.hevc == hevc]
             yield _Model(hevc, sets, rates[0] if rates else FALLBACK_RATE, "the parameters in the stream")
     yield from neighbours
@@ -199,88 +189,12 @@ def _neighbours(path: Path) -> Iterator[_Model]:
             with open_input(each) as container:
                 stream = find_video(container, each)
                 codec = stream.codec_context.codec.canonical_name
-                sets = _extradata_sets(stream.codec_context.extradata or b"", codec == "hevc")
+                sets = declared_parameter_sets(stream.codec_context.extradata or b"", codec == "hevc")
                 rate = Fraction(stream.average_rate or FALLBACK_RATE)
         except InputError:
             continue  # empty, not readable, a folder, or sound only
         if codec in NAL_CODECS and sets:
             yield _Model(codec == "hevc", sets, rate, f"the parameters of {each.name}")
-
-
-def _extradata_sets(extradata: bytes, hevc: bool) -> bytes:
-    """The parameter sets of an avcC or hvcC record (ISO/IEC 14496-15, 5.3.3 and 8.3.3) with start codes."""
-    if extradata[:1] != b"\1":
-        return extradata if START_CODE[1:] in extradata else b""
-    found = b""
-    at = 23 if hevc else 5
-    arrays = extradata[22] if hevc and len(extradata) > 22 else 2
-    for number in range(arrays):
-        if hevc:
-            count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
-        else:
-            count, at = int.from_bytes(extradata[at : at + 1], "big") & (31 if number == 0 else 255), at + 1
-        for _ in range(count):
-            size = int.from_bytes(extradata[at : at + 2], "big")
-            found += START_CODE + extradata[at + 2 : at + 2 + size]
-            at += 2 + size
-    return found
-
-
-def _units(content: mmap.mmap, media: list[Box], hevc: bool) -> Iterator[Unit]:
-    """(offset, length) of every NAL unit that stands in `mdat` behind its length, in file order."""
-    for box in media:
-        at = box.body
-        while at < box.stop:
-            size = _unit_at(content, at, box.stop, hevc)
-            if size:
-                yield at + 4, size
-                at += 4 + size
-                continue
-            start = _UNIT_START[hevc].search(content, at + 1, box.stop)
-            if start is None:
-                break
-            at = start.start()
-
-
-def _unit_at(content: mmap.mmap, at: int, end: int, hevc: bool) -> int:
-    """The length of the NAL unit whose length field is at `at`, or 0."""
-    size = int.from_bytes(content[at : at + 4], "big")
-    if not 2 < size <= min(end - at - 4, LARGEST_UNIT) or not _UNIT_START[hevc].match(content, at):
-        return 0
-    last = content[at + 3 + size]
-    return 0 if last == 0 or _NEVER_INSIDE.search(content, at + 4, at + 4 + size) else size
-
-
-def _own_parameter_sets(content: mmap.mmap, media: list[Box], hevc: bool) -> bytes:
-    """The first parameter sets that the stream itself carries, with start codes; empty unless all are there."""
-    form = NalFormat(hevc, 4)
-    sets: dict[int, bytes] = {}
-    for offset, size in _units(content, media, hevc):
-        kind = form.kind(content[offset : offset + 1])
-        if kind in form.parameter_sets:
-            sets.setdefault(kind, content[offset : offset + size])
-            if len(sets) == len(form.parameter_sets):
-                return b"".join(START_CODE + sets[kind] for kind in form.parameter_sets)
-    return b""
-
-
-def _samples(content: mmap.mmap, media: list[Box], hevc: bool) -> Iterator[list[Unit]]:
-    """The units of each picture: a picture ends where a delimiter, its parameters or a first slice follows a slice."""
-    form = NalFormat(hevc, 4)
-    sample: list[Unit] = []
-    has_slice = False
-    for offset, size in _units(content, media, hevc):
-        kind = form.kind(content[offset : offset + 1])
-        coded = form.is_picture(kind)
-        first = not coded or content[offset + (2 if hevc else 1)] & 0x80
-        if kind == form.delimiter or (has_slice and first):
-            if has_slice:
-                yield sample
-            sample, has_slice = [], False
-        sample.append((offset, size))
-        has_slice = has_slice or coded
-    if has_slice:
-        yield sample
 
 
 def _packet(content: mmap.mmap, sample: list[Unit], before: bytes = b"") -> Packet[Any]:
@@ -305,7 +219,7 @@ def _best_find(models: Iterator[_Model], content: mmap.mmap, media: list[Box]) -
 
 def _find(model: _Model, content: mmap.mmap, media: list[Box]) -> _Find | None:
     """What a model makes of the stream; None if it is another stream's."""
-    samples = list(_samples(content, media, model.hevc))
+    samples = list(carved_samples(content, media, model.hevc))
     shown, concealed = _presentation_order(samples, content, model)
     whole = [samples[number] for number in sorted(set(shown) - concealed)]
     if not whole or len(whole) < (1 - MOST_ERRORS) * len(samples):

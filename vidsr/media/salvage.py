@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import av
 
 from vidsr.media.boxes import children, is_mp4
-from vidsr.media.container import decode_in_order, demux, open_input
+from vidsr.media.container import open_input
+from vidsr.media.decoders import decode_in_order
 from vidsr.media.matroska import LONGEST_HEADER, SEGMENT, element_header
+from vidsr.media.packets import demux
 from vidsr.media.probe import VideoInfo
 from vidsr.media.table import FrameTable
 
@@ -28,7 +30,7 @@ _SEGMENT = SEGMENT.to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
-class Gap:
+class _Gap:
     """Consecutive frames that are lost.
 
     Attributes:
@@ -42,21 +44,8 @@ class Gap:
     frames: int
 
 
-@dataclass(frozen=True)
-class Damage:
-    """What a source does not give.
-
-    Attributes:
-        gaps: lost frames, in the order of time.
-        sentences: everything that was found, for people.
-    """
-
-    gaps: tuple[Gap, ...]
-    sentences: tuple[str, ...]
-
-
-def assess(info: VideoInfo) -> Damage | None:
-    """What is missing of a source, or None where nothing is.
+def assess(info: VideoInfo) -> tuple[str, ...]:
+    """What is missing of a source, as sentences for people; empty where nothing is.
 
     Args:
         info: the source as probed; for damage that only decoding shows, probed with `decode=True`.
@@ -68,7 +57,7 @@ def assess(info: VideoInfo) -> Damage | None:
     beyond = _beyond_end(info)
     end = info.table.time(len(info.table))
     if lost := beyond.pop(info.stream_index, 0):
-        gaps = [gap for gap in gaps if gap.start < end] + [Gap(end, end + lost / info.rate, lost)]
+        gaps = [gap for gap in gaps if gap.start < end] + [_Gap(end, end + lost / info.rate, lost)]
     sentences = [_gap_sentence(gap) for gap in gaps]
     sentences.extend(f"{info.streams[i].label}: its last {_count(n, 'packet')} lost" for i, n in beyond.items())
     if not lost and _is_cut(info):
@@ -77,27 +66,26 @@ def assess(info: VideoInfo) -> Damage | None:
         concealed = sum(frame.is_corrupt for frame, _ in decode_in_order(info.path, info.stream_index))
         if concealed:
             sentences.append(f"{_count(concealed, 'frame')} decoded with errors that can be seen")
-    if not sentences:
-        return None
-    sentences.extend(_damaged_sound(info))
-    return Damage(tuple(gaps), tuple(sentences))
+    if sentences:
+        sentences.extend(_damaged_sound(info))
+    return tuple(sentences)
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
 
 
-def _gap_sentence(gap: Gap) -> str:
+def _gap_sentence(gap: _Gap) -> str:
     return f"{_count(gap.frames, 'frame')} lost between {float(gap.start):.3f} s and {float(gap.stop):.3f} s"
 
 
-def _gaps_of(info: VideoInfo) -> Iterator[Gap]:
+def _gaps_of(info: VideoInfo) -> Iterator[_Gap]:
     """The pictures that the packets promise and the decoder did not give, those between the same frames together."""
     table = info.table
     for place, group in itertools.groupby(info.missing, key=lambda pts: bisect.bisect_right(table.pts, pts)):
         lost = list(group)
         stop = table.pts[place] if place < len(table) else lost[-1]
-        yield Gap(lost[0] * table.time_base, stop * table.time_base, len(lost))
+        yield _Gap(lost[0] * table.time_base, stop * table.time_base, len(lost))
 
 
 def _beyond_end(info: VideoInfo) -> dict[int, int]:

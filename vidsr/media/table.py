@@ -14,7 +14,8 @@ from av.video.stream import VideoStream
 from vidsr.errors import Encrypted
 from vidsr.media.bitstream import NalFormat, PacketFacts, inspect
 from vidsr.media.clock import Clock
-from vidsr.media.container import AnyPacket, decode_in_order, demux
+from vidsr.media.decoders import decode_in_order
+from vidsr.media.packets import AnyPacket, demux
 
 # Codecs each of whose frames stands alone, so that "every packet is a key frame" is no sign of a broken index.
 INTRA_CODECS = {"mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "jpeg2000",

@@ -1,9 +1,10 @@
-"""Metadata tags on their way from source to result: which travel, and how MP4 and MOV are made to keep them."""
+"""Metadata tags on their way from source to result: which travel, which are lost, and which MP4 has places for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from fractions import Fraction
 
 _TIMECODE = re.compile(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)")
@@ -16,6 +17,9 @@ CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder",
 STREAM_OWN = {"encoder", "duration"}
 # True only of streams that are copied: statistics that Matroska writers leave, and that more blocks hold transparency.
 COPIED_ONLY = ("bps", "number_of_frames", "number_of_bytes", "duration-", "_statistics_", "alpha_mode")
+# Facts about the file's own writing, not about what was filmed; each writer states its own.
+_WRITERS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration",
+                 "language", "rotate", "bps", "number_of_", "_statistics", "filename", "mimetype")  # fmt: skip
 # Tags that MP4 has a place for (iTunes and 3GPP boxes); for others the muxer must write Apple's key list.
 MP4_PLACES = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
@@ -48,8 +52,35 @@ def one_title(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {"title" if key.lower() == "name" and not titled else key: value for key, value in given.items()}
 
 
+def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that tell of the film and not of the program that wrote the file; keys in lower case."""
+    titled = folded(one_title(tags.items()).items())
+    return {k: v for k, v in titled.items() if not k.startswith(_WRITERS_TAGS) and k not in CONTAINER_OWN and v.strip()}
+
+
+def lost_tags(source: Mapping[str, str], result: Mapping[str, str]) -> dict[str, str]:
+    """The source's tags that the result does not have with the same value."""
+    ours = {key: _comparable(key, value) for key, value in essential_tags(result).items()}
+    return {k: v for k, v in essential_tags(source).items() if ours.get(k) != _comparable(k, v)}
+
+
+def _comparable(key: str, value: str) -> str:
+    if key == "creation_time":
+        try:
+            moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        except ValueError:
+            return value
+        return str(int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()))
+    return value.strip()
+
+
 def begun_later(tags: Iterable[tuple[str, str]], frames: int, rate: Fraction) -> tuple[tuple[str, str], ...]:
-    """The tags of a part that begins so many frames later: a timecode is that of its first frame."""
+    """The tags of a part that begins so many frames later: a timecode is that of its first frame.
+
+    Where that is the video's first, they are as they were, whatever a timecode looks like.
+    """
+    if not frames:
+        return tuple(tags)
     return tuple((k, advanced(v, frames, rate) if k.lower() == "timecode" else v) for k, v in tags)
 
 

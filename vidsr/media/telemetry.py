@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,17 @@ from av.container import InputContainer
 
 from vidsr.media.beside import bin_path, coding_of, index_path
 from vidsr.media.bitstream import NAL_CODECS
-from vidsr.media.carried import lost_tags, side_files
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import (
-    decode_in_order,
-    description_of,
-    find_video,
-    is_before_lead,
-    open_input,
-    tags_of,
-)
+from vidsr.media.container import attachments_of, data_of, dispositions, find_video, open_input
 from vidsr.media.decode import user_data_of
+from vidsr.media.decoders import decode_in_order
+from vidsr.media.description import description_of, tags_of
 from vidsr.media.firstframe import read_first_frames, turn_of
-from vidsr.media.inventory import attachments_of, data_of, dispositions
+from vidsr.media.packets import is_before_lead
 from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
-from vidsr.media.tags import begun_later, stream_tags
+from vidsr.media.sidefiles import copy_side_files, side_files
+from vidsr.media.tags import begun_later, lost_tags, stream_tags
 from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
 
@@ -66,7 +60,7 @@ def carry_beside(
     """
     try:
         original = original or source
-        copies = _copy_side_files(original, result) + _save_attachments(source, result, refused)
+        copies = copy_side_files(original, result) + _save_attachments(source, result, refused)
         index = _lost_descriptions(source, made, refused, later) if made else {}
         writer = _BinWriter(bin_path(result))
         writer.add_private(original)
@@ -108,17 +102,6 @@ def place_beside(files: Sequence[Path], original: Path, result: Path) -> tuple[P
     except OSError as error:
         raise write_error(f"{result}: a file beside it", error) from error
     return tuple(target for target in wanted if target.absolute() not in own)
-
-
-def _copy_side_files(source: Path, result: Path) -> list[Path]:
-    copies = []
-    for each in side_files(source):
-        copy = result.with_name(result.stem + each.suffix)
-        if copy != each:
-            part = copy.with_name(copy.name + ".part")
-            shutil.copy2(each, part)
-            copies.append(part.replace(copy))
-    return copies
 
 
 def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo]) -> list[Path]:
@@ -211,10 +194,18 @@ def _lost_descriptions(
 ) -> dict[str, Any]:
     """Tags, flags and chapters of the source that the file `made` does not have; empty where it has all."""
     with open_input(source) as old, open_input(made) as new:
+        pictures = find_video(old, source).index, find_video(new, made).index
         index: dict[str, Any] = {}
         if tags := lost_tags(_of_part(tags_of(old), later), tags_of(new)):
             index["tags"] = tags
-        if streams := _lost_stream_tags(old, new, {stream.index for stream in refused}, source, made, later):
+        streams: dict[str, dict[str, str]] = {}
+        for stream, other in _counterparts(old, new, pictures, {stream.index for stream in refused}):
+            lost = _lost_stream_tags(stream, other, later, upscaled=stream.index == pictures[0])
+            if stream.index == pictures[0]:
+                lost |= _lost_rotation(source, made, pictures)
+            if lost:
+                streams[str(stream.index)] = lost
+        if streams:
             index["stream_tags"] = streams
         chapters = chapters_of(old)
         fit = "mp4" not in new.format.name or (fit_mp4(chapters) and not _is_heard_early(old))
@@ -226,7 +217,7 @@ def _lost_descriptions(
 
 
 def _of_part(tags: Mapping[str, str], later: tuple[int, Fraction]) -> dict[str, str]:
-    return dict(begun_later(tags.items(), *later) if later[0] else tags)
+    return dict(begun_later(tags.items(), *later))
 
 
 def _is_heard_early(source: InputContainer) -> bool:
@@ -234,17 +225,10 @@ def _is_heard_early(source: InputContainer) -> bool:
     return any(is_before_lead((s.start_time or 0) * Fraction(s.time_base or 0)) for s in source.streams.audio)
 
 
-def _lost_stream_tags(
-    old: InputContainer,
-    new: InputContainer,
-    refused: set[int],
-    source: Path,
-    made: Path,
-    later: tuple[int, Fraction],
-) -> dict[str, dict[str, str]]:
-    """What each carried stream lost, by its number in the source; streams of one kind correspond by their order."""
-    pictures = find_video(old, source).index, find_video(new, made).index
-    lost: dict[str, dict[str, str]] = {}
+def _counterparts(
+    old: InputContainer, new: InputContainer, pictures: tuple[int, int], refused: set[int]
+) -> Iterator[tuple[Any, Any]]:
+    """Each carried stream of the source and its counterpart; streams of one kind correspond by their order."""
     places: dict[str, list[Any]] = {}
     for stream in new.streams:
         places.setdefault("picture" if stream.index == pictures[1] else stream.type, []).append(stream)
@@ -252,20 +236,19 @@ def _lost_stream_tags(
     for stream in old.streams:
         kind = kinds[stream.index]
         complete = len(places.get(kind, ())) == sum(k == kind for i, k in kinds.items() if i >= stream.index)
-        if not places.get(kind) or (stream.index in refused and not complete):
-            continue
-        other = places[kind].pop(0)
-        given = _of_part(stream.metadata, later)
-        tags = lost_tags(stream_tags(given.items(), stream.index != pictures[0]), other.metadata)
-        if (stream.language or "und") != (other.language or "und"):
-            tags["language"] = stream.language or "und"
-        if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
-            tags["disposition"] = ",".join(dispositions(stream))
-        if stream.index == pictures[0]:
-            tags |= _lost_rotation(source, made, pictures)
-        if tags:
-            lost[str(stream.index)] = tags
-    return lost
+        if places.get(kind) and (stream.index not in refused or complete):
+            yield stream, places[kind].pop(0)
+
+
+def _lost_stream_tags(stream: Any, other: Any, later: tuple[int, Fraction], upscaled: bool) -> dict[str, str]:
+    """Tags, language and flags of a source's stream that its counterpart does not have."""
+    given = _of_part(stream.metadata, later)
+    tags = lost_tags(stream_tags(given.items(), copied=not upscaled), other.metadata)
+    if (stream.language or "und") != (other.language or "und"):
+        tags["language"] = stream.language or "und"
+    if set(dispositions(stream)) - set(dispositions(other)) - {"default"}:
+        tags["disposition"] = ",".join(dispositions(stream))
+    return tags
 
 
 def _lost_rotation(source: Path, made: Path, pictures: tuple[int, int]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.boxes import Box, children, descend, track_number
-from vidsr.media.container import codec_tag, description_of
+from vidsr.media.description import codec_tag, description_of
 
 # HEVC whose parameter sets are in the header alone, and ProRes by its profile. FFmpeg's muxers would call all of the
 # former hev1, which Apple's players do not take, and all of the latter HQ.

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.stream import DataStream
 
 from vidsr.media.clock import JOINED_FORMATS
-from vidsr.media.container import AnyPacket, demux, moment_of
+from vidsr.media.packets import AnyPacket, demux, moment_of
 
 _KIND: Final = "mpegts_stream_id"
 _PRIVATE, _METADATA = 0xBD, 0xFC
@@ -57,7 +57,7 @@ def _arrived(packet: AnyPacket, time: Fraction | None) -> AnyPacket:
     return packet
 
 
-def mark(packet: AnyPacket) -> None:
+def mark_klv(packet: AnyPacket) -> None:
     """Make MPEG-TS's muxer keep the times of a KLV packet that has them, and make up none for one that has none."""
     stream = packet.stream
     if isinstance(stream, DataStream) and stream.name == "klv" and packet.has_sidedata(_KIND):

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.errors import OutputExists
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
-from vidsr.media.inventory import Inventory
 from vidsr.media.private import private_data
-from vidsr.media.tags import CONTAINER_OWN, folded, one_title
-
-SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
-# Facts about the file's own writing, not about what was filmed; each writer states its own.
-_WRITERS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration",
-                 "language", "rotate", "bps", "number_of_", "_statistics", "filename", "mimetype")  # fmt: skip
+from vidsr.media.proof.inventory import Inventory
+from vidsr.media.sidefiles import side_file_copies, side_files
+from vidsr.media.tags import essential_tags, lost_tags
 
 
 @dataclass(frozen=True)
@@ -38,28 +31,6 @@ class Timing:
     end: Fraction | None = None
     damaged: bool = False
     moved: Fraction = Fraction(0)
-
-
-def essential_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that tell of the film and not of the program that wrote the file; keys in lower case."""
-    titled = folded(one_title(tags.items()).items())
-    return {k: v for k, v in titled.items() if not k.startswith(_WRITERS_TAGS) and k not in CONTAINER_OWN and v.strip()}
-
-
-def lost_tags(source: Mapping[str, str], result: Mapping[str, str]) -> dict[str, str]:
-    """The source's tags that the result does not have with the same value."""
-    ours = {key: _comparable(key, value) for key, value in essential_tags(result).items()}
-    return {k: v for k, v in essential_tags(source).items() if ours.get(k) != _comparable(k, v)}
-
-
-def _comparable(key: str, value: str) -> str:
-    if key == "creation_time":
-        try:
-            moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-        except ValueError:
-            return value
-        return str(int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()))
-    return value.strip()
 
 
 def check_tags(source: Inventory, result: Inventory, index: SideIndex) -> Check:
@@ -145,38 +116,11 @@ def check_private(source: Path, index: SideIndex) -> Check:
     return Check("private data", True, f"{len(blocks)} blocks beside the result" if blocks else "none")
 
 
-def side_files(path: Path) -> list[Path]:
-    """Files of the same stem that cameras write beside a video, whatever the case of their names."""
-    stem = path.stem.lower()
-    return sorted(
-        each
-        for each in path.parent.iterdir()
-        if each.stem.lower() == stem and each.suffix.lower() in SIDE_SUFFIXES and each.is_file()
-    )
-
-
-def check_side_files_free(source: Path, result: Path) -> None:
-    """Refuse to copy the source's side files over others that have those names.
-
-    Raises:
-        OutputExists: one of them exists.
-    """
-    for each in side_files(source):
-        copy = result.with_name(result.stem + each.suffix)
-        if copy != each and copy.exists() and not filecmp.cmp(copy, each, shallow=False):
-            raise OutputExists(
-                f"{copy} exists and {each.name} would replace it; use --overwrite, or -o for another name"
-            )
-
-
 def check_side_files(source: Path, result: Path) -> Check:
     """Copies of side files, byte for byte."""
     files = side_files(source)
-    wrong = []
-    for each in files:
-        copy = result.with_name(result.stem + each.suffix)
-        if copy != each and (not copy.is_file() or copy.read_bytes() != each.read_bytes()):
-            wrong.append(each.name)
+    copies = side_file_copies(source, result)
+    wrong = [each.name for each, copy in copies if not copy.is_file() or copy.read_bytes() != each.read_bytes()]
     if wrong:
         return Check("side files", False, "not beside the result: " + ", ".join(wrong))
     return Check("side files", True, f"{len(files)} beside the result" if files else "none")

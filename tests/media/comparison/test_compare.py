@@ -17,11 +17,11 @@ from tests.media.numbered import TIMES, write_numbered
 from tests.media.pipeline import upscale
 from vidsr import paths
 from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, OutputUnwritable, SettingsError
-from vidsr.media.compare import thumbnail_pair, write_page, write_still
-from vidsr.media.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
+from vidsr.media.comparison.compare import thumbnail_pair, write_page, write_still
+from vidsr.media.comparison.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
+from vidsr.media.comparison.proxy import ProxyEncoder, copy_packets, to_picture, to_rgb
+from vidsr.media.comparison.still import busiest_places
 from vidsr.media.probe import probe
-from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture, to_rgb
-from vidsr.media.still import busiest_places
 from vidsr.settings import EncodeSettings
 
 
@@ -159,7 +159,7 @@ def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_thumbnails_are_small_jpegs_of_both(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidsr.media.compare.THUMBNAIL_SIDE", 48)
+    monkeypatch.setattr("vidsr.media.comparison.compare.THUMBNAIL_SIDE", 48)
     for jpeg in thumbnail_pair(*pair):
         with Image.open(BytesIO(jpeg)) as picture:
             assert picture.format == "JPEG"

@@ -10,22 +10,21 @@ from typing import TypeAlias
 
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
-from vidsr.media.carried import (
+from vidsr.media.description import CHROMA_LOCATIONS
+from vidsr.media.firstframe import turn_of
+from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.carried import (
     check_attachments,
     check_chapters,
     check_private,
     check_side_files,
     check_tags,
-    lost_tags,
 )
-from vidsr.media.container import CHROMA_LOCATIONS
-from vidsr.media.firstframe import turn_of
-from vidsr.media.inventory import Inventory
-from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.proof.inventory import Inventory
+from vidsr.media.proof.streams import check_streams
+from vidsr.media.proof.walk import Walk
 from vidsr.media.salvage import fill_gaps
-from vidsr.media.streams import check_streams
-from vidsr.media.tags import stream_tags
-from vidsr.media.walk import Walk
+from vidsr.media.tags import lost_tags, stream_tags
 
 Size: TypeAlias = tuple[int, int]
 
@@ -94,7 +93,6 @@ def _verify(
     info: VideoInfo, made: VideoInfo, size: Size | None, first: int, stop: int | None, beside: Path, original: Path
 ) -> VerifyReport | None:
     stop = len(info.table) if stop is None else stop
-    part = first > 0 or stop < len(info.table)
     index = SideIndex.of(beside)
     checks = [_check_size(info, made, size), *_check_description(info, made, index)]
     info = info.begun_at(first)
@@ -103,7 +101,7 @@ def _verify(
         ours.keep_part(
             info.table.time(first) if first else None, info.table.time(stop) if stop < len(info.table) else None
         )
-        walk = Walk(info, made, first, stop, part)
+        walk = Walk(info, made, first, stop)
         if not walk.compare(ours, theirs):
             return None
         checks.extend(walk.checks(index))

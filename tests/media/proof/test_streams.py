@@ -21,14 +21,14 @@ from vidsr.media import mux as muxing
 from vidsr.media.beside import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
-from vidsr.media.carried import Timing
-from vidsr.media.container import codec_tag
-from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+from vidsr.media.description import codec_tag
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
-from vidsr.media.streams import check_streams
+from vidsr.media.proof.carried import Timing
+from vidsr.media.proof.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+from vidsr.media.proof.streams import check_streams
+from vidsr.media.proof.verify import verify
 from vidsr.media.tracks import turn_off
-from vidsr.media.verify import verify
 
 TIMED = Clip(frames=30, sound=("aac",), data="bin_data", tags={"timecode": "01:00:00:00"}, options={"g": "10"})
 

@@ -14,9 +14,18 @@ from typing import Any
 from PIL import Image
 
 from vidsr.errors import NotAVideo, SettingsError
-from vidsr.media.excerpt import Clip, Pair, check_scale, luma, open_clip, pair_frames, psnr_and_shift, times_differ
-from vidsr.media.proxy import ProxyEncoder, copy_packets, to_picture
-from vidsr.media.still import compose
+from vidsr.media.comparison.excerpt import (
+    Clip,
+    Pair,
+    check_scale,
+    luma,
+    open_clip,
+    pair_frames,
+    psnr_and_shift,
+    times_differ,
+)
+from vidsr.media.comparison.proxy import ProxyEncoder, copy_packets, to_picture
+from vidsr.media.comparison.still import compose
 from vidsr.page import fill_page
 from vidsr.paths import check_target, write_output
 
@@ -197,7 +206,7 @@ def _fill_template(data: dict[str, Any], shown: tuple[Path, Path]) -> str:
     """The page: the template with the data and both videos in their places."""
     title = f"{data['source']['name']} and {data['result']['name']}"
     source, result = (f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in shown)
-    return fill_page("vidsr.media", "compare.html", title, json.dumps(data), SOURCE=source, RESULT=result)
+    return fill_page("vidsr.media.comparison", "compare.html", title, json.dumps(data), SOURCE=source, RESULT=result)
 
 
 def _encode(picture: Image.Image, kind: str) -> bytes:

@@ -18,25 +18,15 @@ from typing import Any
 
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
-from vidsr.media.container import (
-    Cuts,
-    codec_tag,
-    decode_in_order,
-    decode_packet,
-    decoder_threads,
-    demux,
-    description_of,
-    moment_of,
-    open_input,
-    printable,
-    tags_of,
-)
+from vidsr.media.container import attachments_of, data_of, dispositions, open_input
+from vidsr.media.decoders import decode_in_order, decode_packet, decoder_threads
+from vidsr.media.description import codec_tag, description_of, tags_of
+from vidsr.media.packets import Cuts, demux, moment_of
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -199,7 +189,7 @@ class Inventory:
 
     def _take(self, packet: Packet[Any]) -> None:
         contents = self.others.get(packet.stream_index)
-        if contents and not self._cuts.out(packet) and (self._has(packet) or not contents.borderless):
+        if contents and not self._cuts.drops(packet) and (self._has(packet) or not contents.borderless):
             contents.add(packet)
 
     def _has(self, packet: Packet[Any]) -> bool:
@@ -221,28 +211,6 @@ class Inventory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._container.close()
-
-
-def attachments_of(container: InputContainer) -> dict[str, Stream]:
-    """Attached files by the names that they get beside a result: no two the same, none with a folder."""
-    found: dict[str, Stream] = {}
-    for stream in container.streams:
-        if stream.type == "attachment":
-            name = Path(printable(stream.metadata.get("filename", ""))).name or f"attachment{stream.index}"
-            while name in found:
-                name = f"{stream.index}.{name}"
-            found[name] = stream
-    return found
-
-
-def data_of(stream: Any) -> bytes:
-    """The content of an attachment."""
-    return bytes(stream.data)
-
-
-def dispositions(stream: Any) -> tuple[str, ...]:
-    """The names of a stream's flags, sorted."""
-    return tuple(sorted(flag.name for flag in type(stream.disposition) if flag in stream.disposition))
 
 
 def _contents(container: InputContainer, stream: Any) -> Contents:

@@ -6,18 +6,19 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.frames import Colour
 from vidsr.media import timing
-from vidsr.media.container import demux, find_video, open_input, url_of
-from vidsr.media.excerpt import Clip
+from vidsr.media.comparison.excerpt import Clip
+from vidsr.media.container import find_video, open_input, url_of
+from vidsr.media.packets import demux
 from vidsr.media.pixels import rows_of, source_format, to_planar
 
 CRF = "12"  # no visible loss; both sides of a comparison are coded alike
@@ -25,11 +26,11 @@ TIME_BASE = Fraction(1, 90_000)
 BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
-def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> Any:
+def upright(frame: VideoFrame, clip: Clip, width: int, height: int, pix_fmt: str) -> VideoFrame:
     """A frame enlarged or reduced by bicubic to width x height, turned as a player turns it, in limited range.
 
     Args:
-        frame: av.VideoFrame of the clip.
+        frame: of the clip, as decoded.
         clip: the video.
         width: before turning, in pixels; even.
         height: before turning, in pixels; even.
@@ -50,7 +51,7 @@ def upright(frame: Any, clip: Clip, width: int, height: int, pix_fmt: str) -> An
     flat = np.concatenate([plane.ravel() for plane in turned])
     columns = turned[0].shape[1]
     shape = (3, -1, columns) if pix_fmt == "yuv444p" else (-1, columns)
-    return av.VideoFrame.from_ndarray(flat.reshape(shape), format=pix_fmt, channel_last=False)
+    return VideoFrame.from_ndarray(flat.reshape(shape), format=pix_fmt, channel_last=False)
 
 
 class ProxyEncoder:
@@ -81,7 +82,7 @@ class ProxyEncoder:
         stream.options = {"crf": CRF, "preset": "veryfast"}
         self._stream = stream
 
-    def write(self, frame: Any, time: float) -> None:
+    def write(self, frame: VideoFrame, time: float) -> None:
         """Add a frame that is shown `time` seconds after the first one."""
         shaped = upright(frame, self._clip, *self._size, "yuv420p")
         # Two frames may be less than a tick apart.
@@ -126,7 +127,7 @@ def copy_packets(clip: Clip, path: Path, first: float) -> None:
             target.mux(packet)
 
 
-def to_rgb(frame: Any, matrix: int) -> NDArray[np.uint8]:
+def to_rgb(frame: VideoFrame, matrix: int) -> NDArray[np.uint8]:
     """A yuv444p frame in limited range as RGB (height, width, 3), rounded, not cut off as swscale does.
 
     Formula: ITU-T H.273, equations for MatrixCoefficients 1, 5/6 and 9; `matrix` is one of its table 4.
@@ -140,11 +141,11 @@ def to_rgb(frame: Any, matrix: int) -> NDArray[np.uint8]:
     return rgb
 
 
-def to_picture(frame: Any, clip: Clip, width: int, height: int) -> Image.Image:
+def to_picture(frame: VideoFrame, clip: Clip, width: int, height: int) -> Image.Image:
     """A decoded frame as an RGB picture: enlarged by bicubic, upright, with square pixels.
 
     Args:
-        frame: av.VideoFrame of the clip.
+        frame: of the clip, as decoded.
         clip: the video.
         width: before turning, in pixels of the clip's shape; even.
         height: before turning; even.

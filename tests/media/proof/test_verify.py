@@ -20,14 +20,14 @@ from tests.media.pipeline import SETTINGS, upscale, write_segment
 from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.evidence import Check
-from vidsr.media import verify as verifying
 from vidsr.media.beside import SideIndex
 from vidsr.media.bitstream import NalFormat
-from vidsr.media.carried import Timing
-from vidsr.media.inventory import DIGEST_BYTES, Contents
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.media.streams import check_streams
-from vidsr.media.verify import VerifyReport, _check_description, verify
+from vidsr.media.proof import verify as verifying
+from vidsr.media.proof.carried import Timing
+from vidsr.media.proof.inventory import DIGEST_BYTES, Contents
+from vidsr.media.proof.streams import check_streams
+from vidsr.media.proof.verify import VerifyReport, _check_description, verify
 
 SOUND = Clip(sound=("aac", "aac"), chapters=2, tags={"title": "A drive", "creation_time": "2024-05-06T07:08:09Z"})
 

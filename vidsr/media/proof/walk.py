@@ -12,12 +12,12 @@ from av.video.frame import VideoFrame
 
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
-from vidsr.media.carried import Timing
 from vidsr.media.decode import user_data_of
-from vidsr.media.inventory import Inventory
-from vidsr.media.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.pixels import is_full_range
 from vidsr.media.probe import VideoInfo
+from vidsr.media.proof.carried import Timing
+from vidsr.media.proof.inventory import Inventory
+from vidsr.media.proof.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.salvage import as_shown
 
 
@@ -35,9 +35,10 @@ class _Shown:
 class Walk:
     """Goes through both files frame by frame."""
 
-    def __init__(self, info: VideoInfo, made: VideoInfo, first: int, stop: int, part: bool) -> None:
+    def __init__(self, info: VideoInfo, made: VideoInfo, first: int, stop: int) -> None:
         self._info, self._made = info, made
-        self._first, self._stop, self._part = first, stop, part
+        self._first, self._stop = first, stop
+        self._part = first > 0 or stop < len(info.table)
         self._judge = PictureJudge()
         self._count = 0
         self._times: list[str] = []
@@ -48,7 +49,7 @@ class Walk:
         self._changes: list[str] = []
         start = made.table.time(0)
         self.timing = Timing(info.table.time(first), start, damaged=bool(info.sequential))
-        if part:
+        if self._part:
             self.timing = replace(self.timing, start=info.table.time(first), end=info.table.time(stop))
 
     def compare(self, source: Inventory, result: Inventory) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from vidsr.evidence import Check
 from vidsr.media.beside import SideIndex
-from vidsr.media.carried import Timing, lost_tags
-from vidsr.media.container import TIMECODE, printable
-from vidsr.media.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+from vidsr.media.container import printable
+from vidsr.media.description import TIMECODE
+from vidsr.media.proof.carried import Timing
+from vidsr.media.proof.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
+from vidsr.media.tags import lost_tags
 
 _FILLER = hashlib.sha256(b"\0\0").digest()[:DIGEST_BYTES]  # MP4's muxer writes it where no line is shown
 

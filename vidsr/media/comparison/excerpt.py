@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
 from vidsr.errors import NotAVideo, SettingsError
 from vidsr.frames import Colour
-from vidsr.media.container import decode_in_order, decode_packet, demux, find_video, open_input
+from vidsr.media.container import find_video, open_input
+from vidsr.media.decoders import decode_in_order, decode_packet
+from vidsr.media.packets import demux
 from vidsr.media.pixels import rows_of, source_format, to_planar
 from vidsr.media.probe import probe
 
@@ -72,13 +74,12 @@ class Pair:
 
     Attributes:
         time: seconds from the start of the video.
-        source: decoded frame (av.VideoFrame).
-        result: decoded frame (av.VideoFrame).
+        source, result: as decoded.
     """
 
     time: float
-    source: Any
-    result: Any
+    source: VideoFrame
+    result: VideoFrame
 
 
 def open_clip(path: Path) -> Clip:
@@ -139,7 +140,7 @@ def check_scale(source: Clip, result: Clip) -> float:
     return scale
 
 
-def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[float, Any]]:
+def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[float, VideoFrame]]:
     """Decode the frames of a stretch.
 
     Args:
@@ -148,9 +149,9 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
         seconds: length; 0 gives the one frame that is shown at `start`, or the last one before it.
 
     Yields:
-        (seconds from the first frame, av.VideoFrame), ascending.
+        (seconds from the first frame, frame as decoded), ascending.
     """
-    shown: tuple[float, Any] | None = None
+    shown: tuple[float, VideoFrame] | None = None
     for time, frame in _timed_frames(clip, start):
         if seconds == 0 and time > start + SAME_TIME:
             break
@@ -163,7 +164,7 @@ def read_frames(clip: Clip, start: float, seconds: float) -> Iterator[tuple[floa
         yield shown
 
 
-def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, Any]]:
+def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, VideoFrame]]:
     """All frames from the last key frame before `start` on or from an earlier one, each later than the one before."""
     with open_input(clip.path) as container:
         stream = find_video(container, clip.path)
@@ -199,7 +200,7 @@ def pair_frames(source: Clip, result: Clip, start: float, seconds: float) -> Ite
             a, b = next(left, None), next(right, None)
 
 
-def luma(frame: Any) -> NDArray[np.float32]:
+def luma(frame: VideoFrame) -> NDArray[np.float32]:
     """The luma plane (height, width) of a decoded frame in 8-bit code values, 0 to 255."""
     form = source_format(frame.format.name)
     frame = to_planar(frame, form)

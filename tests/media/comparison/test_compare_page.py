@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser import Browser
 from tests.media.numbered import BITS, TIMES, write_numbered
-from vidsr.media.compare import write_page
+from vidsr.media.comparison.compare import write_page
 
 READ_NUMBER = """
 const video = document.getElementById(arguments[0]), canvas = document.createElement("canvas");

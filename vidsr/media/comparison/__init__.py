@@ -1,0 +1,1 @@
+"""A source and its result side by side, for people to look at: `vidsr compare`."""

@@ -1,0 +1,92 @@
+"""The packets of a file, in its order and on one clock: when each is shown, and which an edit list cuts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+from av.video.stream import VideoStream
+
+from vidsr.media.clock import JOINED_FORMATS, Clock
+
+# What a packet's stream is, is a type parameter only in PyAV's type hints.
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+AnyPacket: TypeAlias = "Packet[Any]"
+
+# Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
+LEAD_SECONDS = Fraction(1, 10)
+
+
+def demux(container: InputContainer, *streams: Stream, clock: Clock | None = None) -> Iterator[AnyPacket]:
+    """The packets of some streams that hold bytes, in file order; a read error ends them as the end of the file does.
+
+    Streams that are not asked for are not read where the container allows it and the clock does not need them. PyAV
+    18.1 ends with IndexError where MPEG-TS reveals a stream only in its middle; all packets were delivered by then.
+
+    Args:
+        container: it is read from where it is.
+        streams: those of it that are wanted.
+        clock: makes out the packets' times in formats whose clock may jump; a new one by default.
+    """
+    wanted = {stream.index for stream in streams}
+    if container.format.name in JOINED_FORMATS:
+        clock = clock or Clock()
+        packets = container.demux()
+    else:
+        clock = None
+        for stream in container.streams:
+            if stream.index not in wanted:
+                stream.discard = Discard.all
+        packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError, av.error.FFmpegError):
+            return
+        if not packet.size:
+            continue
+        if clock:
+            clock.unroll(packet)
+        if packet.stream_index in wanted:
+            yield packet
+
+
+def moment_of(packet: AnyPacket) -> int | None:
+    """When a packet is shown, in ticks; when it is decoded where it does not say."""
+    return packet.pts if packet.pts is not None else packet.dts
+
+
+def is_before_lead(time: Fraction) -> bool:
+    """Whether a time, in seconds, lies further before 0 than what decoders need to start, which nobody is to hear."""
+    return time < -LEAD_SECONDS
+
+
+class Cuts:
+    """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first.
+
+    Files can hide only what lies before 0.
+    """
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+
+    def drops(self, packet: AnyPacket, keep_lead: bool = False) -> bool:
+        """Whether a packet is not to be heard or seen, given each stream's packets in order.
+
+        Args:
+            packet: the next one.
+            keep_lead: keep all that come before a stream's first that is played, not only what a decoder may need.
+        """
+        if not packet.is_discard:
+            self._begun.add(packet.stream_index)
+            return False
+        stream = packet.stream
+        # What comes before a sound that begins later than at 0 cannot be hidden: it would be played.
+        late = stream.type != "video" and (stream.start_time or 0) > 0
+        near = packet.pts is None or not is_before_lead(packet.pts * packet.time_base)
+        return late or packet.stream_index in self._begun or not (keep_lead or near)

@@ -1,0 +1,1 @@
+"""The proof that a result is its source, only larger: it reads both files and knows nothing of the run."""
