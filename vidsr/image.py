@@ -19,7 +19,7 @@ from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, Unsupported
 from vidsr.image_metadata import kept_metadata, lost_metadata
 from vidsr.model.registry import choose_model, wanted_variant
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result, write_output
+from vidsr.paths import check_result, check_source, default_result, refuse_still, write_output
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -55,7 +55,7 @@ def upscale_image(
         raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
-    if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
+    if image.has_transparency_data and kind == "JPEG":
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
@@ -112,6 +112,7 @@ def _chroma_sampling(image: Image.Image) -> int:
 
 
 def _open(source: Path) -> Image.Image:
+    refuse_still(source)
     try:
         image = Image.open(source)
         image.load()

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
 from vidsr.media.clock import JOINED_FORMATS, Clock
-from vidsr.paths import check_source, write_error
+from vidsr.paths import check_source, refuse_still, write_error
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -73,11 +73,12 @@ def open_input(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
 
     Raises:
         InputMissing, InputUnreadable, InputEmpty: by what the file system says.
-        NotAVideo: FFmpeg finds no container in it.
+        NotAVideo: FFmpeg finds no container in it, or it is a picture in one.
     """
     check_source(path)
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
+    refuse_still(path)
     try:
         return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel)
     except (av.error.FFmpegError, ValueError) as error:
