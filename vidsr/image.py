@@ -78,7 +78,7 @@ def upscale_image(
     content = BytesIO()
     try:
         how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
-        large.save(content, kind, **how, **kept_metadata(image, shown, kind))
+        large.save(content, kind, **how, **kept_metadata(image, shown, kind, large.size))
     except (OSError, ValueError) as error:
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     write_output(result, content.getvalue())
