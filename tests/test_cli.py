@@ -803,6 +803,18 @@ def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest:
         assert (large.format, large.size, large.getpixel((9, 9))) == ("JPEG", (40, 24), (255, 255, 255))
 
 
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65500), (".webp", 16383)])
+def test_pictures_too_large_for_their_format_are_refused_before_the_work(
+    tmp_path: Path, nearest: Path, suffix: str, most: int
+) -> None:
+    from vidsr.image import upscale_image
+
+    Image.new("L", (most // 2 + 1, 2)).save(tmp_path / f"wide{suffix}")
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    with pytest.raises(errors.UnsupportedSize, match="at most"):
+        upscale_image(tmp_path / f"wide{suffix}", None, settings, False, dry_run=True)
+
+
 def test_broken_picture(tmp_path: Path) -> None:
     (tmp_path / "still.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     refused(errors.NotAVideo, "upscale", tmp_path / "still.png")

@@ -27,6 +27,7 @@ TURNED = 5  # the first of EXIF's orientations that swap width and height
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}  # MPO: a JPEG of a phone, with more pictures behind it
 NOT_RGB = ("CMYK", "LAB")
+MOST_PIXELS = {"JPEG": 65500, "WEBP": 16383}  # of a side
 
 
 def upscale_image(
@@ -66,6 +67,10 @@ def upscale_image(
     clean = fine and not is_noisy(np.asarray(image.convert("L"), dtype=np.float32), codec in LOSSLESS)
     model = choose_model(settings.model, scale, gpu, pixels, wanted_variant(settings.fidelity, clean))
     width, height = size or (image.width * scale, image.height * scale)
+    if max(width, height) > (most := MOST_PIXELS.get(kind, max(width, height))):
+        raise UnsupportedSize(
+            f"{result}: {kind} has at most {most} pixels a side, not {width}x{height}; use -o NAME.png"
+        )
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
         "model": {"name": model.name, "sha256": model.sha256}, "notes": _notes(image, kind),
