@@ -4,7 +4,7 @@ MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `u
 boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
 between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
 muxer writes. MPEG-TS: packets whose identifier no programme lists, and what the programme map says of data that no
-muxer does. Other containers have no such places.
+muxer does. Matroska: `matroska_private`. Other containers have no such places.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vidsr.media.boxes import (
     ts_packets,
 )
 from vidsr.media.container import url_of
+from vidsr.media.matroska_private import is_matroska, private_of_matroska
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
 _TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
@@ -73,6 +74,8 @@ def private_data(path: Path) -> list[PrivateBlock]:
     with path.open("rb") as file:
         if is_mp4(file, size):
             return _of_mp4(path, file, size)
+        if is_matroska(file):
+            return list(private_of_matroska(file, size))
         layout = ts_layout(file)
         return _of_ts(path, file, *layout) if layout else []
 
