@@ -190,7 +190,7 @@ def test_a_film_is_chosen_before_a_cover(tmp_path: Path) -> None:
     assert [stream.cover for stream in info.streams].count(True) == 1
 
 
-@pytest.mark.parametrize("brand", [b"avif", b"heic"])
+@pytest.mark.parametrize("brand", [b"avif", b"heic", b"avis"])
 def test_heic_and_avif_pictures_are_no_films(tmp_path: Path, brand: bytes) -> None:
     """FFmpeg gives each tile of a phone's picture as a film of one frame: a corner of it would be enlarged."""
     source = tmp_path / "still.heic"
