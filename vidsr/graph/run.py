@@ -302,7 +302,8 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
         raise VerifyFailed(f"{plan.source} changed during the run; run the same command again")
     if exists(result) and not plan.overwrite:
         raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
-    report = replace(report, beside=place_beside(beside, plan.source, result))
+    lost = (*report.not_carried, *proof.changes)
+    report = replace(report, beside=place_beside(beside, plan.source, result), not_carried=lost)
     salvaged = plan.damage.sentences if plan.damage else ()
     outcome = Outcome(plan, time.time() - started, computed, report, proof, salvaged)
     write_record(

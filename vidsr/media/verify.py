@@ -25,7 +25,7 @@ from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.salvage import fill_gaps
 from vidsr.media.streams import check_streams
 from vidsr.media.tags import stream_tags
-from vidsr.media.walk import Walk
+from vidsr.media.walk import CHANGES, Walk
 
 Size: TypeAlias = tuple[int, int]
 
@@ -45,6 +45,11 @@ class VerifyReport:
     def ok(self) -> bool:
         """Whether every check holds."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What changes in the source in mid-stream and the result does not say, as sentences."""
+        return tuple(check.detail for check in self.checks if check.name == CHANGES)
 
 
 def verify(
