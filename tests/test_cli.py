@@ -667,6 +667,53 @@ def test_pictures_keep_comments(tmp_path: Path, nearest: Path) -> None:
         assert png.text == {"Author": "A. Müller"} and jpeg.info["comment"] == b"of the user"  # type: ignore[attr-defined]
 
 
+def test_a_jpeg_keeps_its_caption_and_tells_its_own_size(tmp_path: Path, nearest: Path) -> None:
+    """Agencies write captions and rights as IPTC has them, into Photoshop's segment."""
+    from vidsr.image import upscale_image
+
+    caption = b"\x1c\x02\x78\x00\x0aA caption."
+    segment = b"Photoshop 3.0\0008BIM\x04\x04\0\0\0\0\0\x0f" + caption + b"\0"
+    tags = Image.Exif()
+    tags[IFD.Exif] = {Base.ExifImageWidth: 20, Base.ExifImageHeight: 12, Base.MakerNote: b"note"}
+    extra = b"\xff\xed\0" + bytes([len(segment) + 2]) + segment
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", exif=tags, extra=extra)
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    assert not upscale_image(tmp_path / "a.jpg", None, settings, False)["notes"]
+    with Image.open(tmp_path / "a_2x.jpg") as large:
+        assert large.info["photoshop"] == {0x404: caption}
+        told = large.getexif().get_ifd(IFD.Exif)
+    assert told == {Base.ExifImageWidth: 40, Base.ExifImageHeight: 24, Base.MakerNote: b"note"}
+    (note,) = upscale_image(tmp_path / "a.jpg", tmp_path / "b.png", settings, False)["notes"]
+    assert note == "PNG has no place for its IPTC caption"
+
+
+def test_a_png_keeps_what_its_colours_mean(tmp_path: Path, nearest: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    from vidsr.image import upscale_image
+
+    chunks, meant = PngInfo(), {b"cICP": bytes([12, 13, 0, 1]), b"gAMA": (100_000).to_bytes(4, "big")}
+    for name, content in meant.items():
+        chunks.add(name, content)
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png", pnginfo=chunks)
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    assert not upscale_image(tmp_path / "a.png", None, settings, False)["notes"]
+    made = (tmp_path / "a_2x.png").read_bytes()
+    assert all(name + content in made for name, content in meant.items())
+    (note,) = upscale_image(tmp_path / "a.png", tmp_path / "b.jpg", settings, False)["notes"]
+    assert note == "JPEG has no place for how its colours are meant (cICP, gAMA)"
+
+
+def test_tags_of_a_tiff_that_are_left_out_are_said(tmp_path: Path, nearest: Path) -> None:
+    from vidsr.image import upscale_image
+
+    tags = {269: "plate 7", 270: "kept", 65000: "of a program"}
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.tif", tiffinfo=tags, dpi=(300, 300))
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    (note,) = upscale_image(tmp_path / "a.tif", None, settings, False)["notes"]
+    assert note == "TIFF's tags 269 (DocumentName), 65000 are left out"
+
+
 @pytest.mark.parametrize(
     ("xmp", "suffix", "said"),
     [
@@ -753,6 +800,18 @@ def test_the_first_picture_of_a_phones_jpeg_is_enlarged(tmp_path: Path, nearest:
     assert "holds 2 pictures" in done.stderr and "a_2x.jpg (40x24" in done.stderr
     with Image.open(tmp_path / "a_2x.jpg") as large:
         assert (large.format, large.size, large.getpixel((9, 9))) == ("JPEG", (40, 24), (255, 255, 255))
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65500), (".webp", 16383)])
+def test_pictures_too_large_for_their_format_are_refused_before_the_work(
+    tmp_path: Path, nearest: Path, suffix: str, most: int
+) -> None:
+    from vidsr.image import upscale_image
+
+    Image.new("L", (most // 2 + 1, 2)).save(tmp_path / f"wide{suffix}")
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    with pytest.raises(errors.UnsupportedSize, match="at most"):
+        upscale_image(tmp_path / f"wide{suffix}", None, settings, False, dry_run=True)
 
 
 def test_broken_picture(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, Unsupported
 from vidsr.image_metadata import kept_metadata, lost_metadata
 from vidsr.model.registry import choose_model
 from vidsr.model.upscaler import Upscaler, find_device
-from vidsr.paths import check_result, check_source, default_result, write_output
+from vidsr.paths import check_result, check_source, default_result, refuse_still, write_output
 from vidsr.settings import SCALES, UpscaleSettings, reach_height
 
 JPEG_QUALITY = 95
@@ -29,6 +29,7 @@ TURNED = 5  # the first of EXIF's orientations that swap width and height
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}  # MPO: a JPEG of a phone, with more pictures behind it
 NOT_RGB = ("CMYK", "LAB")
+MOST_PIXELS = {"JPEG": 65500, "WEBP": 16383}  # of a side
 
 
 def upscale_image(
@@ -57,7 +58,7 @@ def upscale_image(
         raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
-    if image.has_transparency_data and result.suffix.lower() in (".jpg", ".jpeg"):
+    if image.has_transparency_data and kind == "JPEG":
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
     scale, size = _size(image, settings)
     gpu = find_device(settings.device).type == "cuda"
@@ -65,6 +66,10 @@ def upscale_image(
     pixels = image.width * image.height
     model = choose_model(settings, scale, gpu, pixels, lambda: _is_clean(image, source, lossless_webp))
     width, height = size or (image.width * scale, image.height * scale)
+    if max(width, height) > (most := MOST_PIXELS.get(kind, max(width, height))):
+        raise UnsupportedSize(
+            f"{result}: {kind} has at most {most} pixels a side, not {width}x{height}; use -o NAME.png"
+        )
     report: dict[str, Any] = {
         "source": str(source), "result": str(result), "width": width, "height": height,
         "model": {"name": model.name, "sha256": model.sha256}, "notes": _notes(image, kind),
@@ -77,7 +82,7 @@ def upscale_image(
     content = BytesIO()
     try:
         how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
-        large.save(content, kind, **how, **kept_metadata(image, shown, kind))
+        large.save(content, kind, **how, **kept_metadata(image, shown, kind, large.size))
     except (OSError, ValueError) as error:
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     write_output(result, content.getvalue())
@@ -111,6 +116,7 @@ def _chroma_sampling(image: Image.Image) -> int:
 
 
 def _open(source: Path) -> Image.Image:
+    refuse_still(source)
     try:
         image = Image.open(source)
         image.load()

@@ -14,6 +14,7 @@ from vidsr.errors import (
     InputEmpty,
     InputMissing,
     InputUnreadable,
+    NotAVideo,
     OutputError,
     OutputExists,
     OutputIsInput,
@@ -30,7 +31,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 # Bytes of a file's name that file systems take, and what names beside the result have more than its own.
 LONGEST_NAME, WORKING_NAME = 255, 24
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp".split())
+# Of HEIC and AVIF files (ISO/IEC 23008-12): FFmpeg gives the tiles of such a picture as films of one frame each, and of
+# moving ones the first picture and transparency too.
+STILL_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"hevc", b"hevx", b"msf1", b"avis"))
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -154,6 +158,23 @@ def check_source(path: Path) -> None:
         raise InputUnreadable(f"{path} may not be read; change its permissions (chmod u+r)")
     if path.is_file() and size == 0:
         raise InputEmpty(f"{path} has 0 bytes; the recording was not finished, copy it again from the card")
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is a HEIC or AVIF picture, whatever its name."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in STILL_BRANDS
+
+
+def refuse_still(path: Path) -> None:
+    """Refuse a picture that nothing here reads whole.
+
+    Raises:
+        NotAVideo
+    """
+    if is_still(path):
+        raise NotAVideo(f"{path} is a HEIC or AVIF picture, which is not read here; save it as JPEG or PNG first")
 
 
 def nearest_existing(path: Path) -> Path:

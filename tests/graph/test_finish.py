@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_a_failed_proof_leaves_an_older_result_with_its_files(
     assert [(c["name"], c["ok"]) for c in shown["checks"]] == [(c.name, True) for c in outcome.verify.checks]
     assert check_record(result) == []
     assert not (tmp_path / ".large.mp4.vidsr").exists()
+
+
+def test_what_changes_in_mid_stream_is_told(nearest: Path, tmp_path: Path) -> None:
+    """Television goes from 4:3 to 16:9."""
+    source, options = tmp_path / "source.ts", {"g": "5", "bf": "0"}
+    halves = (Clip(frames=6, options=options, aspect=Fraction(16, k)) for k in (15, 11))
+    source.write_bytes(b"".join(make_clip(tmp_path / "half.ts", half).read_bytes() for half in halves))
+    (told,) = vidsr.upscale(source, model=str(nearest)).mux.not_carried
+    assert "on its pixels are 16/11 as wide as high, not 16/15, which the result does not say" in told
 
 
 def test_a_result_never_lacks_its_record(

@@ -10,11 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.media.clips import CASES, VFR, Clip, encodable, frame_of, make_clip, picture
 from tests.media.frames import VIDEOS, decoded
 from vidsr.errors import InputEmpty, InputMissing, NoPicture, NotAVideo
 from vidsr.media.probe import VideoInfo, probe
+from vidsr.media.recover import probe_or_recover
 
 LARGE = {"drive-yellow.mp4", "dashcam-360p.mp4", "vfr-odd.mp4", "thinkware-1080p-gps.mp4"}
 SEQUENTIAL = {"corrupted.mp4": "damaged", "no-initial-keyframe.ts": "key frame"}
@@ -186,3 +188,13 @@ def test_a_film_is_chosen_before_a_cover(tmp_path: Path) -> None:
     info = probe(path)
     assert info.codec == "h264" and info.frames == 24
     assert [stream.cover for stream in info.streams].count(True) == 1
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"heic", b"avis"])
+def test_heic_and_avif_pictures_are_no_films(tmp_path: Path, brand: bytes) -> None:
+    """FFmpeg gives each tile of a phone's picture as a film of one frame: a corner of it would be enlarged."""
+    source = tmp_path / "still.heic"
+    Image.new("RGB", (32, 20), "red").save(source, "AVIF")
+    source.write_bytes(source.read_bytes().replace(b"ftypavif", b"ftyp" + brand))
+    with pytest.raises(NotAVideo, match="save it as JPEG"):
+        probe_or_recover(source, tmp_path / "recovered.mp4")

@@ -379,6 +379,16 @@ def test_real_transport_streams(shared_data: Path) -> None:
     assert gps.gpx_track(juscar) is None
 
 
+def test_the_clock_of_a_broadcast_lies_beside(tmp_path: Path) -> None:
+    """DVB's time and date table (EN 300 468, 5.2.5), which no programme lists: 1993-10-13 12:45:00."""
+    source, result = make_clip(tmp_path / "source.ts", Clip(frames=8)), tmp_path / "result.ts"
+    clock = b"\0\x70\x70\x05\xc0\x79\x12\x45\x00".ljust(184, b"\xff")
+    source.write_bytes(source.read_bytes() + b"\x47\x40\x14\x10" + clock)
+    assert contents(source) == {"pid 0x14": clock}
+    upscale(source, result)
+    assert bin_path(result).read_bytes() == clock and verify(source, result).ok
+
+
 def test_real_files_without_private_data(shared_data: Path) -> None:
     names = ("thinkware-1080p-gps.mp4", "loop-70mai/NO20260101-120000-000001F.MP4", "vfr-odd.mp4", "subtitles-ssa.mkv")
     for name in names:

@@ -92,7 +92,8 @@ def finish(plan: VideoPlan, computed: int, started: float, progress: Progress, n
     proof = _prove(plan, joined, staged)
     if exists(result) and not plan.overwrite:
         raise OutputExists(f"{result} appeared during the run; move it away and run again, or use --overwrite")
-    report = replace(report, beside=place_beside(report.beside, plan.source, result))
+    lost = (*report.not_carried, *proof.changes)
+    report = replace(report, beside=place_beside(report.beside, plan.source, result), not_carried=lost)
     outcome = Outcome(plan, time.time() - started, computed, report, proof, plan.damage)
     write_record(
         plan.source,

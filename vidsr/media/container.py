@@ -14,7 +14,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
-from vidsr.paths import check_source, write_error
+from vidsr.paths import check_source, refuse_still, write_error
 
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
 RAW_TAGS = "surrogateescape"
@@ -30,11 +30,12 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
 
     Raises:
         InputMissing, InputUnreadable, InputEmpty: by what the file system says.
-        NotAVideo: FFmpeg finds no container in it.
+        NotAVideo: FFmpeg finds no container in it, or it is a picture in one.
     """
     check_source(path)
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
+    refuse_still(path)
     try:
         return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:

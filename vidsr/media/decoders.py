@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
+from av.container import InputContainer
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -37,11 +38,16 @@ def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame,
     with open_input(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
-        stream.codec_context.thread_count = 1
         rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        for packet in itertools.chain(demux(container, stream), [None]):
-            for frame in decode_packet(stream, packet):
-                yield frame, rate
+        for frame in frames_of(container, stream):
+            yield frame, rate
+
+
+def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame that a stream of an opened file gives, as `decode_in_order` does."""
+    stream.codec_context.thread_count = 1
+    for packet in itertools.chain(demux(container, stream), [None]):
+        yield from decode_packet(stream, packet)
 
 
 def decode_packet(stream: VideoStream, packet: VideoPacket | None) -> list[VideoFrame]:

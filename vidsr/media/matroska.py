@@ -106,7 +106,7 @@ def fill_rooms(path: Path, aspect: Fraction) -> None:
         checked = content[0] == CRC_32
         tracks = b"".join(
             head + (_filled(body, aspect) if kind == TRACK_ENTRY else body)
-            for kind, head, body in _elements(content[_CRC_LENGTH * checked :])
+            for kind, head, body in elements(content[_CRC_LENGTH * checked :])
         )
         if checked:
             tracks = _element(CRC_32, zlib.crc32(tracks).to_bytes(4, "little")) + tracks
@@ -116,7 +116,7 @@ def fill_rooms(path: Path, aspect: Fraction) -> None:
 
 def _filled(entry: bytes, aspect: Fraction) -> bytes:
     """The content of a track entry, as long as before."""
-    name = next((body for kind, _, body in _elements(entry) if kind == NAME), b"")
+    name = next((body for kind, _, body in elements(entry) if kind == NAME), b"")
     name, room, wave = name.partition(WAVE_ROOM.encode())
     if room:
         made = _as_wave(entry, base64.b64decode(wave))
@@ -132,11 +132,11 @@ def _filled(entry: bytes, aspect: Fraction) -> bytes:
 def _as_wave(entry: bytes, wave: bytes) -> bytes:
     """The track entry of sound that a WAVEFORMATEX describes, without its name."""
     made = b""
-    for kind, head, body in _elements(entry):
+    for kind, head, body in elements(entry):
         if kind == CODEC_ID:
             made += _element(CODEC_ID, WAVE_CODEC) + _element(CODEC_PRIVATE, wave)
         elif kind == AUDIO:
-            made += _element(AUDIO, b"".join(head + body for kind, head, body in _elements(body) if kind != BIT_DEPTH))
+            made += _element(AUDIO, b"".join(head + body for kind, head, body in elements(body) if kind != BIT_DEPTH))
         elif kind not in (NAME, CODEC_PRIVATE):
             made += head + body
     return made
@@ -145,9 +145,9 @@ def _as_wave(entry: bytes, wave: bytes) -> bytes:
 def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
     """The track entry of a picture with such pixels, without its name."""
     made = b""
-    for kind, head, body in _elements(entry):
+    for kind, head, body in elements(entry):
         if kind == VIDEO:
-            inner = {kind: (head, body) for kind, head, body in _elements(body) if kind not in DISPLAY}
+            inner = {kind: (head, body) for kind, head, body in elements(body) if kind not in DISPLAY}
             width, height = (int.from_bytes(inner[kind][1], "big") for kind in (PIXEL_WIDTH, PIXEL_HEIGHT))
             mode = int.from_bytes(inner.get(STEREO_MODE, (b"", b""))[1], "big")
             seen = aspect / 2 if mode in _SIDE_BY_SIDE else aspect * 2 if mode in _TOP_AND_BOTTOM else aspect
@@ -159,7 +159,7 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
     return made
 
 
-def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+def elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """(identifier, header, content) of each element."""
     at = 0
     while at < len(data):

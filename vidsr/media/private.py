@@ -3,8 +3,8 @@
 MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
 boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
 between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
-muxer writes. MPEG-TS: packets whose identifier no programme lists, and what the programme map says of data that no
-muxer does. Other containers have no such places.
+muxer writes. MPEG-TS: packets whose identifier no programme lists (GPS, when it was broadcast), and what the programme
+map says of data that no muxer does. Matroska: `matroska_private`. Other containers have no such places.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vidsr.errors import NotAVideo
 from vidsr.media.beside import PrivateBlock
 from vidsr.media.boxes import Box, children, descend, is_mp4, track_number
 from vidsr.media.container import open_input
+from vidsr.media.matroska_private import is_matroska, private_of_matroska
 from vidsr.media.mpegts import TS_PACKET, map_entries, payload_start, pids_of, programme_pids, ts_layout, ts_packets
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
@@ -48,7 +49,8 @@ _ENTRY_KIND = slice(12, 16)  # of the first entry, after version, count and its 
 _GPS_SIGNS = (b"freeGPS", b"GPS ", b"LIGOGPS", b"$GP", b"$GN")
 _SIGN_WITHIN = 64
 _LARGEST_GAP = 1 << 20
-_RESERVED_PIDS = 0x20
+# Of MPEG-TS itself (ISO/IEC 13818-1, table 2-3; EN 300 468, table 1), but for DVB's clock, which dates a broadcast.
+_RESERVED_PIDS = set(range(0x20)) - {0x14}
 _NULL_PID = 0x1FFF
 # Stream type and descriptors of data that FFmpeg's muxer writes: private data, and asynchronous KLV.
 _PLAIN_DATA = ((0x06, b""), (0x06, b"\x05\x04KLVA"))
@@ -60,6 +62,8 @@ def private_data(path: Path) -> list[PrivateBlock]:
     with path.open("rb") as file:
         if is_mp4(file, size):
             return _of_mp4(path, file, size)
+        if is_matroska(file):
+            return list(private_of_matroska(file, size))
         layout = ts_layout(file)
         return _of_ts(path, file, *layout) if layout else []
 
@@ -234,7 +238,7 @@ def _of_ts(path: Path, file: BinaryIO, first: int, stride: int) -> list[PrivateB
         for row in np.nonzero(np.isin(pids, list(maps.pids)))[0].tolist() if maps.data else ():
             maps.take(int(pids[row]), packets[row], offset + row * stride)
         listed |= maps.pids
-        for pid in set(np.unique(pids).tolist()) - listed - set(range(_RESERVED_PIDS)):
+        for pid in set(np.unique(pids).tolist()) - listed - _RESERVED_PIDS:
             for row in np.nonzero(pids == pid)[0].tolist():
                 start = payload_start(packets[row])
                 if start < TS_PACKET:

@@ -34,7 +34,7 @@ from vidsr.media.container import find_video, open_input, url_of
 from vidsr.media.packets import demux
 from vidsr.media.pixels import copy_planes, empty_planes, source_format
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.paths import write_whole
+from vidsr.paths import is_still, write_whole
 
 FALLBACK_RATE = Fraction(30)
 MOST_NEIGHBOURS = 8
@@ -89,7 +89,7 @@ def lacks_index(path: Path) -> bool:
     """Whether a file is an MP4 or MOV with media and without the index of it."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if not is_mp4(file, size):
+        if not is_mp4(file, size) or is_still(path):
             return False
         kinds = [box.kind for box in children(file, 0, size) if not (box.kind == "moov" and box.cut)]
     return "mdat" in kinds and not {"moov", "moof"} & set(kinds)

@@ -460,8 +460,9 @@ def test_what_changes_in_mid_stream_is_said(tmp_path: Path) -> None:
     options = {"g": "5", "bf": "0"}
     halves = (
         Clip(frames=10, options=options, colour=(6, 6, 6, 1)),
-        Clip(frames=10, options={**options, "flags": "+ildct+ilme", "x264-params": "tff=1"}, colour=(1, 1, 1, 1)),
-    )
+        Clip(frames=10, options={**options, "flags": "+ildct+ilme", "x264-params": "tff=1"}, colour=(1, 1, 1, 1),
+             aspect=Fraction(4, 3)),
+    )  # fmt: skip
     source = tmp_path / "source.ts"
     source.write_bytes(b"".join(make_clip(tmp_path / f"{k}.ts", half).read_bytes() for k, half in enumerate(halves)))
     upscale(source, tmp_path / "result.ts")
@@ -469,3 +470,4 @@ def test_what_changes_in_mid_stream_is_said(tmp_path: Path) -> None:
     (found,) = [check.detail for check in report.checks if check.name == "changes"]
     assert "from frame 10 on it is interlaced" in found
     assert "from frame 10 on its colours are tagged otherwise" in found
+    assert "on its pixels are 4/3 as wide as high, not 1, which the result does not say" in found

@@ -19,12 +19,13 @@ from typing import Any
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from vidsr.media.beside import coding_of
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
 from vidsr.media.container import attachments_of, data_of, dispositions, open_input
-from vidsr.media.decoders import decode_in_order, decode_packet, decoder_threads
+from vidsr.media.decoders import decode_packet, decoder_threads, frames_of
 from vidsr.media.description import codec_tag, description_of, tags_of
 from vidsr.media.packets import Cuts, demux, moment_of
 from vidsr.media.tags import begun_later
@@ -127,8 +128,8 @@ class Inventory:
         for stream in self._container.streams.video:
             if stream.index == stream_index:
                 self._picture = stream
-        self._picture.codec_context.thread_type = "AUTO"
-        context = self._picture.codec_context
+        self._decoder = context = self._picture.codec_context
+        context.thread_type = "AUTO"
         context.thread_count = decoder_threads(context.codec.canonical_name, 0)
         self.tags = tags_of(self._container)
         self.chapters = chapters_of(self._container)
@@ -146,6 +147,11 @@ class Inventory:
         self._end: Fraction | None = None
         self.decoding = True
         self.concealed = 0  # frames that the decoder gave with errors
+
+    @property
+    def aspect(self) -> Fraction:
+        """Width to height of a pixel, as the last decoded frames have it; 1 where they do not say."""
+        return Fraction(self._decoder.sample_aspect_ratio or 1)
 
     def begin_later(self, frames: int, rate: Fraction) -> None:
         """Give the tags that the part from that frame on has."""
@@ -179,11 +185,15 @@ class Inventory:
         yield from self._decoded(None)
 
     def _frames_apart(self) -> Iterator[VideoFrame]:
-        for frame, _ in decode_in_order(self._path, self._picture.index):
-            if not self.decoding:
-                break
-            self.concealed += frame.is_corrupt
-            yield frame
+        with open_input(self._path) as container:
+            stream = container.streams[self._picture.index]
+            assert isinstance(stream, VideoStream)
+            self._decoder = stream.codec_context
+            for frame in frames_of(container, stream):
+                if not self.decoding:
+                    break
+                self.concealed += frame.is_corrupt
+                yield frame
         for packet in demux(self._container, *(s for s in self._container.streams if s.index in self.others)):
             self._take(packet)
 

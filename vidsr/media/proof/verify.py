@@ -22,7 +22,7 @@ from vidsr.media.proof.carried import (
 )
 from vidsr.media.proof.inventory import Inventory
 from vidsr.media.proof.streams import check_streams
-from vidsr.media.proof.walk import Walk
+from vidsr.media.proof.walk import CHANGES, Walk
 from vidsr.media.salvage import fill_gaps
 from vidsr.media.tags import lost_tags, stream_tags
 
@@ -44,6 +44,11 @@ class VerifyReport:
     def ok(self) -> bool:
         """Whether every check holds."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What changes in the source in mid-stream and the result does not say, as sentences."""
+        return tuple(check.detail for check in self.checks if check.name == CHANGES)
 
 
 def verify(

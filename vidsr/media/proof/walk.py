@@ -20,6 +20,8 @@ from vidsr.media.proof.inventory import Inventory
 from vidsr.media.proof.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
 from vidsr.media.salvage import as_shown
 
+CHANGES = "changes"  # the check of what the source says otherwise from somewhere on
+
 
 @dataclass(frozen=True)
 class _Shown:
@@ -30,6 +32,7 @@ class _Shown:
     user_data: tuple[bytes, ...]
     interlaced: bool
     colours: tuple[int, bool]  # matrix, and whether luma has the full range
+    aspect: Fraction  # of a pixel
 
 
 class Walk:
@@ -59,8 +62,8 @@ class Walk:
         factor = (Fraction(self._made.width, info.width), Fraction(self._made.height, info.height))
         given, skipped = self._wanted(source)
         wanted = itertools.islice(as_shown(given, info.shows), skipped, skipped + self._stop - self._first)
-        ours = with_neighbours(_shown(wanted, columns, rows, (Fraction(1), Fraction(1))))
-        theirs = _shown(result.frames(), columns, rows, factor)
+        ours = with_neighbours(_shown(source, wanted, columns, rows, (Fraction(1), Fraction(1))))
+        theirs = _shown(result, result.frames(), columns, rows, factor)
         for before, expected, after in ours:
             shown = next(theirs, None)
             if shown is None:
@@ -90,6 +93,12 @@ class Walk:
         if now.colours != before.colours:
             self._changes.append(
                 f"from frame {number} on its colours are tagged otherwise, which the result does not say"
+            )
+
+        if now.aspect != before.aspect:
+            self._changes.append(
+                f"from about frame {number} on its pixels are {now.aspect} as wide as high, not {before.aspect}, "
+                "which the result does not say"
             )
 
     def _wanted(self, source: Inventory) -> tuple[_Counted, int]:
@@ -159,7 +168,7 @@ class Walk:
         detail = f"every frame shows its source's; largest difference {judge.worst:.1f} of 255"
         yield Check("picture", not judge.faulty, _few(judge.faults, judge.faulty) or detail)
         if self._changes:
-            yield Check("changes", True, _few(self._changes))
+            yield Check(CHANGES, True, _few(self._changes))
         if self._messages or self._user_data:
             yield self._check_user_data(index)
 
@@ -191,11 +200,11 @@ class _Counted:
         return frame
 
 
-def _shown(frames: Iterator[VideoFrame], columns: int, rows: int, factor: Factor) -> Iterator[_Shown]:
+def _shown(file: Inventory, frames: Iterator[VideoFrame], columns: int, rows: int, factor: Factor) -> Iterator[_Shown]:
     for frame in frames:
         colours = (int(frame.colorspace), is_full_range(frame))
         grid = grid_of(frame, columns, rows, factor)
-        yield _Shown(frame.pts, grid, user_data_of(frame), frame.interlaced_frame, colours)
+        yield _Shown(frame.pts, grid, user_data_of(frame), frame.interlaced_frame, colours, file.aspect)
 
 
 def _few(sentences: list[str], total: int | None = None) -> str:
