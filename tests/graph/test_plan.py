@@ -210,6 +210,7 @@ def test_the_key_tells_int8_from_other_precisions(tmp_path: Path, monkeypatch: p
         wanted = UpscaleSettings(model=str(weights), **settings)  # type: ignore[arg-type]
         return prepare(source, tmp_path / "large.mp4", wanted, False, gpu).key
 
+    monkeypatch.setattr("vidsr.model.ranges.has_amx", lambda: False)
     monkeypatch.setattr("vidsr.model.ranges.has_native_int8", lambda: True)
     here, asked, gpu = key(), key(backend="openvino"), key(gpu=True)
     monkeypatch.setattr("vidsr.model.ranges.has_native_int8", lambda: False)

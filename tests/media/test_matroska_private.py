@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vidsr.media.verify import verify
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_telemetry import contents
 from vidsr.media.beside import bin_path
+from vidsr.media.proof.verify import verify
 
 SEGMENT = b"\x18\x53\x80\x67\x01"
 CODE, LANGUAGE = b"\x22\xb5\x9c", b"\x22\xb5\x9d"
