@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_telemetry import contents
 from vidsr.media.beside import bin_path
+from vidsr.media.matroska_private import private_of_matroska
 from vidsr.media.proof.verify import verify
 
 SEGMENT = b"\x18\x53\x80\x67\x01"
@@ -93,3 +95,9 @@ def test_a_live_recording_is_looked_through(tmp_path: Path) -> None:
         content[at : at + wide] = ((1 << 7 * wide + 1) - 1).to_bytes(wide, "big")
     path.write_bytes(content)
     assert list(contents(path)) == ["Segment/Chapters"]
+
+
+def test_a_file_may_end_anywhere(tmp_path: Path) -> None:
+    content = make_clip(tmp_path / "drive.mkv", Clip(frames=2)).read_bytes()
+    for length in range(len(content)):
+        assert not list(private_of_matroska(BytesIO(content[:length]), length))
