@@ -101,3 +101,9 @@ def test_a_file_may_end_anywhere(tmp_path: Path) -> None:
     content = make_clip(tmp_path / "drive.mkv", Clip(frames=2)).read_bytes()
     for length in range(len(content)):
         assert not list(private_of_matroska(BytesIO(content[:length]), length))
+
+
+def test_what_is_no_element_ends_the_look(tmp_path: Path) -> None:
+    content = make_clip(tmp_path / "drive.mkv", Clip(frames=2)).read_bytes()
+    for wrong in (b"\0" * 40, b"\xec" + b"\0" * 40, SEGMENT + b"\0" * 40):
+        assert not list(private_of_matroska(BytesIO(content + wrong), len(content) + len(wrong)))

@@ -172,12 +172,12 @@ def element_header(data: bytes, at: int) -> tuple[int, int, int]:
     """(identifier, length of the header, length of the content) of the element there (RFC 8794, 4 to 6), in bytes.
 
     Raises:
-        IndexError: the data ends within the header.
+        IndexError: the data ends within the header, or its length has more than 8 bytes.
     """
     middle = at + _length_of(data[at])
     end = middle + _length_of(data[middle])
-    if end > len(data):
-        raise IndexError("an element's header is cut off")
+    if end > len(data) or end - middle > 8:
+        raise IndexError("this is no element's whole header")
     size = int.from_bytes(data[middle:end], "big") - (1 << 7 * (end - middle))
     return int.from_bytes(data[at:middle], "big"), end - at, size
 

@@ -116,9 +116,11 @@ def _matroska_end(head: bytes) -> int:
     at = head.find(_SEGMENT)
     if at < 0 or at + LONGEST_HEADER > len(head):
         return 0
-    _, length, size = element_header(head, at)
-    digits = length - len(_SEGMENT)
-    return 0 if digits > 8 or size == (1 << 7 * digits) - 1 else at + length + size
+    try:
+        _, length, size = element_header(head, at)
+    except IndexError:
+        return 0
+    return 0 if size == (1 << 7 * (length - len(_SEGMENT))) - 1 else at + length + size
 
 
 def _damaged_sound(info: VideoInfo) -> Iterator[str]:
