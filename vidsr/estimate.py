@@ -28,11 +28,7 @@ def estimate(plan: VideoPlan) -> dict[str, Any]:
         upscaler.upscale(batch, job.size)
     seconds = (time.perf_counter() - started) / len(batches[1:] or batches)
     return {
-        "source": str(plan.source),
-        "result": str(plan.result),
-        "frames": plan.frames,
-        "width": plan.width,
-        "height": plan.height,
+        **plan.outline,
         "segments": len(plan.segments),
         "bits_per_pixel": round(plan.info.bits_per_pixel, 4),
         "model": {"name": plan.model.name, "sha256": plan.model.sha256},

@@ -45,11 +45,7 @@ class Outcome:
         """The outcome as `--json` prints it."""
         plan = self.plan
         return {
-            "source": str(plan.source),
-            "result": str(plan.result),
-            "frames": plan.frames,
-            "width": plan.width,
-            "height": plan.height,
+            **plan.outline,
             "model": {"name": plan.model.name, "sha256": plan.model.sha256},
             "codec": plan.settings.encode.codec,
             "seconds": round(self.seconds, 3),

@@ -74,6 +74,14 @@ class VideoPlan:
         """Frames of the result."""
         return self.span.stop - self.span.first
 
+    @property
+    def outline(self) -> dict[str, Any]:
+        """What every report of it begins with."""
+        return {
+            "source": str(self.source), "result": str(self.result), "frames": self.frames,
+            "width": self.width, "height": self.height,
+        }  # fmt: skip
+
     @cached_property
     def key(self) -> dict[str, Any]:
         """Everything that the finished segments depend on."""

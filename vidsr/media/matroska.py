@@ -26,6 +26,7 @@ ROOM = "room for DisplayWidth and DisplayHeight"
 # Before a WAVEFORMATEX in base64, which is longer than the element that it becomes.
 WAVE_ROOM = "WAVEFORMATEX: "
 WAVE_CODEC, STAND_IN = b"A_MS/ACM", "pcm_s16le"
+EBML = b"\x1a\x45\xdf\xa3"  # how every file begins
 SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC, 0xBF
 CODEC_ID, CODEC_PRIVATE, AUDIO, BIT_DEPTH = 0x86, 0x63A2, 0xE1, 0x6264
 NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA

@@ -11,9 +11,8 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from vidsr.media.beside import PrivateBlock
-from vidsr.media.matroska import LONGEST_HEADER, SEGMENT, TRACK_ENTRY, TRACKS, element_header, elements
+from vidsr.media.matroska import EBML, LONGEST_HEADER, SEGMENT, TRACK_ENTRY, TRACKS, element_header, elements
 
-EBML = b"\x1a\x45\xdf\xa3"
 CLUSTER, CHAPTERS, TAGS = 0x1F43B675, 0x1043A770, 0x1254C367
 LANGUAGE, LANGUAGE_BCP47 = 0x22B59C, 0x22B59D
 EDITION, ATOM, DISPLAY = 0x45B9, 0xB6, 0x80

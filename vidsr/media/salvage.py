@@ -19,13 +19,12 @@ import av
 from vidsr.media.boxes import children, is_mp4
 from vidsr.media.container import open_input
 from vidsr.media.decoders import decode_in_order
-from vidsr.media.matroska import LONGEST_HEADER, SEGMENT, element_header
+from vidsr.media.matroska import EBML, LONGEST_HEADER, SEGMENT, element_header
 from vidsr.media.packets import demux
 from vidsr.media.probe import VideoInfo
 from vidsr.media.table import FrameTable
 
 T = TypeVar("T")
-_EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = SEGMENT.to_bytes(4, "big")
 
 
@@ -106,7 +105,7 @@ def _is_cut(info: VideoInfo) -> bool:
         head = file.read(64)
         if is_mp4(file, info.size_bytes):
             return any(box.cut for box in children(file, 0, info.size_bytes))
-    if head.startswith(_EBML):
+    if head.startswith(EBML):
         return _matroska_end(head) > info.size_bytes
     return head.startswith(b"RIFF") and int.from_bytes(head[4:8], "little") + 8 > info.size_bytes
 
