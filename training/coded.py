@@ -2,7 +2,7 @@
 
 The luma plane of real frames is the truth. The planes are reduced by Pillow's bicubic (a = -0.5), coded with x264 and
 decoded; the enlarged luma is compared with the truth plane to plane, never through RGB. Noise may be added in between:
-what a sensor makes at night, when the truth has none.
+what a sensor makes at night, when the truth has none. The frames themselves may be made a night's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from training.data import Pixels
+from training.degrade import GAMMA
 from training.metrics import crop, psnr
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from training.footage import Planes
 
 # Planes are reduced about their own middle, so chroma counts as lying in the middle of its luma samples.
+NIGHT_LIGHT = 0.15  # of the day's
 _BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=2)
 
 
@@ -37,6 +39,7 @@ class ClipScore:
         clip: file name.
         crf: x264's constant rate factor.
         noise: standard deviation of the noise in the reduced luma, of 255.
+        night: whether the frames are `darken`ed.
         frames: frames compared.
         bicubic: PSNR of bicubic.
         lanczos, gain: what Lanczos and the model have over it.
@@ -46,6 +49,7 @@ class ClipScore:
     clip: str
     crf: int
     noise: float
+    night: bool
     frames: int
     bicubic: float
     lanczos: float
@@ -89,7 +93,19 @@ def add_noise(frames: Sequence[Planes], deviation: float) -> list[Planes]:
     return [(np.rint(y).clip(0, 255).astype(np.uint8), u, v) for y, (_, u, v) in zip(noisy, frames, strict=True)]
 
 
-def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int, noise: float = 0.0) -> ClipScore:
+def darken(frames: Sequence[Planes]) -> list[Planes]:
+    """The frames with NIGHT_LIGHT of their light, black at 0 and white at 255.
+
+    So does many a camera write its luma, in video that by its tags is of limited range.
+    """
+    shares = (((y - 16.0) / 219).clip(0, 1) for y, _, _ in frames)
+    dark = (share * NIGHT_LIGHT ** (1 / GAMMA) * 255 for share in shares)
+    return [(np.rint(y).astype(np.uint8), u, v) for y, (_, u, v) in zip(dark, frames, strict=True)]
+
+
+def coded_gain(
+    clip: Path, crf: int, upscaler: Upscaler, frames: int, noise: float = 0.0, night: bool = False
+) -> ClipScore:
     """Code a clip at a CRF (preset medium) and compare the enlargements of the decoded luma.
 
     Args:
@@ -98,11 +114,14 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int, noise: flo
         upscaler: enlarges the decoded frames.
         frames: how many, in its middle: clips begin with titles and standing cars.
         noise: deviation of the noise that the reduced luma gets before it is coded, of 255; the truth has none.
+        night: `darken` the frames first.
     """
     from training import footage
 
     scale = upscaler.scale
     truth = read_planes(clip, frames, scale)
+    if night:
+        truth = darken(truth)
     height, width = truth[0][0].shape
     small = [footage.resize(planes, width // scale, height // scale) for planes in truth]
     coded = footage.code(add_noise(small, noise), "libx264", {"crf": str(crf), "preset": "medium"})
@@ -117,6 +136,7 @@ def coded_gain(clip: Path, crf: int, upscaler: Upscaler, frames: int, noise: flo
         clip=clip.name,
         crf=crf,
         noise=noise,
+        night=night,
         frames=len(values),
         bicubic=float(bicubic.mean()),
         lanczos=float((lanczos - bicubic).mean()),

@@ -1,7 +1,8 @@
 """Photographs and pairs (small input, large target) in memory as uint8, cropped on the training device.
 
 Two kinds of pairs share one form, `Pairs`: clean ones, each a photograph and its antialiased bicubic reduction, and
-coded ones (`training.bank`). A luma pair holds 8-bit limited-range Y, as a video decoder hands it to the generator.
+coded ones (`training.bank`). A luma pair holds 8-bit limited-range Y; crops of it are what the generator sees of such
+video, or, as they are, what it sees of video that fills all codes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vidsr.errors import DiskTooSmall, InputMissing, InputUnreadable, NoPicture, SettingsError
+from vidsr.model.colour import seen_luma
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 SMALLEST = 256
 # Y of BT.601 (ITU-R BT.601-7, 2.5.1) and of BT.709 (ITU-R BT.709-6, 3.2); still pictures are measured in the first.
 LUMA = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
+LIMITED_SHARE = 0.75  # of the crops of luma
 Colour = Literal["rgb", "luma"]
 Pixels = NDArray[np.uint8]
 
@@ -237,7 +240,8 @@ class Pairs:
             part: (number, parts): every parts-th crop is returned, from that number on.
 
         Returns:
-            (count, P, patch, patch) and (count, P, patch * scale, patch * scale), float32 in [0, 1].
+            (count, P, patch, patch) and (count, P, patch * scale, patch * scale), float32 in [0, 1]; of luma
+            LIMITED_SHARE as the network sees video of limited range, the others as it sees that of full range.
 
         Raises:
             SettingsError: a picture is smaller than the patch.
@@ -248,10 +252,13 @@ class Pairs:
         which = torch.randint(len(self), (count,), generator=random)[mine]
         place = torch.rand(count, 2, generator=random)[mine]
         turn = torch.randint(8, (count,), generator=random)[mine]
-        return (
-            self._gather(self.low, 1, which, place, turn, patch),
-            self._gather(self.high, self.scale, which, place, turn, patch),
-        )
+        low = self._gather(self.low, 1, which, place, turn, patch)
+        high = self._gather(self.high, self.scale, which, place, turn, patch)
+        if self.depth == 1:
+            limited = (torch.rand(count, generator=random)[mine] < LIMITED_SHARE).to(low.device)[:, None, None, None]
+            gain, offset = seen_luma(1)
+            low, high = (torch.where(limited, crops * gain + offset, crops) for crops in (low, high))
+        return low, high
 
     def _gather(self, flat: Tensor, factor: int, which: Tensor, place: Tensor, turn: Tensor, patch: int) -> Tensor:
         offset, h, w = self.table[which].unbind(1)

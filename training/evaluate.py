@@ -168,10 +168,10 @@ def _pictures(
 
 
 def _clips(
-    clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frames: int, noise: float
+    clips: Iterable[Path], crfs: Sequence[int], upscaler: Upscaler, frames: int, noise: float, night: bool
 ) -> list[ClipScore]:
     with console.status("coding and evaluating"):
-        return [coded_gain(clip, crf, upscaler, frames, noise) for clip in clips for crf in crfs]
+        return [coded_gain(clip, crf, upscaler, frames, noise, night) for clip in clips for crf in crfs]
 
 
 @click.command()
@@ -183,6 +183,9 @@ def _clips(
 @click.option("--crf", default="23,28", show_default=True, help="What the clips are coded at.")
 @click.option("--frames", type=click.IntRange(1), default=10, show_default=True, help="Frames of each clip.")
 @noise_option
+@click.option(
+    "--night", is_flag=True, help="Make the clips dark first, black at 0 in limited range, as cameras film nights."
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--lpips-backbone", type=click.Path(path_type=Path), help="AlexNet's weights as torchvision has them.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
@@ -196,6 +199,7 @@ def evaluate(
     crf: str,
     frames: int,
     noise: float,
+    night: bool,
     device: str,
     lpips_backbone: Path | None,
     json_file: Path | None,
@@ -220,7 +224,7 @@ def evaluate(
         values |= {"pictures": [asdict(p) for p in pictures]}
         values |= {"mean": {method: asdict(s) for method, s in means(pictures).items()}}
     else:
-        scores = _clips(clips, crfs, upscaler, frames, noise)
+        scores = _clips(clips, crfs, upscaler, frames, noise, night)
         console.print(clip_table(scores))
         values = {"model": model.name, "sha256": model.sha256, "scale": scale, "backend": upscaler.backend}
         values |= {"clips": [asdict(c) for c in scores], "mean": clip_means(scores)}

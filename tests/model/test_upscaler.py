@@ -158,6 +158,25 @@ def test_grey_ramp_and_bars_come_back(layout: PixelLayout, full: bool, colour: s
             assert abs(int(after[0, after.shape[1] // 2, 2 * middle]) - int(before[0, 0, middle])) <= unit
 
 
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.parametrize("full", [False, True])
+def test_networks_of_luma_see_nothing_that_they_were_not_trained_on(
+    depth: int, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever code a camera writes, in limited range too: below 16 and above 235 networks made anything of it."""
+    seen: list[torch.Tensor] = []
+    upscaler = Upscaler(Generator(NEAREST), "cpu", backend="torch")
+    compute = upscaler._compute
+    monkeypatch.setattr(upscaler, "_compute", lambda windows: (seen.append(windows.clone()), compute(windows))[1])
+    frames = batch(PixelLayout(depth, 1, 1), full_range=full)
+    frames.planes[0][:, 0, :2] = 0, (1 << depth) - 1
+    large = upscaler.upscale(frames)
+    values = torch.cat(seen) * 255
+    assert float(values.min()) == pytest.approx(16, abs=1e-3)
+    assert float(values.max()) == pytest.approx(235, abs=1)
+    np.testing.assert_array_equal(large.planes[0][:, ::2, ::2], frames.planes[0])
+
+
 def test_odd_sizes() -> None:
     large = Upscaler(Generator(NEAREST), "cpu").upscale(batch(PixelLayout(), 51, 39))
     assert [p.shape[1:] for p in large.planes] == [(78, 102), (39, 51), (39, 51)]

@@ -124,15 +124,25 @@ def test_crops_of_a_pair_belong_together(colour: str) -> None:
     low, high = pairs.sample(64, 16, torch.Generator().manual_seed(1))
     assert low.shape == (64, pairs.depth, 16, 16) and low.dtype == torch.float32
     assert torch.equal(high, low.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    # Each crop, in one of its eight orientations, lies somewhere in one of the pictures.
-    crop = low[0]
-    turned = [t.rot90(k, (1, 2)) for t in (crop, crop.flip(1)) for k in range(4)]
+    # Each crop, in one of its eight orientations, lies somewhere in one of the pictures, as they are or, of luma, as
+    # the network sees video of limited range.
     windows = [pairs.picture(i)[0][0].unfold(1, 16, 1).unfold(2, 16, 1) for i in range(2)]
-    assert any(bool((w == t[:, None, None]).flatten(3).all(3).all(0).any()) for w in windows for t in turned)
+
+    def lies_in(windows: list[torch.Tensor], crop: torch.Tensor) -> bool:
+        turned = [t.rot90(k, (1, 2)) for t in (crop, crop.flip(1)) for k in range(4)]
+        return any(
+            bool((w - t[:, None, None]).abs().flatten(3).amax(3).amax(0).min() < 1e-6) for w in windows for t in turned
+        )
+
+    limited = [w * (219 / 255) + 16 / 255 for w in windows]
+    as_they_are = sum(lies_in(windows, crop) for crop in low)
+    narrowed = sum(lies_in(limited, crop) for crop in low)
+    assert as_they_are + narrowed == 64
+    assert narrowed == 0 if colour == "rgb" else 32 < narrowed < 62
 
 
 def test_all_eight_orientations_and_all_pictures_occur() -> None:
-    ramp = (np.arange(32)[:, None] * 4 + np.arange(32)[None]).astype(np.uint8)[None]
+    ramp = (np.arange(32)[:, None] * 4 + np.arange(32)[None]).astype(np.uint8)[None].repeat(3, 0)  # RGB: as it is
     pairs = Pairs.of([(ramp, ramp.repeat(2, 1).repeat(2, 2))], 2)
     low, _ = pairs.sample(200, 8, torch.Generator().manual_seed(0))
     steps = {(round(float(c[0, 1, 0] - c[0, 0, 0]) * 255), round(float(c[0, 0, 1] - c[0, 0, 0]) * 255)) for c in low}

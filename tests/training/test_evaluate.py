@@ -340,6 +340,24 @@ def test_noise_does_not_bring_weights_below_bicubic(model: str, crf: int, shared
         assert coded_gain(shared_data / "video" / "dashcam-360p.mp4", crf, upscaler, 2, noise).worst > 0.5
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "fast-2x",
+        "balanced-2x",
+        "fast-4x",
+        "balanced-4x",
+        pytest.param("quality-2x", marks=pytest.mark.slow),
+        pytest.param("quality-4x", marks=pytest.mark.slow),
+    ],
+)
+def test_nights_whose_blacks_lie_below_16_are_above_bicubic(model: str, shared_data: Path) -> None:
+    file = next(m for m in bundled_models() if m.name == model)
+    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    for clip in ("dashcam-360p.mp4", "drive-720p-short.mp4"):
+        assert coded_gain(shared_data / "video" / clip, 23, upscaler, 2, night=True).worst > 0.2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith(("-clean", "-sharp"))])
 def test_default_weights_keep_brightness_and_colour(model: str, shared_data: Path) -> None:

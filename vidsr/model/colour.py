@@ -18,6 +18,8 @@ from vidsr.model.transfer import download, upload
 
 # A CPU rounds so many values at a time that they stay in its cache.
 _CPU_VALUES = 1 << 17
+# The values between which networks of luma are trained.
+SEEN_BLACK, SEEN_WHITE = 16 / 255, 235 / 255
 _LEFT = {0, 1, 3, 5}
 _TOP = {3, 4}
 _BOTTOM = {5, 6}
@@ -47,6 +49,18 @@ def to_plane(values: Tensor, depth: int, gain: float = 1.0, offset: float = 0.0)
         rounded.copy_(codes if depth == 8 else codes.to(torch.int32))
     plane = download(samples.reshape(len(values), *values.shape[-2:]))
     return plane if plane.dtype == np.uint8 else plane.view(np.uint16)
+
+
+def seen_luma(highest: float) -> tuple[float, float]:
+    """Gain and offset from luma to what a network sees, SEEN_BLACK to SEEN_WHITE, of all codes that a video can hold.
+
+    Whatever range a video is said to have: many cameras write blacks below 16 and whites above 235 and do not say so,
+    and a network makes anything of values that it was not trained on.
+
+    Args:
+        highest: the luma's highest value, with 0 the lowest; of more than 8 bits, 255 in their unit.
+    """
+    return (SEEN_WHITE - SEEN_BLACK) / highest, SEEN_BLACK
 
 
 def luma_range(colour: Colour, depth: int) -> tuple[float, float]:

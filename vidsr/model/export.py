@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from vidsr.errors import DeviceError
-from vidsr.frames import Colour
-from vidsr.model.colour import luma_range
+from vidsr.model.colour import SEEN_BLACK, SEEN_WHITE
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.registry import ModelFile
 from vidsr.model.weights import load_weights
@@ -28,8 +27,9 @@ def export_onnx(model: ModelFile, path: Path) -> None:
 
     The network has one input, `picture` (N, planes, H, W), and one output, `enlarged`
     (N, planes, H * scale, W * scale), both float32 in [0, 1]; the output is not clamped, so it may leave that by a
-    little. N, H and W are free. One plane is luma in limited range, black at 16/255 and white at 235/255; three are
-    RGB. The metadata holds this range, the configuration and what the weights were.
+    little. N, H and W are free. One plane is luma, its code 0 at 16/255 and its code 255 at 235/255 whatever range it
+    is tagged with (`vidsr.model.colour.seen_luma`); three are RGB. The metadata holds this range, the configuration
+    and what the weights were.
 
     Raises:
         DeviceError: the packages for ONNX are not installed.
@@ -55,9 +55,9 @@ def export_onnx(model: ModelFile, path: Path) -> None:
 
 def _range(config: GeneratorConfig) -> str:
     """What the values of both pictures mean, as JSON, for the programs that feed the network."""
-    black, span = luma_range(Colour(), 8) if config.colour == "luma" else (0, 255)
-    said = "clamp the output to 0 to 1, which it may leave by a little"
-    return json.dumps({"black": black / 255, "white": (black + span) / 255, "note": said})
+    black, white = (SEEN_BLACK, SEEN_WHITE) if config.colour == "luma" else (0.0, 1.0)
+    said = "those of the codes 0 and 255, of video of limited range too; clamp the output, which may leave 0 to 1"
+    return json.dumps({"black": black, "white": white, "note": said})
 
 
 def _convert(generator: Generator) -> Any:

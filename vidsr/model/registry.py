@@ -117,7 +117,7 @@ def find_sharp(model: ModelFile) -> ModelFile:
 
 
 TIERS = ("quality", "balanced", "fast")
-# On CPUs `quality` needs ten times the multiplications of `balanced` for 0.05 dB: only by its name.
+# On CPUs `quality` needs ten times the multiplications of `balanced` for 0.1 to 0.2 dB: only by its name.
 CPU_TIERS = TIERS[1:]
 # Multiply-accumulates a second that a CPU core and a GPU do at least (docs/performance.md).
 _CORE_MACS = 30e9

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
-from vidsr.frames import LUMA_WEIGHTS, Colour, FrameBatch, Plane
+from vidsr.frames import LUMA_WEIGHTS, FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
 from vidsr.model.colour import (
     batch_to_rgb,
     enlarge_chroma,
-    luma_range,
     resize_chroma,
     rgb_to_planes,
+    seen_luma,
     to_plane,
     to_tensor,
 )
@@ -39,8 +39,6 @@ from vidsr.settings import check_device
 
 # Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
 SOURCES, SOURCES_ON_A_GPU = 4, 32
-# Luma generators are trained on 8-bit limited-range luma over 255, as decoders give it.
-_LUMA_BLACK, _LUMA_SPAN = (value / 255 for value in luma_range(Colour(), 8))
 _MORE_MEMORY = "close other programs or use --device cpu"
 
 
@@ -221,7 +219,7 @@ class Upscaler:
         if self.config.colour == "rgb":
             rgb = _resized(self._enlarge(batch_to_rgb(batch, self.device), source), size)
             return rgb_to_planes(rgb, colour, layout, batch.height)
-        gain, offset = _luma_scale(*luma_range(colour, layout.depth))
+        gain, offset = seen_luma(255 << (layout.depth - 8))
         luma = self._enlarge(to_tensor(batch.planes[0], self.device).mul_(gain).add_(offset), source)
         planes: list[Plane] = [to_plane(_resized(luma, size), layout.depth, gain, offset)]
         height, width = batch.height * self.scale, batch.width * self.scale
@@ -243,7 +241,7 @@ class Upscaler:
             kr, kb = LUMA_WEIGHTS[6]  # BT.601, as pictures have it (JFIF)
             luma = (rgb * rgb.new_tensor((kr, 1 - kr - kb, kb)).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
             chroma = bicubic_upscale(rgb - luma, self.scale)
-            gain, offset = _luma_scale(0.0, 1.0)
+            gain, offset = seen_luma(1)
             large = self._enlarge(luma.mul_(gain).add_(offset), source).sub_(offset).div_(gain) + chroma
         codes = (_resized(large, size) * 255).round_().clamp_(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = download(codes.permute(0, 2, 3, 1))
@@ -373,17 +371,6 @@ class Upscaler:
             self._tile_pixels = self._batch_pixels = window // 2
         else:
             raise DeviceError(f"the GPU has too little free memory even for 64x64 tiles; {_MORE_MEMORY}")
-
-
-def _luma_scale(black: float, span: float) -> tuple[float, float]:
-    """Gain and offset from luma to what the network sees, limited-range codes over 255.
-
-    Args:
-        black: the luma's code of black.
-        span: its range from black to white.
-    """
-    gain = _LUMA_SPAN / span
-    return gain, _LUMA_BLACK - black * gain
 
 
 def _bled(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
