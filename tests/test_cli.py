@@ -830,3 +830,16 @@ def test_an_empty_name_is_not_the_current_folder(clip: Path) -> None:
         done = vidsr(*words)
         assert done.returncode == errors.SettingsError.exit_code
         assert "it is empty" in done.stderr
+
+
+def test_a_slash_after_a_result_says_that_it_is_a_folder(
+    tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 12)).save(name)
+    for inputs in (["a.png"], ["a.png", "b.png"]):
+        words = ["upscale", *inputs, "-o", "2024.01.15/", "--model", str(nearest), "--device", "cpu", "--dry-run"]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.stderr
+        assert "2024.01.15/a_2x.png" in done.stdout

@@ -25,6 +25,7 @@ from vidsr.paths import (
     check_source,
     default_result,
     is_image,
+    output_path,
     own_files,
     write_output,
     write_whole,
@@ -69,12 +70,14 @@ def test_what_cannot_be_written_leaves_what_was_there(
         ("large", "large/drive.new_2x.mp4"),
         ("folder.d", "folder.d/drive.new_2x.mp4"),
         ("large.mp4", "large.mp4"),
+        ("2024.01.15/", "2024.01.15/drive.new_2x.mp4"),
+        ("2024.01.15/.", "2024.01.15/drive.new_2x.mp4"),
     ],
 )
 def test_names_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None, result: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.d").mkdir()
-    given = None if out is None else Path(out)
+    given = None if out is None else output_path(out)
     assert default_result(Path("card/drive.new.mp4"), given, UpscaleSettings(scale=2)) == Path(result)
     named = default_result(Path("card/drive.mp4"), None, UpscaleSettings(height=1080), ".mkv")
     assert named == Path("card/drive_1080p.mkv")

@@ -9,6 +9,7 @@ from vidsr.graph.finish import Outcome
 from vidsr.graph.progress import Progress, Silent
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
+from vidsr.paths import output_path
 from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings
 
 
@@ -85,6 +86,6 @@ def upscale(
     with Session(cluster, device) as session:
         session.last_video = True
         return upscale_video(
-            Path(source), None if result is None else Path(result), settings, overwrite,
+            Path(source), None if result is None else output_path(result), settings, overwrite,
             session, progress or Silent(), threading.Event(),
         )  # fmt: skip

@@ -20,6 +20,7 @@ from jobs.cli import jobs, submit
 from vidsr import __version__
 from vidsr.as_json import json_option, print_json, print_json_error
 from vidsr.errors import SALVAGED, Interrupted, SettingsError, SomeFailed, VidsrError
+from vidsr.paths import output_path
 from vidsr.settings import (
     CACHE_GB,
     CONTAINERS,
@@ -139,10 +140,16 @@ def _taken(settings: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def path_or_url(text: str) -> Path | str:
-    """An input or output as it is named: a URL such as s3://bucket/folder stays text."""
+    """An input as it is named: a URL such as s3://bucket/folder stays text."""
     if not text:
         raise click.BadParameter("it is empty; name a file or folder (. is the current one)")
     return text if "://" in text else Path(text)
+
+
+def output_or_url(text: str) -> Path | str:
+    """An output as it is named, as `path_or_url`; with a slash at its end it is a folder."""
+    place = path_or_url(text)
+    return place if isinstance(place, str) else output_path(text)
 
 
 FOLDER_OPTIONS = options(
@@ -180,7 +187,7 @@ C2PA = partial(
 
 @main.command(context_settings=main.context_settings)  # `vidsr submit` parses with it outside the group
 @click.argument("inputs", nargs=-1, required=True, type=path_or_url)
-@click.option("-o", "--output", type=path_or_url, default=None,
+@click.option("-o", "--output", type=output_or_url, default=None, metavar="PATH_OR_URL",
               help="File or folder of the result.  [default: NAME_2x, with --height NAME_1080p, beside the source]"
               )  # fmt: skip
 @PICTURE_OPTIONS

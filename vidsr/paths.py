@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os.path import exists, isdir  # unlike Path's, they take what may not be looked at for not there
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 from vidsr.errors import (
     DiskTooSmall,
@@ -35,6 +35,22 @@ IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp".sp
 # Of HEIC and AVIF files (ISO/IEC 23008-12): FFmpeg gives the tiles of such a picture as films of one frame each, and of
 # moving ones the first picture and transparency too.
 STILL_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"hevc", b"hevx", b"msf1", b"avis"))
+
+
+class FolderPath(PosixPath):
+    """A folder for results, whether it is there or not: it was given with a slash at its end, which no Path keeps."""
+
+
+def output_path(text: str | Path) -> Path:
+    """A result's name or its folder, as it was given."""
+    if isinstance(text, str) and os.path.basename(text) in ("", "."):
+        return FolderPath(text)
+    return Path(text)
+
+
+def is_output_folder(out: Path) -> bool:
+    """Whether results go into `out`: it is a folder, was given as one, or has no suffix."""
+    return isinstance(out, FolderPath) or isdir(out) or not out.suffix
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -117,12 +133,12 @@ def size_label(settings: UpscaleSettings) -> str:
 def default_result(source: Path, out: Path | None, settings: UpscaleSettings, suffix: str | None = None) -> Path:
     """The result's path: `out`, or `drive_2x.mp4` beside the source or in the folder `out`.
 
-    `out` is a folder if it is one, or if it has no suffix. `suffix` replaces the source's.
+    `is_output_folder` says what `out` is. `suffix` replaces the source's.
     """
     name = f"{source.stem}_{size_label(settings)}{suffix or source.suffix}"
     if out is None:
         return source.with_name(name)
-    return out / name if isdir(out) or not out.suffix else out
+    return Path(out, name) if is_output_folder(out) else out
 
 
 def by_name(folder: Path) -> Path:

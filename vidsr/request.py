@@ -12,7 +12,7 @@ from jobs.find import result_suffix
 from jobs.folder import FolderOptions, places
 from vidsr.errors import InputEmpty, InputError, InputUnreadable, OutputUnwritable, SettingsError
 from vidsr.graph.prepare import VideoPlan, preview
-from vidsr.paths import by_name, check_name, check_source, default_result, is_image
+from vidsr.paths import by_name, check_name, check_source, default_result, is_image, is_output_folder
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, open_signer
 
@@ -72,7 +72,7 @@ class Request:
         if self.credentials:
             with open_signer(self.credentials):
                 pass
-        if isinstance(self.out, Path) and self.out.suffix and not isdir(self.out) and not self.is_single:
+        if isinstance(self.out, Path) and not is_output_folder(self.out) and not self.is_single:
             raise SettingsError(f"{len(self.inputs)} inputs cannot all become {self.out}; give a folder with -o")
         self._refuse_missing()
         self._refuse_odd_names()
