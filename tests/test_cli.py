@@ -843,3 +843,16 @@ def test_a_slash_after_a_result_says_that_it_is_a_folder(
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.stderr
         assert "2024.01.15/a_2x.png" in done.stdout
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_an_output_that_cannot_hold_what_is_said(tmp_path: Path, option: tuple[str, ...]) -> None:
+    clip = make_clip(tmp_path / "Ärger.mp4", Clip(frames=3))
+    done = vidsr("probe", clip.name, *option, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert (r"\u00c4rger" if option else r"\xc4rger") in done.stdout
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*VIDSR, "probe", clip, *option], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == errors.DiskTooSmall.exit_code
+    assert done.stderr.startswith("vidsr: stdout cannot be written, the disk is full")
+    assert done.stderr.count("\n") == 1

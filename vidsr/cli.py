@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import fields
 from functools import partial
+from io import TextIOWrapper
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -20,7 +22,7 @@ from jobs.cli import jobs, submit
 from vidsr import __version__
 from vidsr.as_json import json_option, print_json, print_json_error
 from vidsr.errors import SALVAGED, Interrupted, SettingsError, SomeFailed, VidsrError
-from vidsr.paths import output_path
+from vidsr.paths import output_path, write_error
 from vidsr.settings import (
     CACHE_GB,
     CONTAINERS,
@@ -42,7 +44,24 @@ JSON = json_option()
 
 
 class Command(click.Group):
-    """The group; turns a VidsrError or Ctrl-C into one line and its exit code."""
+    """The group; turns a VidsrError, Ctrl-C or an output that cannot be written into one line and its exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command of this process."""
+        if isinstance(sys.stdout, TextIOWrapper):  # names of files have letters that its encoding may lack
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            lost = next((stream for stream in (sys.stdout, sys.stderr) if not _takes_text(stream)), None)
+            if lost is None:
+                raise
+            # Python writes at its end what is left in the buffer; failing, it would end with a code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), lost.fileno())
+            failure = write_error(lost.name.strip("<>"), error)
+            with suppress(OSError):
+                click.echo(f"vidsr: {failure.message}", err=True)
+            sys.exit(failure.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -60,6 +79,15 @@ class Command(click.Group):
         click.echo(f"vidsr: {error.message}", err=True)
         print_json_error(error)
         ctx.exit(error.exit_code)
+
+
+def _takes_text(stream: TextIO) -> bool:
+    """Whether a stream can be written: of an error that came of it, nothing else tells."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return False
+    return True
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
