@@ -252,6 +252,8 @@ class Schedule:
         if self._loaded is not None and (self._pool or not self._tasks):
             for event in self._pool.wait(TICK):
                 self._heed(event)
+            if sentence := self._pool.missing():
+                self._view.say(sentence)
         if self._tasks:
             ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=0 if self._pool else TICK)
             for task in ready:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -9,10 +10,11 @@ import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import ClusterError, DeviceError, SettingsError, UnknownModel
+from vidsr.errors import ClusterError, DeviceError, Interrupted, SettingsError, UnknownModel
 from vidsr.graph import upscalers
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
+from vidsr.graph.run import compute
 from vidsr.graph.session import Session
 from vidsr.graph.stages import LoadedUpscaler, UpscalerSpec
 from vidsr.graph.upscalers import identity
@@ -62,6 +64,27 @@ def test_a_cluster_without_gpus_gets_some_if_it_is_told_how_many(session: Sessio
     waiting = upscalers.Upscalers(spec, ClusterSettings(address, actors=1))
     assert waiting.on_gpus and not waiting.alive
     waiting.close()
+
+
+def test_who_waits_for_a_gpu_that_no_machine_has_is_told_once(
+    session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start()
+    spec, said, stop = UpscalerSpec(str(nearest), 2, "cuda", "torch"), Mock(), threading.Event()
+    session.load(spec)
+    session._upscalers = upscalers.Upscalers(spec, ClusterSettings("127.0.0.1:1", actors=1))
+    threading.Timer(0.4, stop.set).start()
+    pool = SegmentPool(session)
+    assert not pool.missing(), "one may join in a moment"
+    monkeypatch.setattr(upscalers, "GPU_SECONDS", 0.0)
+    with pytest.raises(Interrupted):
+        compute(pool, [Mock()], said, stop)
+    (told,) = said.say.call_args_list
+    assert "waiting for a GPU: no machine of the Ray cluster has one" in told.args[0]
+    monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 1.0)])
+    assert not pool.missing()
+    monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 0.0)])
+    assert pool.missing(), "it went again"
 
 
 @pytest.mark.parametrize(

@@ -472,3 +472,12 @@ def test_what_cannot_be_joined_is_no_failed_video(loop: Path, nearest: Path) -> 
     report = json.loads(said)
     assert (report["done"], report["failures"], list(report["join_failures"])) == (3, {}, [name])
     assert f"{name}: not joined, " in error
+
+
+def test_what_all_wait_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = a_schedule(monkeypatch, a_video("a", "fast", 12))
+    job._loaded = "fast"
+    job._pool.wait, job._pool.missing = Mock(return_value=[]), Mock(side_effect=["waiting for a GPU", ""])
+    job._listen()
+    job._listen()
+    assert [call.args[0] for call in job._view.say.call_args_list] == ["waiting for a GPU"]

@@ -139,6 +139,8 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
                 progress.stage("upscaling")
                 progress.advance(event.frames)
             failed = failed or event.error
+        if sentence := pool.missing():
+            progress.say(sentence)
         if stop.is_set() or failed:
             jobs += pool.give_up()
     if failed:

@@ -20,6 +20,8 @@ LOOK_SECONDS = 2.0
 START_SECONDS = 0.1
 # An actor that is away for so long does not come back by itself: its node is lost.
 LOST_SECONDS = 15.0
+# A cluster that has a machine with GPUs shows it by then; without one, who waits is told for what.
+GPU_SECONDS = 10.0
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
+        self._had_gpus, self._told = time.monotonic(), False
         self.on_gpus = takes_gpus(spec.device, cluster_gpus())
         if spec.device.startswith("cuda") and not cluster_gpus():
             if not cluster.address:
@@ -101,6 +104,18 @@ class Upscalers:
     def alive(self) -> int:
         """How many work."""
         return sum(member.state == "ALIVE" for member in self._members)
+
+    def missing(self) -> str:
+        """A sentence, once, where GPUs are waited for that no machine of the cluster has; else nothing."""
+        if any(gpus for _, gpus in self._machines) or not self.on_gpus:
+            self._had_gpus, self._told = time.monotonic(), False
+        elif not self._told and time.monotonic() - self._had_gpus >= GPU_SECONDS:
+            self._told = True
+            return (
+                "waiting for a GPU: no machine of the Ray cluster has one; it goes on when one with GPUs joins, "
+                "or stop it and compute on CPUs"
+            )
+        return ""
 
     def room(self, cpus: float) -> int:
         """How many tasks of so many CPUs each have room beside upscalers on all GPUs, at the last look."""
