@@ -16,7 +16,7 @@ from tests.media.clips import CASES, VFR, Clip, encodable, join_streams, make_cl
 from tests.media.frames import VIDEOS, decoded, double, encode_doubled
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
 from vidsr.media.decode import decode_range
-from vidsr.media.formats import check_colour, check_container, choose_suffix, format_of
+from vidsr.media.formats import check_colour, check_container, check_sampling, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.proof.verify import verify
@@ -527,6 +527,27 @@ def test_mpeg4_whose_header_is_the_files_does_not_go_into_mpeg_ts(tmp_path: Path
     assert [stream.codec for stream in report.left] == ["mpeg4"], "it could not be decoded"
     with pytest.raises(SettingsError, match=r"\.ts files cannot hold mpeg4 video"):
         check_container(".ts", "mpeg4")
+
+
+def test_hevc_whose_header_has_messages_does_not_go_into_mpeg_ts(tmp_path: Path) -> None:
+    front = make_clip(tmp_path / "front.mp4", Clip(frames=4))
+    for name, options, left in (("rear", {}, ["hevc"]), ("plain", {"x265-params": "info=0"}, [])):
+        rear = make_clip(tmp_path / f"{name}.mkv", Clip(codec="libx265", frames=4, options=options))
+        path = join_streams(tmp_path / f"both_{name}.mkv", front, rear)
+        _, target, report = enlarge(path, tmp_path, ".ts")
+        assert [stream.codec for stream in report.left] == left
+        assert left or verify(path, target).ok
+
+
+def test_vp9_of_4_4_0_does_not_go_into_mp4(tmp_path: Path) -> None:
+    rear = make_clip(tmp_path / "rear.webm", Clip(codec="libvpx-vp9", pix_fmt="yuv440p", frames=2))
+    for suffix, codec in ((".mkv", "libvpx-vp9"), (".mp4", "libx264")):
+        check_sampling(suffix, codec, probe(rear).layout)
+    with pytest.raises(SettingsError, match=r"\.mp4 files cannot hold libvpx-vp9 video of yuv440p.*--container mkv"):
+        check_sampling(".mp4", "libvpx-vp9", probe(rear).layout)
+    path = join_streams(tmp_path / "clip.mkv", make_clip(tmp_path / "front.mp4", Clip(frames=2)), rear)
+    _, _, report = enlarge(path, tmp_path, ".mp4")
+    assert [stream.codec for stream in report.left] == ["vp9"]
 
 
 def test_every_container_takes_what_is_written_into_it() -> None:

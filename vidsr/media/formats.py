@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from av.codec import Codec
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from vidsr.errors import SettingsError
+from vidsr.frames import PixelLayout
+from vidsr.media.bitstream import NalFormat, declared_parameter_sets, nal_units
 from vidsr.media.container import open_input
 from vidsr.media.muxers import is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
@@ -76,6 +79,24 @@ def check_colour(suffix: str, codec: str, info: VideoInfo) -> None:
         )
 
 
+def check_sampling(suffix: str, codec: str, layout: PixelLayout) -> None:
+    """Refuse a suffix whose container cannot say how an encoder's chroma is sampled; FFmpeg writes a file without.
+
+    Raises:
+        SettingsError: with the way out.
+    """
+    if (layout.chroma_x, layout.chroma_y) == (0, 1) and _is_mp4_of_vp9(suffix, Codec(codec, "w").canonical_name):
+        raise SettingsError(
+            f"{suffix} files cannot hold {codec} video of {layout.pix_fmt}, which has no name in their header; "
+            "use --container mkv or -o NAME.mkv, or --codec libx264"
+        )
+
+
+def _is_mp4_of_vp9(suffix: str, codec: str | None) -> bool:
+    """Whether a header says the chroma by a number that 4:4:0 has none of ("VP Codec ISO Media File Format", vpcC)."""
+    return codec == "vp9" and format_of(suffix) == "mp4"
+
+
 def holds(suffix: str, codec: str) -> bool:
     """Whether a suffix's container takes an encoder's video.
 
@@ -104,6 +125,10 @@ def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
 def _is_read_again(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     """Whether a demuxer gives a stream back as what it was, if the muxer takes it."""
     name, codec = format_of(suffix), info.streams[stream.index].codec
+    if isinstance(stream, VideoStream) and _is_mp4_of_vp9(suffix, codec):
+        return not (stream.codec_context.pix_fmt or "").startswith("yuv440p")
+    if name == "mpegts" and codec == "hevc" and _has_messages(stream):
+        return False
     if name == "mpegts" and stream.type != "data":
         of_ts = codec in WITH_HEADERS and info.container == "mpegts"
         return codec in TS_CODECS or of_ts or (codec in BLU_RAY_CODECS and is_blu_ray(suffix, stream.container))
@@ -112,6 +137,14 @@ def _is_read_again(stream: Stream, info: VideoInfo, suffix: str) -> bool:
         # leaves out the sample description, without which nobody can read them.
         return "mov" in info.container and codec is not None
     return stream.type in ("audio", "video", "subtitle", "data")
+
+
+def _has_messages(stream: Stream) -> bool:
+    """Whether an HEVC stream's header has messages (SEI), which FFmpeg would write into MPEG-TS's pictures."""
+    header = stream.codec_context.extradata or b"" if stream.codec_context else b""
+    form = NalFormat.of("hevc", header)
+    units = nal_units(declared_parameter_sets(header, hevc=True), NalFormat(True, 0)) if form.length_size else ()
+    return any(form.kind(unit) not in form.parameter_sets for unit in units)
 
 
 def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str]:
