@@ -36,6 +36,8 @@ from vidsr.model.weights import add_ranges, load_weights, save_weights
 _CODED = Degradation(keep=1)
 # Of each picture's values the outermost do not count, one in so many: a few would widen the steps of all others.
 _OUTERMOST = 3_000
+# How much wider than what was found: other pictures reach further, and one whose values are cut loses whole decibels.
+_ROOM = 2.0
 # How much of the unevenness of a channel's values is left to the weights: Xiao et al., "SmoothQuant", 2023, equation 4.
 _SMOOTHING = 0.7
 _LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
@@ -73,7 +75,7 @@ def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
     pictures = [low for low, _ in _pictures(generator, photos[::2])]
     scales = even_scales(generator, pictures)
     generator = rescale(generator, scales).half().float()  # as it is stored
-    inputs = input_ranges(generator, pictures)
+    inputs = tuple((_ROOM * low, _ROOM * high) for low, high in input_ranges(generator, pictures))
     best = best_precision(generator.config)
     plain, exact = (OpenVinoBackend(generator, precision) for precision in (best, "f32"))
     bytes_ = OpenVinoBackend(generator, best, inputs)
