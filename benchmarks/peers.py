@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmarks.clips import SHARED
+from vidsr.model.colour import seen_luma
 from vidsr.model.registry import find_model
 from vidsr.model.upscaler import find_device
 from vidsr.model.weights import load_weights
@@ -88,6 +89,7 @@ def _plain(scale: int, model: str) -> Enlarge:
     generator = load_weights(find_model(model, scale).path).to(device)
     luma = generator.config.colour == "luma"
     weights = torch.tensor([0.2126, 0.7152, 0.0722], device=device).reshape(1, 3, 1, 1)
+    gain, offset = seen_luma(1)
 
     @torch.no_grad()
     def enlarge(rgb: Picture) -> Picture:
@@ -95,7 +97,7 @@ def _plain(scale: int, model: str) -> Enlarge:
         if luma:
             y = (x * weights).sum(1, keepdim=True)
             colour = F.interpolate(x - y, scale_factor=scale, mode="bicubic", align_corners=False)
-            x = (generator(16 / 255 + y * 219 / 255) - 16 / 255) * 255 / 219 + colour
+            x = (generator(y * gain + offset) - offset) / gain + colour
         else:
             x = generator(x)
         large: Picture = (x.clamp(0, 1) * 255).round().byte().squeeze(0).permute(1, 2, 0).cpu().numpy()

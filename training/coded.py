@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from training.data import Pixels
-from training.degrade import GAMMA
+from training.degrade import expose
 from training.metrics import crop, psnr
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
@@ -26,8 +26,8 @@ from vidsr.model.upscaler import Upscaler
 if TYPE_CHECKING:
     from training.footage import Planes
 
-# Planes are reduced about their own middle, so chroma counts as lying in the middle of its luma samples.
 NIGHT_LIGHT = 0.15  # of the day's
+# Planes are reduced about their own middle, so chroma counts as lying in the middle of its luma samples.
 _BT709_LIMITED = Colour(matrix=1, primaries=1, transfer=1, full_range=False, chroma_location=2)
 
 
@@ -98,9 +98,8 @@ def darken(frames: Sequence[Planes]) -> list[Planes]:
 
     So does many a camera write its luma, in video that by its tags is of limited range.
     """
-    shares = (((y - 16.0) / 219).clip(0, 1) for y, _, _ in frames)
-    dark = (share * NIGHT_LIGHT ** (1 / GAMMA) * 255 for share in shares)
-    return [(np.rint(y).astype(np.uint8), u, v) for y, (_, u, v) in zip(dark, frames, strict=True)]
+    dark = (expose(((y - 16.0) / 219).clip(0, 1), NIGHT_LIGHT) for y, _, _ in frames)
+    return [(np.rint(y * 255).astype(np.uint8), u, v) for y, (_, u, v) in zip(dark, frames, strict=True)]
 
 
 def coded_gain(

@@ -272,10 +272,24 @@ def test_bicubic_has_its_published_figures_on_set5(
     assert mean.ssim_y == pytest.approx(y_ssim, abs=0.002)
 
 
+DEFAULTS = [
+    "fast-2x",
+    "balanced-2x",
+    "fast-4x",
+    "balanced-4x",
+    pytest.param("quality-2x", marks=pytest.mark.slow),
+    pytest.param("quality-4x", marks=pytest.mark.slow),
+]
+
+
+def bundled(model: str) -> Upscaler:
+    file = next(m for m in bundled_models() if m.name == model)
+    return Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+
+
 def luma_psnr(model: str, photos: list[Path]) -> NDArray[np.float64]:
     """PSNR of Y of bicubic and of a bundled model: (pictures, 2)."""
-    file = next(m for m in bundled_models() if m.name == model)
-    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    upscaler = bundled(model)
     methods, scale = enlargers(model, upscaler), upscaler.scale
     values = []
     for photo in photos:
@@ -315,45 +329,22 @@ def test_no_picture_of_set14_is_below_bicubic(model: str, shared_data: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "crf"), sorted(ROAD))
 def test_road_weights_keep_their_figures(model: str, crf: int, shared_data: Path) -> None:
-    file = next(m for m in bundled_models() if m.name == model)
-    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    upscaler = bundled(model)
     gained = [coded_gain(shared_data / "video" / clip, crf, upscaler, 10).gain for clip in ROAD_CLIPS]
     assert sum(gained) / len(gained) >= ROAD[model, crf] - 0.05
 
 
 @pytest.mark.parametrize("crf", [14, 23])
-@pytest.mark.parametrize(
-    "model",
-    [
-        "fast-2x",
-        "balanced-2x",
-        "fast-4x",
-        "balanced-4x",
-        pytest.param("quality-2x", marks=pytest.mark.slow),
-        pytest.param("quality-4x", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("model", DEFAULTS)
 def test_noise_does_not_bring_weights_below_bicubic(model: str, crf: int, shared_data: Path) -> None:
-    file = next(m for m in bundled_models() if m.name == model)
-    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    upscaler = bundled(model)
     for noise in (4.0, 8.0, 12.0):
         assert coded_gain(shared_data / "video" / "dashcam-360p.mp4", crf, upscaler, 2, noise).worst > 0.5
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "fast-2x",
-        "balanced-2x",
-        "fast-4x",
-        "balanced-4x",
-        pytest.param("quality-2x", marks=pytest.mark.slow),
-        pytest.param("quality-4x", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("model", DEFAULTS)
 def test_nights_whose_blacks_lie_below_16_are_above_bicubic(model: str, shared_data: Path) -> None:
-    file = next(m for m in bundled_models() if m.name == model)
-    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    upscaler = bundled(model)
     for clip in ("dashcam-360p.mp4", "drive-720p-short.mp4"):
         assert coded_gain(shared_data / "video" / clip, 23, upscaler, 2, night=True).worst > 0.2
 
@@ -361,8 +352,7 @@ def test_nights_whose_blacks_lie_below_16_are_above_bicubic(model: str, shared_d
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [m.name for m in bundled_models() if not m.name.endswith(("-clean", "-sharp"))])
 def test_default_weights_keep_brightness_and_colour(model: str, shared_data: Path) -> None:
-    file = next(m for m in bundled_models() if m.name == model)
-    upscaler = Upscaler(str(file.path), device="cpu", scale=file.config.scale, backend="torch")
+    upscaler = bundled(model)
     drifts = []
     for photo in find_photos(shared_data / "bench" / "BSD100"):
         picture = read_picture(photo)

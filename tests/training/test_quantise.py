@@ -11,7 +11,7 @@ from torch import nn
 from tests.training.pictures import folder_of
 from training import quantise
 from vidsr.errors import DeviceError, NoPicture
-from vidsr.model.generator import Generator, GeneratorConfig
+from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import describe
 from vidsr.model.weights import load_weights, save_weights
@@ -46,6 +46,9 @@ def test_the_command_stores_what_it_measured(tmp_path: Path, monkeypatch: pytest
     ranges = describe(path).ranges
     assert ranges is not None and len(ranges.inputs) == 3
     assert abs(ranges.loss_db) < 0.1 and ranges.speedup > 0
+    stored = fold(load_weights(path)).requires_grad_(False)
+    found = quantise.input_ranges(stored, [low for low, _ in quantise._pictures(stored, [photos / "0.png"])])
+    assert ranges.inputs == tuple((2 * low, 2 * high) for low, high in found), "other pictures reach further"
     (photos / "1.png").unlink()
     with pytest.raises(NoPicture, match="--data"):
         quantise.quantise(path, [photos / "0.png"])
