@@ -1,8 +1,9 @@
 """`python -m training.quantise`: activation ranges for int8, measured and stored in a weights file.
 
 First channels are rescaled so that they share int8's steps more evenly; the network computes the same. Half of the
-pictures give the ranges; the other half says what int8 loses against float32. Luma models see every
-picture twice, coded as in training and clean, others only clean. The backend that users run does the measuring.
+pictures give the ranges, and the convolutions that stay in floating point because their rounding loses most; the other
+half says what int8 loses against float32. Luma models see every picture twice, coded as in training and clean, others
+only clean. The backend that users run does the measuring.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _CODED = Degradation(keep=1)
 _OUTERMOST = 3_000
 # How much wider than what was found: other pictures reach further, and one whose values are cut loses whole decibels.
 _ROOM = 2.0
+# A convolution whose rounding by itself loses more than so many dB stays in floating point.
+_OWN_LOSS_DB = 0.003
 # How much of the unevenness of a channel's values is left to the weights: Xiao et al., "SmoothQuant", 2023, equation 4.
 _SMOOTHING = 0.7
 _LARGEST = 256  # small pixels of a clean picture's side, so that a wallpaper does not outlast all others
@@ -72,21 +75,21 @@ def quantise(path: Path, photos: Sequence[Path]) -> tuple[Ranges, list[Tensor]]:
             f"this CPU has AMX and runs {path.name} faster without int8, other CPUs do not; "
             f"measure with {_LIMIT}=AVX512_CORE_BF16 in the environment"
         )
-    pictures = [low for low, _ in _pictures(generator, photos[::2])]
+    pairs = list(_pictures(generator, photos[::2]))
+    pictures = [low for low, _ in pairs]
     scales = even_scales(generator, pictures)
     generator = rescale(generator, scales).half().float()  # as it is stored
-    inputs = tuple((_ROOM * low, _ROOM * high) for low, high in input_ranges(generator, pictures))
+    inputs = keep_floating(
+        generator, [(_ROOM * low, _ROOM * high) for low, high in input_ranges(generator, pictures)], pairs
+    )
     best = best_precision(generator.config)
-    plain, exact = (OpenVinoBackend(generator, precision) for precision in (best, "f32"))
-    bytes_ = OpenVinoBackend(generator, best, inputs)
-    losses = [
-        _psnr(generator, exact, low, high) - _psnr(generator, bytes_, low, high)
-        for low, high in _pictures(generator, photos[1::2])
-    ]
-    console.print(f"{len(losses)} pictures held out: mean loss {np.mean(losses):.4f} dB, worst {max(losses):.4f} dB")
+    plain, bytes_ = OpenVinoBackend(generator, best), OpenVinoBackend(generator, best, inputs)
+    held_out = list(_pictures(generator, photos[1::2]))
+    losses = _psnr(generator, OpenVinoBackend(generator, "f32"), held_out) - _psnr(generator, bytes_, held_out)
+    console.print(f"{len(losses)} pictures held out: mean loss {losses.mean():.4f} dB, worst {losses.max():.4f} dB")
     slow, fast = _frames_per_second((plain, bytes_), generator.config.planes)
     console.print(f"{plain.name} {slow:.2f} frames/s of {_FRAME[1]}x{_FRAME[0]}, {bytes_.name} {fast:.2f}")
-    return Ranges(inputs, round(float(np.mean(losses)), 4), round(fast / slow, 2)), scales
+    return Ranges(inputs, round(float(losses.mean()), 4), round(fast / slow, 2)), scales
 
 
 def _neighbours(generator: Generator) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
@@ -162,6 +165,26 @@ def input_ranges(generator: Generator, pictures: Iterable[Tensor]) -> tuple[tupl
     return tuple((float(f"{low:.5g}"), float(f"{high:.5g}")) for low, high in found.values())
 
 
+def keep_floating(
+    generator: Generator, inputs: Sequence[tuple[float, float]], pairs: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[tuple[float, float] | None, ...]:
+    """The ranges, with None for each convolution whose rounding by itself loses more than `_OWN_LOSS_DB` in the mean.
+
+    Args:
+        generator: folded.
+        inputs: of each of its convolutions but the first and the last.
+        pairs: (small, large) pictures, (1, planes, H, W) in [0, 1] each.
+    """
+    exact = _psnr(generator, OpenVinoBackend(generator, "f32"), pairs)
+    kept: list[tuple[float, float] | None] = []
+    for at, pair in enumerate(inputs):
+        alone = OpenVinoBackend(generator, "f32", [pair if other == at else None for other in range(len(inputs))])
+        loss = float((exact - _psnr(generator, alone, pairs)).mean())
+        kept.append(pair if loss <= _OWN_LOSS_DB else None)
+        console.print(f"convolution {at + 1} alone: {loss:.4f} dB{'' if kept[-1] else ', stays in floating point'}")
+    return tuple(kept)
+
+
 def _show_inputs(
     generator: Generator,
     pictures: Iterable[Tensor],
@@ -186,15 +209,18 @@ def _pictures(generator: Generator, photos: Sequence[Path]) -> Iterable[tuple[Te
     return (bank.picture(index) for bank in banks for index in range(len(bank)))
 
 
-def _psnr(generator: Generator, backend: OpenVinoBackend, low: Tensor, high: Tensor) -> float:
-    """PSNR in dB of a picture as it is written, in 8 bits, without a border of `scale` pixels."""
-    skip = generator.skip(low)
-    residual = backend.residual(low)
-    output = (residual if skip is None else residual + skip).mul(255).round().clamp(0, 255)
-    ours, truth = (
-        crop(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
-    )
-    return psnr(ours, truth, 255)
+def _psnr(generator: Generator, backend: OpenVinoBackend, pairs: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
+    """PSNR in dB of each picture as it is written, in 8 bits, without a border of `scale` pixels."""
+    values = []
+    for low, high in pairs:
+        skip = generator.skip(low)
+        residual = backend.residual(low)
+        output = (residual if skip is None else residual + skip).mul(255).round().clamp(0, 255)
+        ours, truth = (
+            crop(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
+        )
+        values.append(psnr(ours, truth, 255))
+    return np.array(values)
 
 
 def _frames_per_second(backends: Sequence[OpenVinoBackend], planes: int) -> list[float]:

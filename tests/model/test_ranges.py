@@ -94,6 +94,8 @@ def test_storing_ranges_leaves_the_weights_as_they_are(weights: Path) -> None:
         (((1.0, 2.0),) * 5, "leaves out 0"),
         (((0.0, 0.0),) * 5, "empty"),
         (((0.0, float("nan")),) * 5, "empty"),
+        ((None, (-1.0, 1.0), (-1.0, 1.0), (1.0, 2.0), None), "leaves out 0"),
+        (((-1.0,),) * 5, "TypeError"),
         ((1.0,) * 5, "TypeError"),
     ],
 )
@@ -101,6 +103,21 @@ def test_ranges_that_do_not_fit_are_refused(weights: Path, inputs: tuple[tuple[f
     add_ranges(weights, replace(MEASURED, inputs=inputs))
     with pytest.raises(BadWeights, match=rf"mine.safetensors .*{why}.*training.quantise"):
         describe(weights)
+
+
+@needs_int8
+def test_convolutions_without_a_range_stay_in_floating_point(weights: Path) -> None:
+    partly = replace(MEASURED, inputs=(None, *MEASURED.inputs[1:3], None, MEASURED.inputs[4]))
+    add_ranges(weights, partly)
+    assert describe(weights).ranges == partly
+    generator, x = fold(load_weights(weights)).requires_grad_(False), torch.rand(1, 1, 40, 50)
+    exact, none, some, every = (
+        OpenVinoBackend(generator, "f32", inputs).residual(x)
+        for inputs in (None, (None,) * 5, partly.inputs, MEASURED.inputs)
+    )
+    np.testing.assert_array_equal(exact, none)
+    errors = [float((result - exact).square().mean()) for result in (some, every)]
+    assert 0 < errors[0] < errors[1]
 
 
 @needs_int8
@@ -147,7 +164,7 @@ def test_int8_is_close_at_the_edges_too(weights: Path) -> None:
 
 
 @needs_int8
-@pytest.mark.parametrize("name", [model.name for model in bundled_models() if model.ranges and "2x" in model.name])
+@pytest.mark.parametrize("name", [model.name for model in bundled_models() if model.ranges])
 def test_bundled_weights_lose_less_than_a_tenth_of_a_decibel(name: str, shared_data: Path) -> None:
     """On a road frame, against float32."""
     from vidsr.media.decode import decode_range
@@ -155,9 +172,8 @@ def test_bundled_weights_lose_less_than_a_tenth_of_a_decibel(name: str, shared_d
 
     (frames,) = decode_range(probe(shared_data / "video" / "drive-960x540.mp4"), 100, 101, 1)
     large = torch.from_numpy(frames.planes[0][:1, None]).float() / 255
-    small = bicubic_downscale(large, 2)
-    small = (small * 255).round() / 255
     model = next(model for model in bundled_models() if model.name == name)
+    small = (bicubic_downscale(large, model.config.scale) * 255).round() / 255
     assert model.ranges is not None and model.ranges.pay
     generator = fold(load_weights(model.path)).requires_grad_(False)
     skip = generator.skip(small)

@@ -4,8 +4,8 @@ One compiled network takes windows of any size (a new size costs 2 ms) and gives
 whichever window it lies. Windows are computed side by side, each on few threads: that keeps all cores busy beside an
 encoder, where one window on all threads waits at every layer for the slowest of them.
 
-In int8 the first and the last convolution stay in floating point: they read and write the picture itself. Sums of
-products of bytes are exact, so windows matter no more than without it.
+In int8 the first and the last convolution stay in floating point: they read and write the picture itself; so do those
+that lose most by it. Sums of products of bytes are exact, so windows matter no more than without it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OpenVinoBackend:
     batch_pixels = 8 * tile_pixels
 
     def __init__(
-        self, generator: Generator, precision: str, inputs: Sequence[tuple[float, float]] | None = None
+        self, generator: Generator, precision: str, inputs: Sequence[tuple[float, float] | None] | None = None
     ) -> None:
         """Convert and compile.
 
@@ -85,14 +85,18 @@ class OpenVinoBackend:
         return torch.from_numpy(result)
 
 
-def _quantise(network: Any, inputs: Sequence[tuple[float, float]]) -> None:
+def _quantise(network: Any, inputs: Sequence[tuple[float, float] | None]) -> None:
     """Round the inputs and weights of a network's inner convolutions to 8 bits, which OpenVINO then computes in.
+    Those without a range stay as they are.
 
     Inputs become unsigned with a zero point, as PReLU leaves few negative values; weights are symmetric per output
     channel (Jacob et al. 2018, section 2.1).
     """
     inner = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"][1:-1]
-    for convolution, (low, high) in zip(inner, inputs, strict=True):
+    for convolution, pair in zip(inner, inputs, strict=True):
+        if pair is None:
+            continue
+        low, high = pair
         step = (high - low) / 255
         zero = round(-low / step)  # 0 is a code of its own: padding is exact
         _replace(convolution.input(0), np.float32(-zero * step), np.float32((255 - zero) * step), 256)

@@ -29,13 +29,14 @@ class Ranges:
     """What int8 needs to know of a model, and what it was measured to cost and bring.
 
     Attributes:
-        inputs: (smallest, largest) input of each convolution but the first and the last, in order; both hold 0.
+        inputs: (smallest, largest) input of each convolution but the first and the last, in order, 0 between them;
+            None of one that stays in floating point, because its rounding loses most.
         loss_db: PSNR lost against float32, mean of pictures whose ranges were not measured.
         speedup: frames a second over those of the precision that OpenVINO takes without ranges, where both were
             measured.
     """
 
-    inputs: tuple[tuple[float, float], ...]
+    inputs: tuple[tuple[float, float] | None, ...]
     loss_db: float
     speedup: float
 
@@ -59,15 +60,19 @@ def read_ranges(metadata: dict[str, str], config: GeneratorConfig) -> Ranges | N
         return None
     try:
         values = json.loads(metadata[KEY])
-        inputs = tuple((float(low), float(high)) for low, high in values.pop("inputs"))
+        inputs = tuple(None if pair is None else _range(*pair) for pair in values.pop("inputs"))
         ranges = Ranges(inputs, **{name: float(value) for name, value in values.items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if len(inputs) != config.inner_convolutions:
         raise ValueError(f"{len(inputs)} ranges for {config.inner_convolutions} convolutions")
-    if not all(low <= 0 <= high and 0 < high - low < math.inf for low, high in inputs):
-        raise ValueError("a range that is empty or leaves out 0")
     return ranges
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    if not (low <= 0 <= high and 0 < high - low < math.inf):
+        raise ValueError("a range that is empty or leaves out 0")
+    return float(low), float(high)
 
 
 def has_native_int8() -> bool:
