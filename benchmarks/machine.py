@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory, system, versions, commit, and how busy the machine is with other things now."""
+    """Processor, memory, system, versions, commit, date, and how busy the machine is with other things now."""
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB{_gpu()}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "load": [round(value, 2) for value in psutil.getloadavg()],
     }
 
@@ -34,8 +36,11 @@ def slug(machine: str) -> str:
 
 
 def _processor() -> str:
-    names = re.findall(r"^model name\s*: (.*)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
+    """Its name, with family and model: virtual machines name many processors alike."""
+    said = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", CPUINFO.read_text(), re.MULTILINE)) if CPUINFO.exists() else {}
+    if "model name" not in said:
+        return platform.processor() or platform.machine()
+    return f"{said['model name']} (family {said.get('cpu family')}, model {said.get('model')})"
 
 
 def _gpu() -> str:

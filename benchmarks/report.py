@@ -116,14 +116,16 @@ def keep(rows: Sequence[Row], start: dict[str, float], machine: dict[str, Any], 
 
 
 def slower(rows: Sequence[Row], machine: dict[str, Any], folder: Path = RESULTS) -> list[str]:
-    """What became slower by more than a tenth since the newest kept result of this machine."""
-    kept = sorted(folder.glob(f"{slug(machine['machine'])}-*.json"), key=lambda path: path.stat().st_mtime)
-    if not kept:
-        return []
-    old = json.loads(kept[-1].read_text())
-    return [
-        f"{row.key}: {row.fps:.2f} fps, {row.fps / before['fps'] - 1:.0%} since {old['commit']} "
-        f"(load then {old['load'][0]}, now {machine['load'][0]})"
-        for row in rows
-        if (before := old["rows"].get(row.key)) and row.fps < before["fps"] * (1 - REGRESSION)
-    ]
+    """What became slower by more than a tenth since the newest kept result of this machine that has it."""
+    kept = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    kept = [old for old in kept if old.get("machine") == machine["machine"]]
+    lines = []
+    for row in rows:
+        olds = [old for old in kept if row.key in old["rows"]]
+        old = max(olds, key=lambda old: str(old.get("date", "")), default=None)  # the first ones had no date
+        if old and row.fps < old["rows"][row.key]["fps"] * (1 - REGRESSION):
+            lines.append(
+                f"{row.key}: {row.fps:.2f} fps, {row.fps / old['rows'][row.key]['fps'] - 1:.0%} since {old['commit']} "
+                f"(load then {old['load'][0]}, now {machine['load'][0]})"
+            )
+    return lines

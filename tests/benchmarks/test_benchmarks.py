@@ -68,10 +68,17 @@ def test_the_whole_tree_is_watched() -> None:
 
 
 def test_a_regression_is_reported(tmp_path: Path) -> None:
-    keep([row("decode", 100.0), row("encode", 10.0)], {}, MACHINE, tmp_path)
+    keep([row("decode", 100.0), row("encode", 10.0)], {}, {**MACHINE, "commit": "old"}, tmp_path)
+    keep([row("encode", 20.0)], {}, {**MACHINE, "date": "2026-01-01", "commit": "b"}, tmp_path)
+    keep([row("encode", 10.0)], {}, {**MACHINE, "date": "2026-01-02", "commit": "a"}, tmp_path)
+    keep(
+        [row("encode", 30.0)], {}, {**MACHINE, "date": "2026-01-03", "machine": f"{MACHINE['machine']}, GPU"}, tmp_path
+    )
     now = [row("decode", 95.0), row("encode", 8.5), row("new", 1.0)]
     (worse,) = slower(now, {**MACHINE, "commit": "def"}, tmp_path)
-    assert worse.startswith("encode 540p 2x: 8.50 fps, -15%")
+    assert worse.startswith("encode 540p 2x: 8.50 fps, -15% since a")
+    (worse,) = slower([row("decode", 50.0)], {**MACHINE, "commit": "def"}, tmp_path)
+    assert worse.startswith("decode 540p 2x: 50.00 fps, -50% since old"), "the newer ones did not measure it"
     assert slower(now, {**MACHINE, "machine": "another"}, tmp_path) == []
 
 
