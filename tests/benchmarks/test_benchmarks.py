@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import presets
+from benchmarks import machine, presets
 from benchmarks.__main__ import main
 from benchmarks.clips import parked
 from benchmarks.measure import Row
@@ -80,6 +80,20 @@ def test_a_regression_is_reported(tmp_path: Path) -> None:
     (worse,) = slower([row("decode", 50.0)], {**MACHINE, "commit": "def"}, tmp_path)
     assert worse.startswith("decode 540p 2x: 50.00 fps, -50% since old"), "the newer ones did not measure it"
     assert slower(now, {**MACHINE, "machine": "another"}, tmp_path) == []
+
+
+def test_processors_that_a_virtual_machine_names_alike_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    found = []
+    for model in (17, 2):
+        core = f"processor\t: 0\ncpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\nflags\t\t: fpu\n\n"
+        machine.CPUINFO.write_text(core * 2)
+        found.append(machine.describe_machine()["machine"])
+    assert [name[:30] for name in found] == ["AMD EPYC (family 25, model 17)", "AMD EPYC (family 25, model 2),"]
+    machine.CPUINFO.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
+    assert "None" not in machine.describe_machine()["machine"]
 
 
 def test_goals_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
