@@ -119,13 +119,11 @@ def slower(rows: Sequence[Row], machine: dict[str, Any], folder: Path = RESULTS)
     """What became slower by more than a tenth since the newest kept result of this machine that has it."""
     kept = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     kept = [old for old in kept if old.get("machine") == machine["machine"]]
-    lines = []
-    for row in rows:
-        olds = [old for old in kept if row.key in old["rows"]]
-        old = max(olds, key=lambda old: str(old.get("date", "")), default=None)  # the first ones had no date
-        if old and row.fps < old["rows"][row.key]["fps"] * (1 - REGRESSION):
-            lines.append(
-                f"{row.key}: {row.fps:.2f} fps, {row.fps / old['rows'][row.key]['fps'] - 1:.0%} since {old['commit']} "
-                f"(load then {old['load'][0]}, now {machine['load'][0]})"
-            )
-    return lines
+    kept.sort(key=lambda old: str(old.get("date", "")))  # the first ones had no date
+    newest = {key: old for old in kept for key in old["rows"]}
+    return [
+        f"{row.key}: {row.fps:.2f} fps, {row.fps / before - 1:.0%} since {old['commit']} "
+        f"(load then {old['load'][0]}, now {machine['load'][0]})"
+        for row in rows
+        if (old := newest.get(row.key)) and row.fps < (before := old["rows"][row.key]["fps"]) * (1 - REGRESSION)
+    ]
