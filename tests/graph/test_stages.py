@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,18 @@ import pytest
 import ray
 
 from tests.media.clips import Clip, make_clip
-from vidsr.frames import PixelLayout
-from vidsr.graph.plan import Segment
+from vidsr.frames import FrameBatch, PixelLayout
+from vidsr.graph import stages
+from vidsr.graph.plan import Ledger, Segment
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import compute, run
 from vidsr.graph.session import Session
-from vidsr.graph.stages import ENCODER_NICENESS, decode, decode_segment
+from vidsr.graph.stages import ENCODER_NICENESS, decode, decode_segment, encode_segment
 from vidsr.media.decode import decode_range
+from vidsr.media.encode import SegmentEncoder
+from vidsr.media.probe import probe
 from vidsr.settings import UpscaleSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system's processes have no niceness")
@@ -130,6 +134,35 @@ def test_to_be_stabilised_a_segment_needs_the_frames_beside_it(
     assert sum(len(batch) for batch in decode_segment(job)) == needed[1] - needed[0]
     assert job.size is None
     assert replace(job, height=job.height - 2).size == (job.width, job.height - 2)
+
+
+def test_a_batch_is_encoded_while_the_next_one_is_made(
+    tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, nearest, frames=12)
+    job = plan.job(plan.segments[0])
+    large = make_clip(tmp_path / "large.mp4", Clip(frames=12, width=job.width, height=job.height))
+    batches = list(decode_range(probe(large), 0, 12, 4))
+    asked = threading.Event()
+    encoded = SegmentEncoder.write
+
+    def finished(*_: object) -> Iterator[FrameBatch]:
+        yield batches[0]
+        asked.set()
+        yield from batches[1:]
+
+    def write(encoder: SegmentEncoder, batch: FrameBatch) -> None:
+        assert asked.wait(30), "the next batch is not asked for before this one is encoded"
+        encoded(encoder, batch)
+
+    monkeypatch.setattr(stages, "_finished", finished)
+    monkeypatch.setattr(SegmentEncoder, "write", write)
+    ledger = Ledger(job.folder, job.key)
+    told = [
+        (frames, ledger.is_finished(job.segment)) for frames in encode_segment(replace(job, shares_cores=False), [])
+    ]
+    assert told == [(4, False), (4, False), (4, True)]
+    assert len(probe(ledger.path(job.segment)).table) == 12
 
 
 def test_fields_become_whole_pictures_unless_that_is_off(tmp_path: Path, nearest: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +183,11 @@ decode: Any = ray.remote(max_retries=0, runtime_env=DECODER_ENVIRONMENT)(decode_
 def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     """Make one segment: its encoded file and its note in the ledger.
 
+    A batch is encoded beside the making of the next: where only one segment is in flight, the encoder and what steadies
+    the detail would wait for each other.
+
     Yields:
-        The number of frames finished since the last yield.
+        The number of frames given to the encoder since the last yield; the last ones once the segment is noted.
     """
     from vidsr.media.encode import SegmentEncoder
 
@@ -193,13 +197,22 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
     if job.shares_cores:
         stand_back()
     encoder = SegmentEncoder(path, job.info, job.width, job.height, job.encode, threads=ENCODER_THREADS)
-    with _unwrapped(), encoder:
+    left = job.segment.frames
+    with _unwrapped(), encoder, ThreadPoolExecutor(1) as beside:
+        writing: Future[None] | None = None
         for batch in _finished(job, upscalers):
-            encoder.write(batch)
-            yield len(batch)
+            if writing:
+                writing.result()
+            writing = beside.submit(encoder.write, batch)
+            if len(batch) < left:
+                left -= len(batch)
+                yield len(batch)
+        if writing:
+            writing.result()
         encoder.close()
     ledger.record(job.segment)
     job.transfer.deliver(ledger, job.segment)
+    yield left  # one that is called back begins again unless all were told of
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
