@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -24,11 +25,20 @@ from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import compute, run
 from vidsr.graph.session import Session
-from vidsr.graph.stages import ENCODER_NICENESS, decode, decode_segment, encode_segment
+from vidsr.graph.stages import (
+    DECODER_ENVIRONMENT,
+    DECODING,
+    ENCODER_NICENESS,
+    ENCODING,
+    UpscalerSpec,
+    decode,
+    decode_segment,
+    encode_segment,
+)
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
 from vidsr.media.probe import probe
-from vidsr.settings import UpscaleSettings
+from vidsr.settings import ClusterSettings, UpscaleSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system's processes have no niceness")
 
@@ -101,6 +111,23 @@ def test_decoders_have_processes_of_their_own(tmp_path: Path, nearest: Path) -> 
     next(frames)  # and then it waits, for no more are taken
     decoders = {process.pid for title, process in workers() if "decode_segment" in title}
     assert decoders and not decoders & others
+
+
+def test_processes_for_a_first_segment_are_ready_before_it(nearest: Path) -> None:
+    """Decoder and encoder have started and imported what they need while the upscaler loaded its model."""
+
+    @ray.remote(num_cpus=0)
+    def known() -> set[str]:
+        time.sleep(0.3)  # so that the next one is another process's
+        return set(sys.modules)
+
+    with Session(ClusterSettings()) as session:
+        session.load(UpscalerSpec(str(nearest), 2, "cpu", "torch"))
+        assert session.upscalers
+        for environment, names in ({}, ENCODING), (DECODER_ENVIRONMENT, DECODING):
+            each, deadline = known.options(runtime_env=environment), time.monotonic() + 60
+            while not any(set(names) <= found for found in ray.get([each.remote() for _ in range(4)])):
+                assert time.monotonic() < deadline, names
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -8,7 +8,7 @@ import ray
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError
 from vidsr.graph.connect import connect, gpus_here
-from vidsr.graph.stages import TASK_CPUS, UpscalerSpec
+from vidsr.graph.stages import TASK_CPUS, UpscalerSpec, warm_up
 from vidsr.graph.upscalers import Upscalers, cluster_gpus, takes_gpus
 from vidsr.settings import ClusterSettings
 
@@ -111,6 +111,8 @@ class Session:
             if self._loaded is None:
                 raise RuntimeError("load a model before asking for upscalers")
             self._upscalers = Upscalers(self._loaded, self._cluster)
+            if self._owns_ray and not self._cluster.address:
+                warm_up()
         return self._upscalers
 
     @property

@@ -7,6 +7,7 @@ anyone, so memory is flat for a video of any length.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
@@ -38,6 +39,8 @@ ENCODER_NICENESS = 19
 # Ray lets a process work on any task that wants the same environment. Decoders have one of their own: they would take
 # turns with encoders until each process held the memory that either needs, and have the encoders' niceness.
 DECODER_ENVIRONMENT = {"env_vars": {"VIDSR_STAGE": "decode"}}
+# What their tasks import when they begin.
+ENCODING, DECODING = ("vidsr.media.encode", "vidsr.model.steady"), ("vidsr.media.decode",)
 # What tasks reserve that share a machine with the upscalers: so little that there is always room, and yet something,
 # so that a head node without CPUs gets none of them.
 TASK_CPUS = 0.01
@@ -216,6 +219,21 @@ def encode_segment(job: SegmentJob, upscalers: Sequence[Any]) -> Iterator[int]:
 
 
 encode: Any = ray.remote(max_retries=TRIES - 1)(encode_segment)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what later tasks of a process will need."""
+    for name in names:
+        importlib.import_module(name)
+
+
+importing: Any = ray.remote(num_cpus=0, max_retries=0)(import_modules)
+
+
+def warm_up() -> None:
+    """Start a process for an encoder and one for its decoder on this machine, while its upscaler loads the model."""
+    importing.remote(ENCODING)
+    importing.options(runtime_env=DECODER_ENVIRONMENT).remote(DECODING)
 
 
 def stand_back() -> None:
