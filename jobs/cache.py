@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.storage import Entry, Place
-from vidsr.errors import DiskTooSmall
+from vidsr.errors import DiskTooSmall, OutputUnwritable
 
 RESERVED = ".reserved"
 WAIT_SECONDS = 1.0
@@ -44,10 +44,11 @@ class NodeCache:
         Raises:
             InputMissing: the source is gone.
             DiskTooSmall: it is larger than the limit.
+            OutputUnwritable: the folder's parent is another user's.
         """
         path = self.path(place, entry)
         self._refuse_beyond_limit(place.url_of(entry.name), entry.size)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make()
         lock = path.parent.with_suffix(".lock")
         while True:
             with _locked(lock, fcntl.LOCK_SH):
@@ -67,14 +68,27 @@ class NodeCache:
         Raises:
             InputMissing: one of the sources is gone.
             DiskTooSmall: together they are larger than the limit.
+            OutputUnwritable: as `hold`.
         """
         names = ", ".join(place.url_of(entry.name) for place, entry in wanted)
         self._refuse_beyond_limit(names, sum(entry.size for _, entry in wanted))
         with ExitStack() as stack:
             if len(wanted) > 1:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self._make()
                 stack.enter_context(_locked(self.folder / "several.lock", fcntl.LOCK_EX))
             yield [stack.enter_context(self.hold(place, entry)) for place, entry in wanted]
+
+    def _make(self) -> None:
+        """Make the folder, in one that is for this user alone.
+
+        Raises:
+            OutputUnwritable: that is another user's, who could put other files in the place of the copies.
+        """
+        own = self.folder.parent
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if own.stat().st_uid != os.getuid():
+            raise OutputUnwritable(f"{own} belongs to another user; remove it, or set TMPDIR to another folder")
+        self.folder.mkdir(exist_ok=True)
 
     def _refuse_beyond_limit(self, names: str, size: int) -> None:
         if size > self.limit:

@@ -13,7 +13,7 @@ from typing import Any
 from jobs.lease import SECONDS, Leases
 from jobs.records import STATES, VideoRecord
 from jobs.state import READERS, RECORDS, SUMMARY, JobState
-from jobs.storage import Place, read_json
+from jobs.storage import Place, read_json, stays_below
 from vidsr.errors import InputMissing
 from vidsr.page import fill_page
 from vidsr.paths import own_files
@@ -153,7 +153,11 @@ def _row(record: VideoRecord, root: str) -> list[Any]:
 
 def _pictures(records: Sequence[VideoRecord], read: Callable[[str], bytes | None]) -> dict[int, list[str]]:
     """Thumbnails (source, result) as data URIs by the video's number, of the first MOST_PICTURES that have both."""
-    wanted = [number for number, record in enumerate(records) if len(record.thumbnails) == 2][:MOST_PICTURES]
+    wanted = [
+        number
+        for number, record in enumerate(records)
+        if len(record.thumbnails) == 2 and all(map(stays_below, record.thumbnails))
+    ][:MOST_PICTURES]
     with ThreadPoolExecutor(READERS) as readers:
         pairs = readers.map(lambda number: [read(name) for name in records[number].thumbnails], wanted)
         return {

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -107,6 +107,12 @@ def open_place(url: str | Path) -> Place:
     return ObjectPlace(text.rstrip("/"))
 
 
+def stays_below(name: str) -> bool:
+    """Whether a name, taken as a path in a folder, is one below that folder."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 def read_json(place: Place, name: str) -> dict[str, Any] | None:
     """A JSON object, or None if the file is missing or is none."""
     content = place.read(name)
@@ -135,6 +141,8 @@ class FolderPlace:
         return str(self._path(name))
 
     def _path(self, name: str) -> Path:
+        if not stays_below(name):  # the key of an object store may be any text, and so may what a record says
+            raise SettingsError(f"{name!r} is no name below {self.url}; rename that file, or leave it out by --pattern")
         return Path(self.url, name)
 
     def files(self, below: str = "") -> Iterator[Entry]:

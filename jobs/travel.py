@@ -98,7 +98,7 @@ class Travel:
     def result_path(self) -> Path:
         """Where the result is made: in its place, or in a folder of its own on each node."""
         if self.output.folder is not None:
-            return self.output.folder / self.result
+            return Path(self.output.url_of(self.result))
         own = hashlib.sha256(self.output.url_of(self.result).encode()).hexdigest()[:24]
         return self.cache.folder.with_name(f"{self.cache.folder.name}-work") / own / Path(self.result).name
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from rich.console import Console
 
 import vidsr
+from vidsr.describe import evidence_table
 from vidsr.errors import InputError, InputMissing, InputUnreadable
 from vidsr.evidence import (
     Check,
@@ -235,9 +238,24 @@ def test_a_missing_or_foreign_record_is_an_error(tmp_path: Path) -> None:
         record_path(result).write_text(text)
         with pytest.raises(InputError, match=r"vidsr\.json is not an evidence record"):
             read_record(result)
+    nameless = {"path": 5, "bytes": 1, "sha256": ""}
+    for value in ({"source": nameless}, {"settings": []}, {"versions": []}, {"started": 1}):
+        record_path(result).write_text(json.dumps(json.loads(record.to_json()) | value))
+        with pytest.raises(InputError, match=r"vidsr\.json is not an evidence record"):
+            read_record(result)
     record_path(result).unlink()
     with pytest.raises(InputMissing, match=r"vidsr\.json"):
         check_record(result)
+
+
+def test_what_a_record_says_is_shown_as_it_is(tmp_path: Path) -> None:
+    """A certificate's name may be anyone's: `[/]` would end the table's markup, and `[red]` would colour it."""
+    *_, record = made(tmp_path)
+    hostile = replace(record, signature="C2PA, [/] Foo", model=replace(record.model, name="[red]"), started="[blue]")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(evidence_table(hostile, [], None))
+    shown = console.export_text()
+    assert all(text in shown for text in ("C2PA, [/] Foo", "[red], sha256", "[blue] to"))
 
 
 def test_the_note_names_the_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,7 +65,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON values as `write_file` does; infinite numbers become null."""
+    """Write JSON values as `write_file` does; numbers that are not finite become null."""
     write_file(path, (json.dumps(_finite(values), indent=2) + "\n").encode())
 
 
@@ -73,4 +74,4 @@ def _finite(value: Any) -> Any:
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
-    return None if isinstance(value, float) and abs(value) == float("inf") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -80,8 +80,7 @@ def synthetic(folder: Path) -> Comparison:
 def own_video(video: Path, folder: Path) -> Path:
     """Upscale a user's video into `folder` and say where the result is."""
     folder.mkdir(parents=True, exist_ok=True)
-    result = folder / f"{video.stem}_{SCALE}x{video.suffix}"
-    report = upscale_files([video], result, SCALE)[0]
+    report = upscale_files([video], folder, SCALE)[0]
     written = Path(report["result"])
     console.print(f"the result: {written}")
     return written

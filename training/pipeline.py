@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidsr.errors import RunError
+from vidsr.errors import SALVAGED, RunError
 
 
 def upscale_files(sources: Sequence[Path], target: Path, scale: int, options: Sequence[str] = ()) -> list[Any]:
@@ -30,7 +30,7 @@ def upscale_files(sources: Sequence[Path], target: Path, scale: int, options: Se
     command = [sys.executable, "-m", "vidsr", "upscale", *map(str, sources), "-o", str(target)]
     command += ["--scale", str(scale), "--overwrite", "--json", *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in (0, SALVAGED):
         names = ", ".join(path.name for path in sources)
         raise RunError(f"vidsr upscale ended with exit code {done.returncode} on {names}; its message is above")
     reports = json.loads(done.stdout)

@@ -250,9 +250,12 @@ def main(path: Path, data: Path, pictures: int) -> None:
     with suppress(UnknownModel):  # it has no partner
         files.append(find_sharp(files[0]))
     ranges, scales = quantise(path, chosen)
-    for file in files:
-        save_weights(file.path, rescale(fold(load_weights(file.path)), scales), file.training)
-    add_ranges(path, ranges)
+    rescaled = [file.path.with_name(f"{file.path.stem}.rescaled.safetensors") for file in files]
+    for file, there in zip(files, rescaled, strict=True):
+        save_weights(there, rescale(fold(load_weights(file.path)), scales), file.training)
+    add_ranges(rescaled[0], ranges)
+    for file, there in zip(files, rescaled, strict=True):  # together: weights of two scales do not mix
+        there.replace(file.path)
     verdict = "takes" if ranges.pay else f"does not take (it must be faster and lose under {LARGEST_LOSS_DB} dB)"
     console.print(f"{path.name}: stored; --backend auto {verdict} int8")
 

@@ -128,13 +128,14 @@ def evidence_table(record: EvidenceRecord, problems: list[str], source: Path | N
     table.add_row(
         "source", escape(record.source.path) + (" (not there, not checked)" if source is None else " (checked)")
     )
-    table.add_row("model", f"{record.model.name}, sha256 {record.model.sha256}")
-    table.add_row("made", f"{record.started} to {record.finished}, vidsr {record.versions.get('vidsr', '?')}")
+    table.add_row("model", escape(f"{record.model.name}, sha256 {record.model.sha256}"))
+    made = f"{record.started} to {record.finished}, vidsr {record.versions.get('vidsr', '?')}"
+    table.add_row("made", escape(made))
     table.add_row(
         "frames", f"{frames.total}: {frames.computed} computed, {frames.reused} reused, {frames.filled} filled"
     )
     table.add_row("verified", "yes" if record.verified else "no")
-    table.add_row("signed", record.signature or "no")
+    table.add_row("signed", escape(record.signature) or "no")
     for note in record.salvaged:
         table.add_row("salvaged", escape(note))
     for problem in problems:

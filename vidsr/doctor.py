@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from vidsr import __version__
@@ -124,5 +125,5 @@ def findings_table(findings: list[Finding]) -> Table:
     table = Table("", "", "found", "remedy", box=None, pad_edge=False, show_header=False)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
-        table.add_row(mark, finding.what, finding.found, finding.remedy)
+        table.add_row(mark, *map(escape, (finding.what, finding.found, finding.remedy)))
     return table

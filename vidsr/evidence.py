@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os.path import isdir, isfile  # unlike Path's, they take what may not be looked at for not there
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import vidsr
 from vidsr.errors import InputError, InputMissing, InputUnreadable
@@ -25,6 +25,9 @@ from vidsr.paths import sync, write_output
 RECORD_SUFFIX = ".vidsr.json"
 FORMAT = 1
 PACKAGES = ("av", "numpy", "opencv-python-headless", "torch", "openvino", "ray")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,27 @@ class EvidenceRecord:
             if values.pop("vidsr_evidence") != FORMAT:
                 raise ValueError("it has another format; update vidsr")
             values.pop("verified")
-            values["source"], values["result"] = FileDigest(**values["source"]), FileDigest(**values["result"])
-            values["model"], values["frames"] = ModelDigest(**values["model"]), FrameCounts(**values["frames"])
-            values["checks"] = tuple(Check(**check) for check in values["checks"])
-            values["salvaged"] = tuple(values["salvaged"])
-            return EvidenceRecord(**values)
+            for name, kind in (("source", FileDigest), ("result", FileDigest), ("model", ModelDigest),
+                               ("frames", FrameCounts)):  # fmt: skip
+                values[name] = _checked(kind(**values[name]))
+            values["checks"] = tuple(_checked(Check(**check)) for check in values["checks"])
+            values["salvaged"] = tuple(map(str, values["salvaged"]))
+            values["versions"] = {str(package): str(found) for package, found in values["versions"].items()}
+            return _checked(EvidenceRecord(**values))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _checked(value: T) -> T:
+    """A part of a record whose fields have the types that they are declared with, as JSON may hold any.
+
+    Raises:
+        TypeError: one has another.
+    """
+    for name, kind in get_type_hints(type(value)).items():
+        if not isinstance(getattr(value, name), get_origin(kind) or kind):
+            raise TypeError(f"its {name} is no {kind}")
+    return value
 
 
 def record_path(result: Path) -> Path:
@@ -240,7 +257,8 @@ def recorded_part(result: Path) -> tuple[float | None, float | None]:
         settings = read_record(result).settings
     except InputError:
         return None, None
-    return settings.get("start"), settings.get("end")
+    start, end = (value if isinstance(value := settings.get(name), int | float) else None for name in ("start", "end"))
+    return start, end
 
 
 def read_record(result: Path) -> EvidenceRecord:
@@ -312,12 +330,9 @@ def _describe(path: Path, folder: Path, made: Path | None = None) -> FileDigest:
         size, sha256 = digest(made or path)
     except OSError as error:
         raise InputMissing(f"{path} cannot be read for its record ({error.strerror}); is it gone?") from error
-    try:
-        # Without links, because ".." of a linked folder is where the link leads to. A file keeps the name it was given.
-        relative = os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
-    except ValueError:  # on another drive of a Windows machine
-        relative = str(path.absolute())
-    return FileDigest(relative.replace(os.sep, "/"), size, sha256)
+    # Without links, because ".." of a linked folder is where the link leads to. A file keeps the name it was given.
+    relative = os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
+    return FileDigest(relative, size, sha256)
 
 
 def _versions() -> dict[str, str]:

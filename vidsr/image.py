@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -120,13 +121,15 @@ def _open(source: Path) -> Image.Image:
     try:
         image = Image.open(source)
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        image.getexif()
+        pictures = getattr(image, "n_frames", 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, TypeError, ValueError, LookupError, struct.error) as error:
         raise NotAVideo(
             f"{source} is not a picture that can be read ({type(error).__name__}); copy it again"
         ) from error
     except Image.DecompressionBombError as error:
         raise UnsupportedSize(f"{source} has too many pixels for one picture; cut it up first") from error
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if pictures > 1 and image.format != "MPO":
         raise NotAVideo(f"{source} holds several pictures; save it as a video (or one picture) first")
     if image.mode.startswith(("I", "F")) or _sample_bits(image, source) > 8:
         raise NotAVideo(f"{source} has more than 8 bits per sample, which pictures lose here; save it with 8 bits")

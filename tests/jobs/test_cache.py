@@ -14,7 +14,7 @@ import pytest
 
 from jobs.cache import NodeCache
 from jobs.storage import Entry, FolderPlace, Place, open_place
-from vidsr.errors import DiskTooSmall
+from vidsr.errors import DiskTooSmall, OutputUnwritable
 
 
 @pytest.fixture
@@ -30,6 +30,17 @@ def entry(place: Place, name: str) -> Entry:
     found = place.entry(name)
     assert found is not None
     return found
+
+
+def test_copies_lie_where_no_other_user_can_put_files(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, source = NodeCache(tmp_path / "own" / "sources", 1000), entry(place, "a.mp4")
+    with cache.hold(place, source):
+        assert (tmp_path / "own").stat().st_mode & 0o077 == 0
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(OutputUnwritable, match="belongs to another user"), cache.hold(place, source):
+        pass
 
 
 def test_a_copy_is_made_once_and_is_the_source(place: Place, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from selenium.webdriver.support.select import Select
 
 from jobs.lease import Leases
 from jobs.records import VideoRecord
-from jobs.report import BINS, report_page, throughput, totals, write_report
+from jobs.report import BINS, _pictures, report_page, throughput, totals, write_report
 from jobs.state import JobState, JobSummary
 from jobs.storage import FolderPlace
 from tests.browser import Browser
@@ -105,6 +105,14 @@ def test_on_a_phone_failures_and_names_are_in_sight(page: Browser) -> None:
         assert page.js(f"return Math.max(...[...{cells}].map((e) => e.getBoundingClientRect().right))") <= 390
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_record_names_no_picture_outside_the_results_folder(tmp_path: Path) -> None:
+    """Which are shared: whoever can write there could have any file of this machine put on the page."""
+    place = FolderPlace(str(tmp_path / "out"))
+    (tmp_path / "secret").write_bytes(b"secret")
+    for names in ([str(tmp_path / "secret")] * 2, ["../secret"] * 2):
+        assert _pictures([replace(DONE, thumbnails=tuple(names))], place.read) == {}
 
 
 def test_every_video_that_has_a_result_has_its_pictures(page: Browser) -> None:

@@ -110,6 +110,15 @@ def test_a_link_to_a_hidden_folder_shows_it(tmp_path: Path) -> None:
     assert [e.name for e in place.files(".data")] == [".data/deep/a.mp4"]
 
 
+@pytest.mark.parametrize("name", ["/tmp/a.mp4", "../a.mp4", "sub/../../a.mp4"])
+def test_a_name_never_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    """Keys of object stores may be any text: that of `in//tmp/a.mp4` below `in` is `/tmp/a.mp4`."""
+    place = open_place(tmp_path / "out")
+    for use in (place.url_of, place.read, place.delete, lambda name: place.write(name, b"")):
+        with pytest.raises(SettingsError, match=r"is no name below .*rename"):
+            use(name)
+
+
 def test_one_of_many_creates(place: Place) -> None:
     made: list[int] = []
     start = threading.Barrier(8)

@@ -289,13 +289,15 @@ def test_tags_that_are_not_utf8(suffix: str, tmp_path: Path) -> None:
     assert json.loads(json.dumps(info_as_json(probe(source)), ensure_ascii=False).encode())
 
 
-def test_attachments_of_one_name_lie_beside_apart(tmp_path: Path) -> None:
+def test_attachments_lie_beside_under_names_of_their_own(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", Clip(frames=8))
     source = tmp_path / "source.mkv"
-    files = {"font.ttf": b"one", "2.font.ttf": b"another", "attachment3": b"no name", "a.ttf": b"of a folder"}
+    files = {"font.ttf": b"one", "2.font.ttf": b"another", "attachment3": b"no name", "a.ttf": b"of a folder",
+             "5.vidsr.json": b"no record", "6.telemetry.json": b"no index", f"{'e' * 96}.ttf": b"long"}  # fmt: skip
+    names = ("font.ttf", "font.ttf", "", "fonts/a.ttf", "vidsr.json", "telemetry.json", f"{'e' * 250}.ttf")
     with av.open(str(clip)) as film, av.open(str(source), "w") as made:
         copied = made.add_stream_from_template(film.streams.video[0])
-        for name, content in zip(("font.ttf", "font.ttf", "", "fonts/a.ttf"), files.values(), strict=True):
+        for name, content in zip(names, files.values(), strict=True):
             made.add_attachment(name, "font/ttf", content)
         for packet in film.demux():
             if packet.size:

@@ -164,6 +164,10 @@ def test_refusals(tmp_path: Path, shared_data: Path) -> None:
         probe(tmp_path / "noise.mp4")
     with pytest.raises(NoPicture):
         probe(shared_data / "video" / "two-audio.mp4")
+    make_clip(tmp_path / "a.mp4", Clip(frames=3))
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\nfile a.mp4\n")
+    with pytest.raises(NotAVideo, match="a list of other files"):
+        probe(tmp_path / "list.mp4")
 
 
 def test_a_film_is_chosen_before_a_cover(tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ def test_a_measured_rate_can_be_that_of_television() -> None:
     assert table.rate(Fraction(0)) == Fraction(30_000, 1001)
 
 
+def test_two_pictures_an_hour_apart_have_a_rate() -> None:
+    assert 0 < FrameTable((0, 3600), (True, True), (3600, 3600), Fraction(1)).rate(Fraction(0)) < 1
+
+
 def test_a_video_without_frames_has_a_rate() -> None:
     assert FrameTable((), (), (), Fraction(1, 1000)).rate(Fraction(0)) == 25
 

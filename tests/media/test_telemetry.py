@@ -233,6 +233,17 @@ def test_side_files_are_copied_whatever_their_case(clip: Path, tmp_path: Path) -
     assert (round(point.latitude, 4), round(point.longitude, 4)) == (-37.8608, 145.1227)
 
 
+def test_a_side_file_of_another_case_is_another_videos_where_there_is_one_of_this_case(
+    clip: Path, tmp_path: Path
+) -> None:
+    for name, content in {"clip.srt": b"this", "CLIP.srt": b"another", "Clip.gps": b"no other"}.items():
+        (tmp_path / name).write_bytes(content)
+    written = [path.name for path in carry_beside(clip, tmp_path / "result.mp4")]
+    assert written == ["result.gps", "result.srt", "result.mp4.telemetry.json"]
+    assert (tmp_path / "result.srt").read_bytes() == b"this"
+    assert (tmp_path / "result.gps").read_bytes() == b"no other"
+
+
 def test_nothing_stale_is_left(clip: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.mp4"
     for path in (bin_path(result), index_path(result)):
@@ -262,8 +273,11 @@ def test_what_is_placed_beside_takes_an_older_results_place_and_leaves_the_sourc
 
 
 def test_broken_index_counts_as_none(tmp_path: Path) -> None:
-    index_path(tmp_path / "r.mp4").write_text("[1, 2")
-    assert SideIndex.of(tmp_path / "r.mp4") == SideIndex()
+    broken = ("[1, 2", "[]", '{"streams": [{"index": 1}]}', '{"tags": []}', '{"user_data": [[0, 1]]}',
+              '{"chapters": [{"start": 0, "end": "1", "title": ""}]}')  # fmt: skip
+    for text in broken:
+        index_path(tmp_path / "r.mp4").write_text(text)
+        assert SideIndex.of(tmp_path / "r.mp4") == SideIndex(), text
 
 
 @pytest.mark.parametrize("content", [NMEA.replace(b"S,", b"N,"), NMEA[:-2] + b"61", NMEA.replace(b",A,", b",V,"), b""])

@@ -123,6 +123,26 @@ def index_path(result: Path) -> Path:
     return result.with_name(result.name + ".telemetry.json")
 
 
+def _check_form(index: Any) -> None:
+    """Look up all that `SideIndex` reads of an index.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is not as this module describes it.
+    """
+    pieces = [*index.get("blocks", ()), *index.get("streams", ())]
+    numbers = [each[name] for each in pieces for name in ("offset", "length")]
+    numbers += [number for _, offset, length in index.get("user_data", ()) for number in (offset, length)]
+    numbers += [each["index"] for each in index.get("streams", ())]
+    numbers += [each["source_offset"] for each in index.get("blocks", ())]
+    numbers += [each[name] for each in index.get("chapters", ()) for name in ("start", "end")]
+    texts = [each["sha256"] for each in pieces] + [each["path"] for each in index.get("blocks", ())]
+    texts += [each["title"] for each in index.get("chapters", ())]
+    for tags in (index.get("tags", {}), *index.get("stream_tags", {}).values()):
+        tags.items()
+    if not all(isinstance(number, int | float) for number in numbers) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("something in it is of another type")
+
+
 @dataclass(frozen=True)
 class SideIndex:
     """The index beside a result, and the bytes that it tells of."""
@@ -135,9 +155,10 @@ class SideIndex:
         """The index beside a result; an empty one where there is none or it cannot be read."""
         try:
             index = json.loads(index_path(result).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            _check_form(index)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return cls()
-        return cls(bin_path(result), index) if isinstance(index, dict) else cls()
+        return cls(bin_path(result), index)
 
     def holds_block(self, block: PrivateBlock, source: BinaryIO) -> bool:
         """Whether these bytes of the source are in the .bin file, unchanged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ from vidsr.paths import check_source, refuse_still, write_error
 
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
 RAW_TAGS = "surrogateescape"
+# What follows the result's name in files that vidsr itself writes beside it.
+OWN_SUFFIXES = {"vidsr.json", "telemetry.json", "telemetry.bin", "gpx"}
+# Bytes of an attachment's name, of which the end is kept: the result's name goes before it, and both have 255.
+LONGEST_ATTACHMENT = 100
+# FFmpeg reads the files that these name as if they were one: what is enlarged would not be the file that was given.
+PLAYLISTS = {"concat", "dash", "hls", "imf"}
 
 
 def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, str] | None = None) -> InputContainer:
@@ -37,9 +44,13 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
         raise InputMissing(f"{path} is no file; check the name")
     refuse_still(path)
     try:
-        return av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
+        container = av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
+    if PLAYLISTS & set(container.format.name.split(",")):
+        container.close()
+        raise NotAVideo(f"{path}: a list of other files, not a video; name those instead")
+    return container
 
 
 @contextmanager
@@ -102,12 +113,13 @@ def is_attached(stream: Stream) -> bool:
 
 
 def attachments_of(container: InputContainer) -> dict[str, Stream]:
-    """Attached files by the names that they get beside a result: no two the same, none with a folder."""
+    """Attached files by the names that they get beside a result: no two the same, none with a folder, none our own."""
     found: dict[str, Stream] = {}
     for stream in container.streams:
         if stream.type == "attachment":
             name = Path(printable(stream.metadata.get("filename", ""))).name or f"attachment{stream.index}"
-            while name in found:
+            name = os.fsencode(name)[-LONGEST_ATTACHMENT:].decode(errors="ignore")
+            while name in found or name.lower() in OWN_SUFFIXES:
                 name = f"{stream.index}.{name}"
             found[name] = stream
     return found

@@ -12,13 +12,18 @@ SIDE_SUFFIXES = (".gps", ".3gf", ".nmea", ".srt", ".gpx")
 
 
 def side_files(path: Path) -> list[Path]:
-    """Files of the same stem that cameras write beside a video, whatever the case of their names."""
+    """Files of the same stem that cameras write beside a video, whatever the case of their names.
+
+    Of several with one suffix that differ in case alone, that of the very stem: the others are other videos'.
+    """
     stem = path.stem.lower()
-    return sorted(
+    found = sorted(
         each
         for each in path.parent.iterdir()
         if each.stem.lower() == stem and each.suffix.lower() in SIDE_SUFFIXES and each.is_file()
     )
+    by_suffix = {each.suffix: each for each in sorted(found, key=lambda each: each.stem == path.stem)}
+    return sorted(by_suffix.values())
 
 
 def side_file_copies(source: Path, result: Path) -> list[tuple[Path, Path]]:

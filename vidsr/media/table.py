@@ -20,6 +20,8 @@ from vidsr.media.packets import AnyPacket, demux
 # Codecs each of whose frames stands alone, so that "every packet is a key frame" is no sign of a broken index.
 INTRA_CODECS = {"mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "jpeg2000",
                 "cfhd", "v210", "magicyuv", "dvvideo", "cllc", "qtrle"}  # fmt: skip
+# Frames a second: of a few pictures that are hours apart.
+SLOWEST = Fraction(1, 1001)
 TELLING_CODECS = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -67,7 +69,7 @@ class FrameTable:
         measured = len(self.pts) / seconds
         if declared and abs(declared - measured) * 100 <= measured:
             return declared
-        return Fraction(measured).limit_denominator(1001)
+        return max(Fraction(measured).limit_denominator(1001), SLOWEST)
 
 
 @dataclass(frozen=True)
