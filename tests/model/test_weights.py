@@ -114,6 +114,22 @@ def test_auto_takes_the_best_tier_that_is_quick_enough() -> None:
     assert fast.name == "fast-2x"  # a name is taken at its word
 
 
+@pytest.mark.parametrize(
+    ("amx", "int8", "lines", "tier"),
+    [
+        (True, True, 1080, "balanced"), (False, True, 1080, "fast"),
+        (False, True, 720, "balanced"), (False, False, 720, "fast"),
+        (False, False, 540, "balanced"),
+    ],
+)  # fmt: skip
+def test_auto_goes_by_what_two_cores_can_do(
+    amx: bool, int8: bool, lines: int, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"has_amx": amx, "has_native_int8": int8, "usable_cores": 2}.items():
+        monkeypatch.setattr(f"vidsr.model.registry.{name}", lambda value=value: value)
+    assert choose_model(UpscaleSettings(), 2, False, lines * lines * 16 // 9, lambda: False).name == f"{tier}-2x"
+
+
 def test_auto_takes_a_tier_that_has_the_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     balanced = find_model("balanced", 2)
     have = [replace(balanced, name=name) for name in ("quality-2x", "balanced-2x", "balanced-2x-clean")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
 from vidsr.machine import usable_cores
 from vidsr.model.config import GeneratorConfig
-from vidsr.model.ranges import Ranges, read_ranges
+from vidsr.model.ranges import Ranges, has_amx, has_native_int8, read_ranges
 from vidsr.settings import UpscaleSettings
 
 FORMAT = "1"
@@ -119,9 +120,10 @@ def find_sharp(model: ModelFile) -> ModelFile:
 TIERS = ("quality", "balanced", "fast")
 # On CPUs `quality` needs ten times the multiplications of `balanced` for 0.1 to 0.2 dB: only by its name.
 CPU_TIERS = TIERS[1:]
-# Multiply-accumulates a second that a CPU core and a GPU do at least (docs/performance.md).
-_CORE_MACS = 30e9
+# Multiply-accumulates a second that a GPU does at least, and a CPU core in the whole command: with AMX, in int8, and
+# otherwise (docs/performance.md).
 _GPU_MACS = 10e12
+_AMX_MACS, _INT8_MACS, _CORE_MACS = 240e9, 80e9, 30e9
 USEFUL_FRAMES_PER_SECOND = 0.5
 
 
@@ -146,7 +148,7 @@ def choose_model(
     if settings.model != "auto":
         return find_model(settings.model, scale)
     variant = "sharp" if settings.fidelity < 1 else "clean" if is_clean() else ""
-    budget = _GPU_MACS if gpu else _CORE_MACS * usable_cores()
+    budget = _GPU_MACS if gpu else _core_macs() * usable_cores()
     bundled = {m.name: m for m in bundled_models()}
     names = [f"{tier}-{scale}x" for tier in (TIERS if gpu else CPU_TIERS)]
     suffix = variant and f"-{variant}"
@@ -156,3 +158,9 @@ def choose_model(
     rates = [budget / (model.config.macs_per_pixel * pixels) for model in found]
     chosen = next((m for m, rate in zip(found, rates, strict=True) if rate >= USEFUL_FRAMES_PER_SECOND), found[-1])
     return bundled[f"{chosen.name}-clean"] if variant == "clean" else chosen
+
+
+def _core_macs() -> float:
+    if importlib.util.find_spec("openvino") is None:
+        return _CORE_MACS
+    return _AMX_MACS if has_amx() else _INT8_MACS if has_native_int8() else _CORE_MACS
