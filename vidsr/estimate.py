@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from vidsr.graph.connect import OBJECT_STORE_BYTES
 from vidsr.graph.prepare import VideoPlan
 from vidsr.media.decode import decode_range
 from vidsr.model.upscaler import Upscaler
 
 TRIAL_FRAMES = 2
+# Most memory of a local run's processes, about, and what it grows by for each pixel of a result's frame: of 1080p and
+# 2160p by `python -m benchmarks` (docs/performance.md).
+PROCESSES_BYTES, BYTES_PER_PIXEL = 7 << 28, 160
 
 
 def estimate(plan: VideoPlan) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def estimate(plan: VideoPlan) -> dict[str, Any]:
         "codec": settings.encode.codec,
         "output_bytes": plan.output_bytes,
         "disk_bytes": plan.disk_bytes,
-        "memory_bytes": OBJECT_STORE_BYTES + 4 * job.batch_frames * plan.width * plan.height * 2,
+        "memory_bytes": PROCESSES_BYTES + BYTES_PER_PIXEL * plan.width * plan.height,
         "model_frames_per_second": round(1 / seconds, 3),
         "model_seconds": round(seconds * plan.frames, 1),
         "notes": list(plan.info.notes),

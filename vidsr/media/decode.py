@@ -123,7 +123,7 @@ def _fits(frame: VideoFrame, info: VideoInfo) -> bool:
 
 def _sequential(info: VideoInfo, first: int, stop: int) -> Iterator[Numbered]:
     """Decode from the beginning, just as the table was made, and count."""
-    frames = as_shown((frame for frame, _ in decode_in_order(info.path, info.stream_index)), info.shows)
+    frames = as_shown(decode_in_order(info.path, info.stream_index), info.shows)
     yield from itertools.islice(enumerate(frames), first, stop)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,8 +28,8 @@ def decoder_threads(codec: str, threads: int) -> int:
     return 1 if codec in SILENT_CODECS else threads
 
 
-def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame, Fraction]]:
-    """Every frame that a stream gives, from its beginning, and the stream's average rate (0 where unknown).
+def decode_in_order(path: Path, stream_index: int) -> Iterator[VideoFrame]:
+    """Every frame that a stream gives, from its beginning.
 
     Packets that cannot be decoded are passed over. One thread only: with more, which frames a damaged stream gives
     would depend on chance.
@@ -38,9 +37,7 @@ def decode_in_order(path: Path, stream_index: int) -> Iterator[tuple[VideoFrame,
     with open_input(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        for frame in frames_of(container, stream):
-            yield frame, rate
+        yield from frames_of(container, stream)
 
 
 def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

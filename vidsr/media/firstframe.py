@@ -115,7 +115,7 @@ def read_first_frames(path: Path, stream_index: int) -> FirstFrames:
     Raises:
         NotAVideo: nothing can be decoded, or its pixel format cannot be upscaled.
     """
-    frames = [frame for frame, _ in itertools.islice(decode_in_order(path, stream_index), FRAMES_TO_LOOK_AT)]
+    frames = list(itertools.islice(decode_in_order(path, stream_index), FRAMES_TO_LOOK_AT))
     if not frames:
         raise NotAVideo(f"{path}: no frame of it can be decoded")
     frame = frames[0]

@@ -308,7 +308,7 @@ def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) ->
     notes = list(info.notes)
     table = packets.table()
     if reason is not None:
-        table, missing = tables.decode_table(info.path, info.stream_index, packets)
+        table, missing = tables.decode_table(info.path, info.stream_index, packets, info.rate)
         notes.append(f"frame times come from decoding the whole video: {reason}")
     if missing:
         notes.append(f"{len(missing)} pictures cannot be decoded; the time they take stays a gap")

@@ -62,7 +62,7 @@ def assess(info: VideoInfo) -> tuple[str, ...]:
     if not lost and _is_cut(info):
         sentences.append(f"the file ends early: what it held after {float(end):.3f} s is lost")
     if info.sequential:
-        concealed = sum(frame.is_corrupt for frame, _ in decode_in_order(info.path, info.stream_index))
+        concealed = sum(frame.is_corrupt for frame in decode_in_order(info.path, info.stream_index))
         if concealed:
             sentences.append(f"{_count(concealed, 'frame')} decoded with errors that can be seen")
     if sentences:

@@ -196,23 +196,21 @@ def disagreement(packets: Packets, first: Sequence[int | None]) -> str | None:
     return None
 
 
-def decode_table(path: Path, stream_index: int, packets: Packets) -> tuple[FrameTable, tuple[int, ...]]:
+def decode_table(path: Path, stream_index: int, packets: Packets, rate: Fraction) -> tuple[FrameTable, tuple[int, ...]]:
     """Build the frame table by decoding the whole video.
 
-    Frames without a timestamp follow the one before at the stream's rate; a frame whose timestamp does not come
-    after the one before is moved one tick behind it, so that no frame is lost. Where frames come with all the packets'
-    timestamps and only in another order, they are sorted: AVI knows the order of decoding alone, so that reordered
-    frames come with each other's.
+    Frames without a timestamp follow the one before at the declared rate (0 where unknown); a frame whose timestamp
+    does not come after the one before is moved one tick behind it, so that no frame is lost. Where frames come with all
+    the packets' timestamps and only in another order, they are sorted: AVI knows the order of decoding alone, so that
+    reordered frames come with each other's.
 
     Returns:
         the table, and the timestamps of packets that gave no frame.
     """
     times: list[int] = []
     last_duration = 0
-    step = 1
-    for frame, rate in decode_in_order(path, stream_index):
-        if not times:
-            step = max(1, round(1 / (rate * packets.time_base))) if rate else 1
+    step = max(1, round(1 / (rate * packets.time_base))) if rate else 1
+    for frame in decode_in_order(path, stream_index):
         time = frame.pts if frame.pts is not None else frame.dts
         if time is None:
             time = times[-1] + step if times else 0

@@ -159,7 +159,7 @@ class _BinWriter:
         """Copies the user data messages of every frame, which only H.264 and HEVC carry."""
         with open_input(source) as container:
             index = find_video(container, source).index
-        for frame, _ in decode_in_order(source, index):
+        for frame in decode_in_order(source, index):
             for message in user_data_of(frame):
                 self._user_data.append([frame.pts, self._file.tell(), len(message)])
                 self._file.write(message)

@@ -169,7 +169,7 @@ def _timed_frames(clip: Clip, start: float) -> Iterator[tuple[float, VideoFrame]
     with open_input(clip.path) as container:
         stream = find_video(container, clip.path)
         if clip.times is not None:
-            frames = (frame for frame, _ in decode_in_order(clip.path, stream.index))
+            frames = decode_in_order(clip.path, stream.index)
             yield from zip(clip.times, frames, strict=False)
             return
         stream.thread_type = "AUTO"
