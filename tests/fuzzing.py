@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tests.media.pipeline import upscale
 from vidsr.errors import DamagedVideo, VidsrError
+from vidsr.media.beside.gps import gpx_track
+from vidsr.media.beside.private import private_data
 from vidsr.media.boxes import children
 from vidsr.media.decode import decode_range
-from vidsr.media.gps import gpx_track
-from vidsr.media.private import private_data
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.proof.verify import verify
 from vidsr.media.recover import lacks_index, recover

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vidsr.errors import DamagedVideo
 from vidsr.frames import FrameBatch
+from vidsr.media.beside.write import carry_beside
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.probe import VideoInfo, probe
-from vidsr.media.telemetry import carry_beside
 from vidsr.settings import EncodeSettings
 
 SETTINGS = EncodeSettings(crf=12, preset="ultrafast")

@@ -12,7 +12,7 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
-from vidsr.media.beside import index_path
+from vidsr.media.beside.index import index_path
 from vidsr.media.proof.verify import verify
 
 WHOLE = [(0, 700), (700, 2000)]

@@ -16,7 +16,7 @@ from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
 from vidsr.describe import info_as_json
-from vidsr.media.beside import index_path
+from vidsr.media.beside.index import index_path
 from vidsr.media.comparison.compare import write_page
 from vidsr.media.firstframe import Hdr
 from vidsr.media.formats import choose_suffix

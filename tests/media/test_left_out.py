@@ -12,7 +12,7 @@ from PIL import ImageCms
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from vidsr.media.beside import index_path
+from vidsr.media.beside.index import index_path
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
 

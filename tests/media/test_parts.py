@@ -15,7 +15,8 @@ import pytest
 from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.frames import encode_doubled
 from tests.media.pipeline import upscale
-from vidsr.media.beside import index_path
+from vidsr.media.beside.index import index_path
+from vidsr.media.beside.write import carry_beside
 from vidsr.media.bitstream import NalFormat, captions, user_data_unit
 from vidsr.media.decode import user_data_of
 from vidsr.media.mux import mux
@@ -23,7 +24,6 @@ from vidsr.media.outlets import Outlets
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.proof.verify import verify
 from vidsr.media.tags import advanced
-from vidsr.media.telemetry import carry_beside
 from vidsr.settings import EncodeSettings
 
 RATE = Fraction(30000, 1001)

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.media.beside.test_telemetry import box, contents
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from tests.media.test_telemetry import box, contents
-from vidsr.media.beside import bin_path
+from vidsr.media.beside.index import bin_path
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from vidsr.media.beside import bin_path, index_path
+from vidsr.media.beside.index import bin_path, index_path
+from vidsr.media.beside.private import private_data
 from vidsr.media.mpegts import TS_PACKET
-from vidsr.media.private import private_data
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
-from vidsr.media.beside import bin_path, index_path
+from vidsr.media.beside.index import bin_path, index_path
 from vidsr.media.formats import choose_suffix, fits, silence
 from vidsr.media.matroska import WAVE_ROOM, fill_rooms, make_room
 from vidsr.media.probe import probe

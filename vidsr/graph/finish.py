@@ -13,11 +13,11 @@ from vidsr.evidence import FrameCounts, ModelDigest, enhanced_note, write_record
 from vidsr.graph.plan import content_sample
 from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.progress import Progress
-from vidsr.media.gps import gpx_track
+from vidsr.media.beside.gps import gpx_track
+from vidsr.media.beside.write import carry_beside, place_beside
 from vidsr.media.mux import MuxReport, mux
 from vidsr.media.proof.verify import VerifyReport, verify
 from vidsr.media.recover import remove_recovered
-from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.paths import sync, write_whole
 
 

@@ -18,10 +18,10 @@ from vidsr.errors import DiskTooSmall, InputMissing, SettingsError
 from vidsr.graph.choose import choose
 from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
 from vidsr.graph.stages import SegmentJob, UpscalerSpec
+from vidsr.media.beside.sidefiles import check_side_files_free
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import assess, fill_gaps
-from vidsr.media.sidefiles import check_side_files_free
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile
 from vidsr.paths import check_result, check_source, default_result, nearest_existing

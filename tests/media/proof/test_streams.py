@@ -18,7 +18,7 @@ from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
 from vidsr.media import mux as muxing
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
 from vidsr.media.description import codec_tag

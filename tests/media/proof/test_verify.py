@@ -20,7 +20,7 @@ from tests.media.pipeline import SETTINGS, upscale, write_segment
 from tests.media.test_encode import HDR
 from vidsr.errors import InputMissing, NotAVideo
 from vidsr.evidence import Check
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
 from vidsr.media.bitstream import NalFormat
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.proof import verify as verifying

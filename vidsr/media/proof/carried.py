@@ -9,11 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr.evidence import Check
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
+from vidsr.media.beside.private import private_data
+from vidsr.media.beside.sidefiles import side_file_copies, side_files
 from vidsr.media.chapters import CHAPTER_TICK, Chapter, alike, begins_in_mp4
-from vidsr.media.private import private_data
 from vidsr.media.proof.inventory import Inventory
-from vidsr.media.sidefiles import side_file_copies, side_files
 from vidsr.media.tags import essential_tags, lost_tags
 
 

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidsr.media.beside import coding_of
+from vidsr.media.beside.index import coding_of
 from vidsr.media.bitstream import NAL_CODECS, NalFormat, nal_units
 from vidsr.media.chapters import chapters_of
 from vidsr.media.container import attachments_of, data_of, dispositions, open_input

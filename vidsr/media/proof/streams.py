@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from vidsr.evidence import Check
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
 from vidsr.media.container import printable
 from vidsr.media.description import TIMECODE
 from vidsr.media.proof.carried import Timing

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vidsr.evidence import Check
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
 from vidsr.media.description import CHROMA_LOCATIONS
 from vidsr.media.firstframe import turn_of
 from vidsr.media.probe import VideoInfo, probe

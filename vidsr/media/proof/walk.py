@@ -11,7 +11,7 @@ from fractions import Fraction
 from av.video.frame import VideoFrame
 
 from vidsr.evidence import Check
-from vidsr.media.beside import SideIndex
+from vidsr.media.beside.index import SideIndex
 from vidsr.media.decode import user_data_of
 from vidsr.media.pixels import is_full_range
 from vidsr.media.probe import VideoInfo

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.media.beside.test_telemetry import contents
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from tests.media.test_telemetry import contents
-from vidsr.media.beside import bin_path
-from vidsr.media.matroska_private import private_of_matroska
+from vidsr.media.beside.index import bin_path
+from vidsr.media.beside.matroska_private import private_of_matroska
 from vidsr.media.proof.verify import verify
 
 SEGMENT = b"\x18\x53\x80\x67\x01"

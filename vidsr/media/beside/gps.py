@@ -20,10 +20,10 @@ from math import isfinite
 from operator import xor
 from pathlib import Path
 
+from vidsr.media.beside.private import private_data
+from vidsr.media.beside.sidefiles import side_files
 from vidsr.media.container import open_input
 from vidsr.media.packets import demux
-from vidsr.media.private import private_data
-from vidsr.media.sidefiles import side_files
 
 KNOT = 1852 / 3600
 _LARGEST_BLOCK = 64 << 20

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from vidsr.media.beside import PrivateBlock
+from vidsr.media.beside.index import PrivateBlock
 from vidsr.media.matroska import EBML, LONGEST_HEADER, SEGMENT, TRACK_ENTRY, TRACKS, element_header, elements
 
 CLUSTER, CHAPTERS, TAGS = 0x1F43B675, 0x1043A770, 0x1254C367

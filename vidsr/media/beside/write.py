@@ -11,7 +11,9 @@ from typing import Any
 
 from av.container import InputContainer
 
-from vidsr.media.beside import bin_path, coding_of, index_path
+from vidsr.media.beside.index import bin_path, coding_of, index_path
+from vidsr.media.beside.private import private_data
+from vidsr.media.beside.sidefiles import copy_side_files, side_files
 from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.chapters import chapters_of, fit_mp4
 from vidsr.media.container import attachments_of, data_of, dispositions, find_video, open_input
@@ -20,9 +22,7 @@ from vidsr.media.decoders import decode_in_order
 from vidsr.media.description import description_of, tags_of
 from vidsr.media.firstframe import read_first_frames, turn_of
 from vidsr.media.packets import is_before_lead
-from vidsr.media.private import private_data
 from vidsr.media.probe import StreamInfo
-from vidsr.media.sidefiles import copy_side_files, side_files
 from vidsr.media.tags import begun_later, lost_tags, stream_tags
 from vidsr.media.untimed import demux_with_arrivals
 from vidsr.paths import write_error, write_whole
@@ -41,7 +41,7 @@ def carry_beside(
     """Writes what a result's container does not hold into files beside it.
 
     Private data and refused streams go to RESULT.telemetry.bin with its index RESULT.telemetry.json, as
-    `vidsr.media.beside` describes; refused attachments to RESULT.NAME; side files of the source's stem are copied
+    `vidsr.media.beside.index` describes; refused attachments to RESULT.NAME; side files of the source's stem are copied
     under the result's stem. Tags and chapters that the result does not have go into the index.
 
     Args:

@@ -20,14 +20,14 @@ from tests.media.clips import Clip, make_clip
 from tests.media.enlarge import enlarge
 from tests.media.pipeline import SETTINGS, upscale
 from vidsr.errors import DiskTooSmall
-from vidsr.media import gps
-from vidsr.media.beside import SideIndex, bin_path, index_path
+from vidsr.media.beside import gps
+from vidsr.media.beside.index import SideIndex, bin_path, index_path
+from vidsr.media.beside.private import private_data
+from vidsr.media.beside.write import carry_beside, place_beside
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
-from vidsr.media.private import private_data
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
-from vidsr.media.telemetry import carry_beside, place_beside
 from vidsr.settings import EncodeSettings
 
 

@@ -18,10 +18,10 @@ from av.stream import DataStream
 from numpy.typing import NDArray
 
 from vidsr.errors import NotAVideo
-from vidsr.media.beside import PrivateBlock
+from vidsr.media.beside.index import PrivateBlock
+from vidsr.media.beside.matroska_private import is_matroska, private_of_matroska
 from vidsr.media.boxes import Box, children, descend, is_mp4, track_number
 from vidsr.media.container import open_input
-from vidsr.media.matroska_private import is_matroska, private_of_matroska
 from vidsr.media.mpegts import TS_PACKET, map_entries, payload_start, pids_of, programme_pids, ts_layout, ts_packets
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
