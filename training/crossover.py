@@ -67,7 +67,7 @@ def score_clip(
     folder: Path,
     noise: float = 0.0,
 ) -> list[CodingScore]:
-    """Code the middle of a clip at each quality, its luma with noise of a deviation of 255, and measure every model."""
+    """Measure every model on the middle of a clip, coded at each quality, with noise of that deviation of 255."""
     scale = next(iter(upscalers.values())).scale
     first = middle(clip, frames)
     truth = [crop(planes, 4 * scale) for planes in read_planes(clip, first, frames)]
