@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.media.clips import VFR, Clip, make_clip, rotate
+from tests.media.clips import VFR, Clip, frame_of, make_clip, rotate
 from tests.media.enlarge import Frames, Packets, enlarge
 from tests.media.pipeline import SETTINGS, upscale, write_segment
 from tests.media.test_encode import HDR
@@ -105,6 +106,48 @@ def test_grey_with_transparency_or_of_one_bit_passes(tmp_path: Path, pix_fmt: st
     upscale(original, result)
     report = verify(original, result, (128, 96))
     assert report.ok, faults(report)
+
+
+def write_fields(path: Path, fields: list[NDArray[np.uint8]]) -> Path:
+    """Interlaced video of so many fields of grey, in turn those of the even and of the odd lines."""
+    height, width = fields[0].shape
+    options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "12"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options, width=width, height=height)
+        for even, odd in zip(fields[::2], fields[1::2], strict=True):
+            luma, chroma = even.copy(), np.full((height // 2, width // 2), 128)
+            luma[1::2] = odd[1::2]
+            container.mux(stream.encode(frame_of((luma, chroma, chroma), "yuv420p", width, height)))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "mistakes"), [("cut", ((6, 5),)), ("flash", ()), ("pan", ((5, 6), (6, 5)))], ids=["cut", "flash", "pan"]
+)
+def test_deinterlaced_video_shows_one_field_of_each_frame(
+    kind: str, mistakes: tuple[tuple[int, int], ...], tmp_path: Path
+) -> None:
+    """Between the two fields of a frame there may be a cut, a flash or fast motion: together they are neither."""
+    noise = np.random.default_rng(0).integers(40, 200, (2, 12, 50), np.uint8).repeat(8, 1).repeat(16, 2)
+    scenes = {
+        "cut": [noise[int(k > 10)][:, :128] for k in range(20)],
+        "flash": [noise[0][:, :128] + np.uint8(50 * (k == 11)) for k in range(20)],
+        "pan": [noise[0][:, 24 * k : 24 * k + 128] for k in range(20)],
+    }
+    source = write_fields(tmp_path / "source.mp4", scenes[kind])
+    assert probe(source).interlaced
+
+    def deinterlaced(frames: Frames) -> Frames:
+        return [(pts, [plane[::2].repeat(2, axis=0) for plane in planes]) for pts, planes in frames]
+
+    report = verify(source, enlarge(source, tmp_path / "result.mp4", frames=deinterlaced))
+    assert report.ok, faults(report)
+    for number, other in mistakes:
+        wrong = enlarge(
+            source, tmp_path / "wrong.mp4", frames=lambda f, n=number, o=other: _show(deinterlaced(f), n, o)
+        )
+        assert_only(verify(source, wrong), "picture")
 
 
 def test_coarse_quality_still_passes(source: Path, tmp_path: Path) -> None:

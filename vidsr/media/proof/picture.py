@@ -12,7 +12,7 @@ repeated, black, green or recoloured frame does not. Two statistics, both on sam
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -59,12 +59,30 @@ def grid_of(frame: VideoFrame, columns: int, rows: int, factor: Factor = (Fracti
 
     `factor` says how many times wider and higher the frame is than its source, so that both have the same borders.
     """
-    frame = _planar(frame)
+    return _grid(_planar(frame), columns, rows, factor, slice(None))
+
+
+def fields_of(frame: VideoFrame, columns: int, rows: int, factor: Factor) -> tuple[Grid, ...]:
+    """The grids of a frame's two fields, each alone, with the borders of the whole; none of one row."""
+    if frame.height < 2:
+        return ()
+    frame, half = _planar(frame), (factor[0], factor[1] / 2)
+    return tuple(_grid(frame, columns, rows, half, slice(first, None, 2)) for first in (0, 1))
+
+
+def closest(grid: Grid, others: Sequence[Grid]) -> int:
+    """The number of the grid whose luma is the most like another's; 0 where its shape is none of theirs."""
+    luma = grid.planes[0]
+    errors = [float(np.abs(luma - o.planes[0]).mean()) if o.planes[0].shape == luma.shape else math.inf for o in others]
+    return errors.index(min(errors))
+
+
+def _grid(frame: VideoFrame, columns: int, rows: int, factor: Factor, lines: slice) -> Grid:
     depth = frame.format.components[0].bits
     blocks = []
     for number, plane in enumerate(frame.planes[:3]):
         across, down = (max(1, columns // 2), max(1, rows // 2)) if number else (columns, rows)
-        samples = rows_of(plane, np.uint8 if depth == 8 else np.uint16)[:, : plane.width]
+        samples = rows_of(plane, np.uint8 if depth == 8 else np.uint16)[lines, : plane.width]
         blocks.append(_averages(samples, across, down, factor) / np.float32(2 ** (depth - 8)))
     return Grid(tuple(blocks))
 

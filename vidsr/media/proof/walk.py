@@ -17,7 +17,16 @@ from vidsr.media.pixels import is_full_range
 from vidsr.media.probe import VideoInfo
 from vidsr.media.proof.carried import Timing
 from vidsr.media.proof.inventory import Inventory
-from vidsr.media.proof.picture import Factor, Grid, PictureJudge, grid_of, grid_size, with_neighbours
+from vidsr.media.proof.picture import (
+    Factor,
+    Grid,
+    PictureJudge,
+    closest,
+    fields_of,
+    grid_of,
+    grid_size,
+    with_neighbours,
+)
 from vidsr.media.salvage import as_shown
 
 CHANGES = "changes"  # the check of what the source says otherwise from somewhere on
@@ -29,6 +38,7 @@ class _Shown:
 
     pts: int | None
     grid: Grid
+    fields: tuple[Grid, ...]  # of each field alone, where there are two
     user_data: tuple[bytes, ...]
     interlaced: bool
     colours: tuple[int, bool]  # matrix, and whether luma has the full range
@@ -69,9 +79,7 @@ class Walk:
             if shown is None:
                 break
             number = self._first + self._count
-            earlier = before.grid if before else None
-            later = after.grid if after else None
-            self._judge.compare(number, shown.grid, earlier, expected.grid, later)
+            self._judge.compare(number, shown.grid, *_grids(shown, before, expected, after))
             if before:
                 self._look_for_change(number, before, expected)
             self._compare_time(number, shown.pts)
@@ -204,7 +212,25 @@ def _shown(file: Inventory, frames: Iterator[VideoFrame], columns: int, rows: in
     for frame in frames:
         colours = (int(frame.colorspace), is_full_range(frame))
         grid = grid_of(frame, columns, rows, factor)
-        yield _Shown(frame.pts, grid, user_data_of(frame), frame.interlaced_frame, colours, file.aspect)
+        fields = fields_of(frame, columns, rows, factor) if frame.interlaced_frame else ()
+        yield _Shown(frame.pts, grid, fields, user_data_of(frame), frame.interlaced_frame, colours, file.aspect)
+
+
+def _grids(
+    shown: _Shown, before: _Shown | None, expected: _Shown, after: _Shown | None
+) -> tuple[Grid | None, Grid, Grid | None]:
+    """What a frame of the result is held against, of its source's frame and those beside it.
+
+    What was deinterlaced shows one field of each frame. A cut, a flash or fast motion between two fields makes the two
+    together another picture, so the nearest of the whole and either field counts.
+    """
+    fields = () if shown.interlaced else expected.fields
+    which = closest(shown.grid, (expected.grid, *fields))
+
+    def one(frame: _Shown | None) -> Grid | None:
+        return None if frame is None else frame.fields[which - 1] if which and frame.fields else frame.grid
+
+    return one(before), (expected.grid, *fields)[which], one(after)
 
 
 def _few(sentences: list[str], total: int | None = None) -> str:
