@@ -19,7 +19,17 @@ from tests.media.pipeline import write_segment
 from vidsr import batch
 from vidsr.batch import upscale_inputs
 from vidsr.cli import folder_options, main
-from vidsr.errors import SALVAGED, ClusterError, SegmentFailed, SettingsError, SomeFailed, VerifyFailed, VidsrError
+from vidsr.errors import (
+    SALVAGED,
+    ClusterError,
+    EncoderError,
+    OutputUnwritable,
+    SegmentFailed,
+    SettingsError,
+    SomeFailed,
+    VerifyFailed,
+    VidsrError,
+)
 from vidsr.graph.finish import finish
 from vidsr.graph.prepare import prepare
 from vidsr.graph.progress import Silent
@@ -43,7 +53,7 @@ def upscale(inputs: list[Path], model: Path, out: Path | None = None) -> list[di
     return upscale_inputs(Request(tuple(inputs), out, settings), threading.Event())
 
 
-@pytest.mark.parametrize("kind", [SegmentFailed, VerifyFailed])
+@pytest.mark.parametrize("kind", [SegmentFailed, VerifyFailed, SettingsError, OutputUnwritable, EncoderError])
 def test_a_video_that_fails_stops_no_other(
     inputs: list[Path], nearest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     kind: type[VidsrError],

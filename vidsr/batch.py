@@ -12,7 +12,17 @@ from jobs.folder import places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
 from vidsr.console import make_progress
-from vidsr.errors import InputError, Interrupted, OutputExists, SegmentFailed, SettingsError, VerifyFailed
+from vidsr.errors import (
+    EncoderError,
+    InputError,
+    Interrupted,
+    OutputExists,
+    OutputIsInput,
+    OutputUnwritable,
+    SegmentFailed,
+    SettingsError,
+    VerifyFailed,
+)
 from vidsr.graph.run import made_before, upscale_video
 from vidsr.graph.session import Session
 from vidsr.paths import check_source, is_image
@@ -37,6 +47,12 @@ def upscale_inputs(request: Request, stop: threading.Event) -> list[dict[str, An
         return Batch(request, session, stop).run()
 
 
+# What may be wrong with one input and not with the next; all else ends the command.
+OF_ONE_INPUT = (
+    InputError, SettingsError, OutputExists, OutputIsInput, OutputUnwritable, EncoderError, SegmentFailed, VerifyFailed
+)  # fmt: skip
+
+
 class Batch:
     """A request that is being done on a session."""
 
@@ -54,7 +70,7 @@ class Batch:
                 raise Interrupted("stopped; what is finished is kept, run the same command to go on")
             try:
                 done = self._folder(source) if is_folder(source) else self._file(Path(source))
-            except (InputError, OutputExists, SegmentFailed, VerifyFailed) as error:
+            except OF_ONE_INPUT as error:
                 if request.is_single:
                     raise
                 click.echo(f"vidsr: {error.message}", err=True)

@@ -61,7 +61,7 @@ def upscale_image(
     image = _open(source)
     if image.has_transparency_data and kind == "JPEG":
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
-    scale, size = _size(image, settings)
+    scale, size = _size(image, source, settings)
     gpu = find_device(settings.device).type == "cuda"
     lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
     pixels = image.width * image.height
@@ -162,12 +162,12 @@ def _is_lossless_webp(source: Path) -> bool:
     return chunk is not None and chunk[0] == b"VP8L"
 
 
-def _size(image: Image.Image, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
+def _size(image: Image.Image, source: Path, settings: UpscaleSettings) -> tuple[int, tuple[int, int] | None]:
     if settings.height is None:
         return settings.scale or SCALES[0], None
     turned = image.getexif().get(Base.Orientation, 1) >= TURNED
     try:
         scale, width, height = reach_height(image.width, image.height, settings.height, turned)
     except SettingsError as error:
-        raise UnsupportedSize(error.message) from error
+        raise UnsupportedSize(f"{source}: {error.message}") from error
     return scale, (width, height)

@@ -163,7 +163,10 @@ def choose_size(info: VideoInfo, settings: UpscaleSettings) -> tuple[int, int, i
         width, height = info.width * scale, info.height * scale
     else:
         turned = info.rotation % 180 == 90
-        scale, width, height = reach_height(info.width, info.height, settings.height, turned, step=2)
+        try:
+            scale, width, height = reach_height(info.width, info.height, settings.height, turned, step=2)
+        except SettingsError as error:
+            raise SettingsError(f"{info.path}: {error.message}") from error
         if width % (1 << info.layout.chroma_x) or height % (1 << info.layout.chroma_y):
             raise SettingsError(f"--height {settings.height} is odd, which {info.pix_fmt} cannot have; use an even one")
     if max(width, height) > LARGEST_SIDE:
