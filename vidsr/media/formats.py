@@ -10,8 +10,9 @@ from vidsr.errors import SettingsError
 from vidsr.frames import PixelLayout
 from vidsr.media.bitstream import NalFormat, declared_parameter_sets, nal_units
 from vidsr.media.container import open_input
-from vidsr.media.muxers import is_blu_ray, takes_copy, takes_video
+from vidsr.media.muxers import MOV_FAMILY, is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
+from vidsr.media.soundheaders import changes_header
 from vidsr.media.tags import container_tags, needs_key_list
 
 # Containers that keep any frame's time. AVI, MPEG-PS, ASF and others count frames, or FFmpeg writes them so.
@@ -128,6 +129,14 @@ def _is_read_again(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     if isinstance(stream, VideoStream) and _is_mp4_of_vp9(suffix, codec):
         return not (stream.codec_context.pix_fmt or "").startswith("yuv440p")
     if name == "mpegts" and codec == "hevc" and _has_messages(stream):
+        return False
+    # Recorders of live streams go on after a break with other sound, of which only MP4 and MOV can say both headers.
+    if (
+        info.container == "flv"
+        and codec == "aac"
+        and name not in MOV_FAMILY
+        and changes_header(info.path, stream.index)
+    ):
         return False
     if name == "mpegts" and stream.type != "data":
         of_ts = codec in WITH_HEADERS and info.container == "mpegts"

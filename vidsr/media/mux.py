@@ -214,7 +214,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) 
     for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
-        if cuts.drops(packet, outlets.has_edit_lists):
+        if outlets.refuses(packet) or cuts.drops(packet, outlets.has_edit_lists):
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))

@@ -21,6 +21,7 @@ from vidsr.media.matroska import add_copied
 from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, keep_pid
 from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
+from vidsr.media.soundheaders import SoundHeaders, has_adts
 from vidsr.media.tags import container_tags, folded, stream_tags
 from vidsr.media.untimed import mark_klv
 
@@ -146,6 +147,8 @@ class Outlets:
         self._not_carried: list[str] = []
         self._left: list[StreamInfo] = []
         self._damaged: dict[int, int] = {}
+        self._headers = SoundHeaders()
+        self._changed: dict[int, int] = {}
         out.metadata.update(container_tags(info.tags))
         if info.display_matrix is not None and self._name == "mpegts":
             self._not_carried.append(f"rotation by {info.rotation} degrees: {self._name} has no place for it")
@@ -225,6 +228,17 @@ class Outlets:
         dvb = self._name == "mpegts" and context is not None and context.codec.canonical_name == "dvb_subtitle"
         return dvb and bytes(packet)[:1] != _DVB_SYNC
 
+    def refuses(self, packet: AnyPacket) -> bool:
+        """Whether the next packet of the source is sound that the result could not be decoded with, and note it.
+
+        Containers that say one header for all cannot say another. MP4 and MOV can, where FFmpeg tells of the change.
+        """
+        held = self._name == "mpegts" if has_adts(packet) else self.has_edit_lists
+        if not self._headers.changed(packet) or held:
+            return False
+        self._changed[packet.stream_index] = self._changed.get(packet.stream_index, 0) + 1
+        return True
+
     def note_damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
         index = next(i for i, outlet in self._outlets.items() if outlet.stream is packet.stream)
@@ -233,8 +247,12 @@ class Outlets:
     def report(self) -> MuxReport:
         """What was carried and what was not."""
         damaged = (f"{count} damaged packets of {self._label(index)}" for index, count in self._damaged.items())
-        left = (*self._left, *(self._info.streams[index] for index in self._damaged))
-        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged), left)
+        changed = (
+            f"{count} packets of {self._label(index)}: its coding changes in mid-stream, as {self._name} cannot say"
+            for index, count in self._changed.items()
+        )
+        left = (*self._left, *(self._info.streams[index] for index in sorted({*self._damaged, *self._changed})))
+        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged, *changed), left)
 
     def _label(self, index: int) -> str:
         return self._info.streams[index].label

@@ -28,6 +28,7 @@ from vidsr.media.container import attachments_of, data_of, dispositions, open_in
 from vidsr.media.decoders import decode_packet, decoder_threads, frames_of
 from vidsr.media.description import codec_tag, description_of, tags_of
 from vidsr.media.packets import Cuts, demux, moment_of
+from vidsr.media.soundheaders import SoundHeaders
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -52,6 +53,7 @@ class Contents:
         durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
         coding: what a decoder has to know (`coding_of`).
+        changes: the numbers of packets of sound from which on a decoder has to know something else.
     """
 
     index: int
@@ -67,6 +69,8 @@ class Contents:
     durations: array[int] = field(default_factory=lambda: array("q"))
     digests: list[bytes] = field(default_factory=list)
     coding: dict[str, Any] = field(default_factory=dict)
+    changes: list[int] = field(default_factory=list)
+    _header: bytes | None = None
     _running: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -79,8 +83,11 @@ class Contents:
         """Whether it is a cover picture, which a part has whole and at no time."""
         return "attached_pic" in self.disposition
 
-    def add(self, packet: Packet[Any]) -> None:
-        """Takes one packet in."""
+    def add(self, packet: Packet[Any], header: bytes = b"") -> None:
+        """Takes one packet in, and the header that it is coded with (`SoundHeaders`)."""
+        if self._header not in (None, header):
+            self.changes.append(len(self.times))
+        self._header = header
         payload = normalised(bytes(packet), self.codec, self.form)
         moment = moment_of(packet)
         self.times.append(NO_TIME if moment is None else moment)
@@ -142,7 +149,7 @@ class Inventory:
             for s in self._container.streams
             if s.index != stream_index and s.type != "attachment"
         }
-        self._cuts = Cuts()
+        self._cuts, self._headers = Cuts(), SoundHeaders()
         self._begin: Fraction | None = None
         self._end: Fraction | None = None
         self.decoding = True
@@ -198,9 +205,9 @@ class Inventory:
             self._take(packet)
 
     def _take(self, packet: Packet[Any]) -> None:
-        contents = self.others.get(packet.stream_index)
+        contents, header = self.others.get(packet.stream_index), self._headers.take(packet)
         if contents and not self._cuts.drops(packet) and (self._has(packet) or not contents.borderless):
-            contents.add(packet)
+            contents.add(packet, header)
 
     def _has(self, packet: Packet[Any]) -> bool:
         moment = moment_of(packet)

@@ -130,18 +130,26 @@ def _packets_fault(stream: Contents, match: Contents, timing: Timing) -> str | N
     first = _place(stream, match, timing)
     if first is None:
         return "its packets are not a run of the source's"
-    return _coverage_fault(stream, first, first + len(match.digests), timing)
+    stop = first + len(match.digests)
+    return _coverage_fault(stream, first, stop, timing) or _header_fault(stream, match, first)
 
 
 def _whole_fault(stream: Contents, match: Contents, damaged: bool) -> str | None:
     if match.digests == stream.digests:
-        return None
+        return _header_fault(stream, match, 0)
     if damaged and _position(match, stream) is not None:
         return None  # alone, a stream of a damaged file can be read further than beside the picture
     if len(match.digests) != len(stream.digests):
         return f"{len(match.digests)} packets instead of {len(stream.digests)}"
     changed = sum(a != b for a, b in zip(match.digests, stream.digests, strict=True))
     return f"{changed} packets changed"
+
+
+def _header_fault(stream: Contents, match: Contents, first: int) -> str | None:
+    """Whether sound says elsewhere that its coding changes; `first` is the source's packet with which it begins."""
+    stop = first + len(match.digests)
+    expected = [number - first for number in stream.changes if first < number < stop]
+    return None if match.changes == expected else "where its coding changes in mid-stream is not said"
 
 
 def _video_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:

@@ -1,0 +1,87 @@
+"""Sound whose coding changes in mid-stream: live streams after a break, broadcasts between programmes."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.media import clips
+from tests.media.clips import Clip, make_clip
+from tests.media.pipeline import upscale
+from vidsr.media import formats
+from vidsr.media.formats import choose_suffix
+from vidsr.media.outlets import Outlets
+from vidsr.media.probe import probe
+from vidsr.media.proof.verify import VerifyReport, verify
+from vidsr.media.soundheaders import changes_header
+
+SOUND = Clip(frames=25, options={"bf": "0"}, sound=("aac",))
+SCRIPT, VIDEO = 18, 9  # kinds of FLV's tags
+
+
+def joined_flv(first: bytes, second: bytes) -> bytes:
+    """Two FLV files as one, the second a second later, without its description and its picture's header."""
+    at, content = 13, first
+    while at + 15 <= len(second):
+        kind, size = second[at], int.from_bytes(second[at + 1 : at + 4])
+        time, body = int.from_bytes(second[at + 4 : at + 7]) + 1040, second[at + 11 : at + 11 + size]
+        at += size + 15
+        if kind == SCRIPT or (kind == VIDEO and body[1] != 1):
+            continue
+        tag = bytes([kind]) + size.to_bytes(3) + time.to_bytes(3) + bytes(4) + body
+        content += tag + struct.pack(">I", len(tag))
+    return content
+
+
+@pytest.fixture(params=["ts", "flv"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A second of sound at 48 kHz, and one at 24."""
+    suffix = request.param
+    parts = []
+    for rate in (48_000, 24_000):
+        monkeypatch.setattr(clips, "AUDIO_RATE", rate)
+        parts.append(make_clip(tmp_path / f"{rate}.{suffix}", SOUND).read_bytes())
+    path: Path = tmp_path / f"source.{suffix}"
+    path.write_bytes(joined_flv(*parts) if suffix == "flv" else b"".join(parts))
+    return path
+
+
+def sound_of(report: VerifyReport) -> str:
+    return next(check.detail for check in report.checks if check.name.startswith("audio"))
+
+
+def decoded_rates(path: Path) -> set[int]:
+    """Of all sound in a file; an error where some of it cannot be decoded."""
+    with av.open(str(path)) as container:
+        return {frame.sample_rate for frame in container.decode(audio=0)}
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "mov"])
+def test_all_sound_of_a_result_can_be_decoded_and_all_of_the_source_is_there(source: Path, suffix: str) -> None:
+    result = source.with_name(f"result.{suffix}")
+    left = upscale(source, result).left
+    report = verify(source, result)
+    assert report.ok, report
+    if (source.suffix, suffix) in ((".ts", "ts"), (".flv", "mp4"), (".flv", "mov")):
+        assert not left and "unchanged" in sound_of(report) and decoded_rates(result) == {48_000, 24_000}
+    else:
+        assert [stream.kind for stream in left] == ["audio"] and "beside the result" in sound_of(report)
+        assert source.suffix == ".flv" or decoded_rates(result) == {48_000}
+
+
+def test_a_changed_header_that_is_not_said_is_found(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outlets, "refuses", lambda *_: False)
+    monkeypatch.setattr(formats, "changes_header", lambda *_: False)
+    upscale(source, source.with_name("result.mkv"))
+    (fault,) = [check for check in verify(source, source.with_name("result.mkv")).checks if not check.ok]
+    assert "where its coding changes in mid-stream is not said" in fault.detail
+
+
+def test_a_live_stream_with_two_headers_becomes_mov(tmp_path: Path, source: Path) -> None:
+    if source.suffix == ".flv":
+        assert choose_suffix(probe(source), "auto", "libx264")[0] == ".mov"
+    plain = make_clip(tmp_path / "plain.flv", SOUND)
+    assert not changes_header(plain, 1) and choose_suffix(probe(plain), "auto", "libx264")[0] == ".mkv"

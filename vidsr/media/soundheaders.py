@@ -1,0 +1,62 @@
+"""What a decoder of sound has to know, packet by packet: some files change it in mid-stream."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from vidsr.media.container import open_input
+from vidsr.media.packets import AnyPacket, demux
+
+# Bits of the third and fourth byte of ADTS (ISO 13818-7, 6.2) that say profile, sample rate and channels.
+_CODING = (0xFD, 0xC0)
+
+
+class SoundHeaders:
+    """The header that each packet of a file's sound is coded with, given all of its packets in order.
+
+    AAC in MPEG-TS has one before each packet (ADTS). Other files say one for all, and another where it changes.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, bytes] = {}
+        self._latest: dict[int, bytes] = {}
+
+    def take(self, packet: AnyPacket) -> bytes:
+        """The header of the next packet; that of other than sound never changes."""
+        index, context = packet.stream_index, packet.stream.codec_context
+        declared = bytes(context.extradata or b"") if context is not None else b""
+        header = _own_header(packet) or self._latest.get(index, declared)
+        self._first.setdefault(index, header)
+        self._latest[index] = header
+        return header
+
+    def changed(self, packet: AnyPacket) -> bool:
+        """Whether the next packet has another header than the first of its stream."""
+        return self.take(packet) != self._first[packet.stream_index]
+
+
+def has_adts(packet: AnyPacket) -> bool:
+    """Whether a packet of AAC has its header before it."""
+    context = packet.stream.codec_context
+    if packet.stream.type != "audio" or context is None or context.codec.canonical_name != "aac":
+        return False
+    start = bytes(packet)[:2]
+    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0
+
+
+def _own_header(packet: AnyPacket) -> bytes:
+    """The header that comes with a packet; empty where none does."""
+    if has_adts(packet):
+        return bytes(byte & bits for byte, bits in zip(bytes(packet)[2:4], _CODING, strict=False))
+    if packet.stream.type == "audio" and packet.has_sidedata("new_extradata"):
+        return bytes(packet.get_sidedata("new_extradata"))
+    return b""
+
+
+@lru_cache(maxsize=16)
+def changes_header(path: Path, stream_index: int) -> bool:
+    """Whether a stream of sound is coded with another header from somewhere on; its packets are read to see."""
+    headers = SoundHeaders()
+    with open_input(path) as container:
+        return any(headers.changed(packet) for packet in demux(container, container.streams[stream_index]))
