@@ -25,7 +25,7 @@ from jobs.state import READERS, JobState, JobSummary, settings_digest, wanted
 from jobs.storage import Place, open_place
 from jobs.travel import Travel
 from jobs.view import View
-from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput
+from vidsr.errors import ClusterError, Interrupted, OutputExists, OutputIsInput, SettingsError
 from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
@@ -216,8 +216,11 @@ def places(folder: str | Path, output: str | Path | None, settings: UpscaleSetti
 
     Raises:
         OutputIsInput: that is the same place.
+        SettingsError: the videos are a whole bucket, and nothing says where results go.
     """
     inputs = open_place(by_name(folder) if isinstance(folder, Path) else folder)
+    if output is None and inputs.folder is None and "/" not in inputs.url.partition("://")[2].rstrip("/"):
+        raise SettingsError(f"{inputs.url} is a whole bucket, beside which is no place; say with -o where results go")
     if output is None:
         output = f"{inputs.url.rstrip('/')}_{size_label(settings)}"  # `card` becomes `card_2x` beside it
     results = open_place(output)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import LocalRayletDiedError, RayError
 
 from jobs import tasks
 from jobs.failures import Failure, explain
@@ -23,7 +23,7 @@ from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
 from jobs.view import View
 from vidsr.graph.plan import Segment
-from vidsr.graph.pool import Event, SegmentPool
+from vidsr.graph.pool import Event, SegmentPool, ray_ended
 from vidsr.graph.session import Session
 from vidsr.graph.stages import UpscalerSpec
 from vidsr.settings import UpscaleSettings
@@ -294,6 +294,8 @@ class Schedule:
         video, then = self._tasks.pop(task)
         try:
             result = ray.get(task)
+        except LocalRayletDiedError as error:
+            raise ray_ended() from error
         except (RayError, OSError) as error:
             self._fail(video, explain(error))
             return

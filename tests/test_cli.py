@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.media.clips import Clip, make_clip
 from vidsr import errors
 from vidsr.batch import upscale_inputs
 from vidsr.cli import main
+from vidsr.console import make_progress
 from vidsr.graph.plan import Ledger
 from vidsr.image import upscale_image
 from vidsr.request import Request
@@ -351,9 +353,17 @@ def test_a_file_is_no_folder_for_results(clip: Path, nearest: Path) -> None:
         assert "Traceback" not in done.stderr and "taken" in done.stderr
 
 
-def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "[red]drive[b].mp4", Clip(frames=3))
-    assert "[red]drive[b].mp4" in vidsr("probe", clip.name, cwd=tmp_path).stdout
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / "[red]drive[b] 12:b:30.mp4", Clip(frames=3))
+    assert clip.name in vidsr("probe", clip.name, cwd=tmp_path).stdout
+    make_progress().say(clip.name)
+    assert clip.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(closed: str, clip: Path, nearest: Path) -> None:
+    words = (*VIDSR, "upscale", str(clip), "--model", str(nearest), "--device", "cpu")
+    assert subprocess.run(f"{shlex.join(words)} {closed}", shell=True, timeout=120, check=False).returncode == 0
 
 
 def test_transparency_that_jpeg_cannot_keep(tmp_path: Path, nearest: Path) -> None:

@@ -48,6 +48,7 @@ class Command(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command of this process."""
+        _fill_streams()
         if isinstance(sys.stdout, TextIOWrapper):  # names of files have letters that its encoding may lack
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
@@ -79,6 +80,16 @@ class Command(click.Group):
         click.echo(f"vidsr: {error.message}", err=True)
         print_json_error(error)
         ctx.exit(error.exit_code)
+
+
+def _fill_streams() -> None:
+    """Open what was closed of stdin, stdout and stderr (`2>&-`): Ray needs them, and files would take their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open
 
 
 def _takes_text(stream: TextIO) -> bool:
@@ -434,4 +445,4 @@ def _show(value: Any, as_json: bool) -> None:
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(value)
+        Console(highlight=False, emoji=False).print(value)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-# Names of files may hold what rich takes for markup.
-stderr = Console(stderr=True, highlight=False, markup=False)
+# Names of files may hold what rich takes for markup, or for an emoji (`12:b:30.mp4`).
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 LINE_SECONDS = 10.0
 
 

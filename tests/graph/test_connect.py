@@ -49,6 +49,8 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
     assert loader.has_token(ignore_auth_mode=True)
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    called: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: called.append(number))  # as services have one
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     session = Session(ClusterSettings(), "cuda:1")
     try:
@@ -57,9 +59,13 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64  # else Ray keeps one in the home folder
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
         assert ports_for_others() == []
+        session.close()
+        assert not ray.is_initialized()
+        os.kill(os.getpid(), signal.SIGTERM)  # would end this process if the handler were Python's alone
+        assert called == [signal.SIGTERM]
     finally:
         session.close()
-    assert not ray.is_initialized()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("kind", ["é", "file"])

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import pytest
 import ray
-from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorUnavailableError, LocalRayletDiedError, RayTaskError
 
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import DiskTooSmall, InputMissing, Interrupted, SegmentFailed
+from vidsr.errors import ClusterError, DiskTooSmall, InputMissing, Interrupted, SegmentFailed
 from vidsr.graph import pool as pools
 from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
@@ -146,6 +146,15 @@ def test_a_segment_that_was_called_back_too_late_is_finished(monkeypatch: pytest
     upscalers.usable = set()
     assert [event.frames for event in pool.wait(0)] == [12] and len(tasks.cancelled) == 1
     assert [event.finished for event in pool.wait(0)] == [True] and not pool
+
+
+def test_a_ray_that_ended_is_no_fault_of_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Tasks(monkeypatch, [4, LocalRayletDiedError()])
+    pool, _ = a_pool()
+    pool.submit(JOB)
+    pool.wait(0)
+    with pytest.raises(ClusterError, match="Ray's processes on this machine ended"):
+        pool.wait(0)
 
 
 def test_a_full_disk_of_a_segment_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The main job on a real Ray: the same file, only larger; killed and resumed; retried; flat in memory."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -141,12 +142,12 @@ def test_a_killed_run_goes_on_where_it_stopped(
 ) -> None:
     killed = tmp_path / "killed.mp4"
     command = [*COMMAND, str(drive), "--model", str(nearest), "-o", str(killed), *SHORT]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     started = psutil.Process(process.pid)
     wait_for_segment(tmp_path / ".killed.mp4.vidsr", process)
     process.send_signal(signal.SIGSTOP)  # it must not end while its helpers are looked for
     helpers = started.children(recursive=True)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as `timeout`, shells and supervisors do
     process.send_signal(signal.SIGCONT)
     assert process.wait(300) == (-number if number == signal.SIGKILL else Interrupted.exit_code)
     assert not killed.exists()

@@ -150,6 +150,11 @@ def test_nothing_found(card: Path, tmp_path: Path) -> None:
         names(card, tmp_path / "out", patterns=("nothing-like-it",))
 
 
+def test_a_whole_bucket_has_no_place_beside_it() -> None:
+    with pytest.raises(SettingsError, match=r"is a whole bucket.*say with -o"):
+        places("s3://card", None, UpscaleSettings())
+
+
 def test_one_object_is_no_folder(bucket: str, tmp_path: Path) -> None:
     open_place(bucket).write("card/a.mp4", b"x")
     with pytest.raises(SettingsError, match=r"card/a\.mp4 is one file; give its folder with --pattern 'a\.mp4'"):

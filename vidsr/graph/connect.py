@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # missing in its stub
@@ -64,6 +65,22 @@ def connect(address: str | None, device: str) -> None:
         raise ClusterError(f"cannot reach {where}: {first_line(error)}; see `vidsr doctor`") from error
 
 
+def shut_down() -> None:
+    """Leave Ray, or end the one that was started here; from any thread.
+
+    Ray's library then gives SIGTERM back to the system, which would end the process, behind the back of Python, whose
+    handler is to stay.
+    """
+    python = ctypes.pythonapi
+    python.PyOS_getsig.restype = python.PyOS_setsig.restype = ctypes.c_void_p
+    python.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    before = python.PyOS_getsig(signal.SIGTERM)
+    try:
+        ray.shutdown()
+    finally:
+        python.PyOS_setsig(signal.SIGTERM, before)
+
+
 def _knock(address: str) -> None:
     """See whether anyone listens at a HOST:PORT, for which Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
@@ -96,6 +113,17 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class _OwnGroup(services.ConsolePopen):
+    """Starts Ray's daemons in process groups of their own.
+
+    `timeout`, shells and supervisors send SIGTERM to a command's whole group; daemons that end before the command has
+    said farewell to them leave it waiting for a minute, and end it.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, process_group=0)
+
+
 def _say_shortly(data: dict[str, Any], ignore_prefix: bool) -> None:
     """Log what Ray says of processes that died and tasks that it tries again; it would print pages, and to stdout."""
     for message in data["lines"]:
@@ -114,6 +142,7 @@ def _init_ray(address: str | None) -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # each decoder's threads would begin heaps of their own
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    services.ConsolePopen = _OwnGroup  # type: ignore[misc]
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address:
         ray.init(address=address, **quiet)

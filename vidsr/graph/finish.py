@@ -139,14 +139,14 @@ def _prove(plan: VideoPlan, joined: Path, staged: Path) -> VerifyReport:
         info.path, joined, (plan.width, plan.height), span.first, span.stop,
         beside=staged, filled=bool(info.shows), original=plan.source, decode=bool(info.sequential),
     )  # fmt: skip
+    if content_sample(info.path) != plan.key["source"]["sample"]:
+        raise VerifyFailed(f"{plan.source} changed during the run; run the same command again")
     if not proof.ok:
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
         raise VerifyFailed(
             f"{plan.result} was not written, the joined file differs from its source ({wrong}); "
             f"remove {plan.ledger.folder} to start over"
         )
-    if content_sample(info.path) != plan.key["source"]["sample"]:
-        raise VerifyFailed(f"{plan.source} changed during the run; run the same command again")
     return proof
 
 

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, WorkerCrashedError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    LocalRayletDiedError,
+    RayError,
+    WorkerCrashedError,
+)
 
-from vidsr.errors import SegmentFailed, VidsrError, first_line
+from vidsr.errors import ClusterError, SegmentFailed, VidsrError, first_line
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES, SegmentJob, encode, root_cause
 from vidsr.graph.upscalers import identity
@@ -135,7 +141,11 @@ class SegmentPool:
         return self._session.upscalers.missing()
 
     def wait(self, seconds: float) -> list[Event]:
-        """The news that arrive within some seconds; at once when there are some."""
+        """The news that arrive within some seconds; at once when there are some.
+
+        Raises:
+            ClusterError: Ray ended on this machine.
+        """
         self._session.upscalers.look()
         self._call_back()
         certain = self._judge()
@@ -190,6 +200,8 @@ class SegmentPool:
                 self._again.append(flight)  # Ray can end what it cancels without an error
                 return None
             return Event(flight.job, finished=True)
+        except LocalRayletDiedError as error:
+            raise ray_ended() from error
         except (RayError, VidsrError) as error:
             del self._running[generator]
             return self._failed(flight, root_cause(error))
@@ -203,6 +215,13 @@ class SegmentPool:
             self._doubts.append(_Doubt(flight, event, time.monotonic() + NOTICE_SECONDS))
             return None
         return event
+
+
+def ray_ended() -> ClusterError:
+    """What is said where this machine's own part of Ray is gone, with which no task of any video can go on."""
+    return ClusterError(
+        "Ray's processes on this machine ended, most often because memory ran out; run the same command to go on"
+    )
 
 
 def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:

@@ -7,7 +7,7 @@ import threading
 import ray
 
 from vidsr.errors import NO_GPU, DeviceError, SettingsError
-from vidsr.graph.connect import connect, gpus_here
+from vidsr.graph.connect import connect, gpus_here, shut_down
 from vidsr.graph.stages import TASK_CPUS, UpscalerSpec, warm_up
 from vidsr.graph.upscalers import Upscalers, cluster_gpus, takes_gpus
 from vidsr.settings import ClusterSettings
@@ -90,7 +90,7 @@ class Session:
         self._release()
         if self._owns_ray:
             self._owns_ray = False
-            self._ending = threading.Thread(target=ray.shutdown)
+            self._ending = threading.Thread(target=shut_down)
             self._ending.start()
 
     def load(self, spec: UpscalerSpec) -> None:
