@@ -59,6 +59,8 @@ def test_a_local_ray_starts_where_another_was_and_leaves_the_environment(monkeyp
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64  # else Ray keeps one in the home folder
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
         assert ports_for_others() == []
+        daemons = psutil.Process().children()
+        assert daemons and os.getpgrp() not in {os.getpgid(daemon.pid) for daemon in daemons}
         session.close()
         assert not ray.is_initialized()
         os.kill(os.getpid(), signal.SIGTERM)  # would end this process if the handler were Python's alone
