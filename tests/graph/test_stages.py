@@ -199,6 +199,7 @@ def test_fields_become_whole_pictures_unless_that_is_off(tmp_path: Path, nearest
     for word in ("auto", "off"):
         settings = UpscaleSettings(model=str(nearest), device="cpu", stabilise_detail=0.0, deinterlace=word)
         plan = prepare(source, None, settings, overwrite=False, gpu=False)
+        assert any("one of its two fields" in note for note in plan.info.notes) == (word == "auto")
         (batch,) = decode_segment(plan.job(plan.segments[0]))
         (wanted,) = decode_range(plan.info, 0, 6, 8, deinterlace=word == "auto")
         np.testing.assert_array_equal(batch.planes[0], wanted.planes[0])

@@ -54,6 +54,17 @@ def test_a_360_degree_video_is_said_to_lose_that(tmp_path: Path) -> None:
     assert "360-degree video, which the result does not say" in note
 
 
+@pytest.mark.parametrize(("rate", "said"), [(0x10000, False), (0x20000, True), (0, True)])
+def test_another_speed_is_said(rate: int, said: bool, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mov", Clip(frames=3))
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"elst") + 20  # after version, count, and the first edit's length and begin
+    assert struct.unpack_from(">I", content, at)[0] == 0x10000
+    struct.pack_into(">I", content, at, rate)
+    clip.write_bytes(content)
+    assert any("changes the speed" in note for note in probe(clip).notes) is said
+
+
 def test_dolby_vision_is_said_to_be_lost(tmp_path: Path) -> None:
     """Profile 8.4, as phones record it: HLG that every player shows, and a record that it is more."""
     record = struct.pack(">BBHB19x", 1, 0, 8 << 9 | 1 << 3 | 1 << 2 | 1, 4 << 4)

@@ -67,7 +67,7 @@ def choose(source: Path, out: Path | None, info: VideoInfo, settings: UpscaleSet
     check_size(info, width, height, settings.encode)
     partner = find_sharp(model) if settings.fidelity < 1 else None
     result, why = _choose_result(source, out, settings, info)
-    notes = (*_colour_notes(info, height), *why, *loss)
+    notes = (*_colour_notes(info, height), *_field_notes(info, settings), *why, *loss)
     return Choice(settings, model, partner, width, height, result, notes)
 
 
@@ -115,6 +115,13 @@ def _colour_notes(info: VideoInfo, height: int) -> tuple[str, ...]:
     before, after = (MATRIX_NAMES[matrix] for matrix in guessed)
     return (f"it does not say its colour matrix, and many players guess it by the height: {before} for the source and "
             f"{after} for the result, whose reds then look a little different; tell the player {before}",)  # fmt: skip
+
+
+def _field_notes(info: VideoInfo, settings: UpscaleSettings) -> tuple[str, ...]:
+    """That fields become whole pictures, as many as there are frames."""
+    if not info.interlaced or settings.deinterlace == "off":
+        return ()
+    return ("it is interlaced: each frame is made of one of its two fields; --deinterlace off leaves them woven",)
 
 
 def _choose_codec(

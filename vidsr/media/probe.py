@@ -33,7 +33,7 @@ from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
 from vidsr.media.packets import is_before_lead
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later, folded
-from vidsr.media.tracks import timecode_rate
+from vidsr.media.tracks import changes_speed, timecode_rate
 
 PROGRESSIVE_ORDERS = (0, 1)  # of FFmpeg's AVFieldOrder: unknown, progressive
 
@@ -259,7 +259,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
         sequential=None,
-        notes=(*first.notes, *_left_out(container, stream, description, first)),
+        notes=(*first.notes, *_left_out(container, stream, description, first), *_speed_note(container, path)),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
@@ -283,6 +283,11 @@ def _left_out(container: InputContainer, stream: VideoStream, description: str, 
         yield not_said(f"it is to be shown without {edges}")
     if tags.get("alpha_mode") == "1":
         yield "transparency is left out"
+
+
+def _speed_note(container: InputContainer, path: Path) -> Iterator[str]:
+    if "mov" in container.format.name and changes_speed(path):
+        yield "its edit list changes the speed, which FFmpeg does not do: what it reads at the usual speed is enlarged"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:

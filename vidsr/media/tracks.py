@@ -18,6 +18,8 @@ from vidsr.media.description import codec_tag, description_of
 # former hev1, which Apple's players do not take, and all of the latter HQ.
 _KEPT_CODES = {"hvc1", "apco", "apcs", "apcn", "apch", "ap4h", "ap4x"}
 _ENABLED = 1
+_USUAL_RATE = b"\0\1\0\0"
+_LONGEST_LIST = 1 << 20
 _TIMECODE_ENTRY = 40  # bytes of a sample description up to the length of a frame of its first entry, a timecode
 
 
@@ -61,6 +63,23 @@ def timecode_rate(path: Path) -> Fraction | None:
             if entry[12:16] == b"tmcd" and scale and length:
                 return Fraction(scale, length)
     return None
+
+
+def changes_speed(path: Path) -> bool:
+    """Whether an edit list of an MP4 or MOV plays something faster, slower or as a still (ISO/IEC 14496-12, 8.6.6)."""
+    with path.open("rb") as file:
+        for track in _tracks(file, path.stat().st_size):
+            box = descend(file, track, "edts", "elst")
+            if box is None:
+                continue
+            file.seek(box.body)
+            content = file.read(min(box.stop - box.body, _LONGEST_LIST))
+            length = 20 if content[:1] == b"\1" else 12  # of duration, time and rate
+            edits = [content[at : at + length] for at in range(8, len(content) - length + 1, length)]
+            shown = [edit for edit in edits if edit[length // 2 - 2 : -4].strip(b"\xff")]  # others show nothing
+            if any(edit[-4:] != _USUAL_RATE for edit in shown):
+                return True
+    return False
 
 
 def _tracks(file: BinaryIO, size: int) -> Iterator[Box]:

@@ -123,6 +123,25 @@ def test_quicktime_texts_that_ffmpeg_does_not_read_are_private(clip: Path) -> No
     assert probe(clip).frames == 4
 
 
+def test_what_fragments_hold_is_private(tmp_path: Path) -> None:
+    """When each was recorded (`prft`), and boxes that the format does not define within them."""
+    muxer = {"movflags": "frag_keyframe+empty_moov", "write_prft": "wallclock"}
+    clip = make_clip(tmp_path / "clip.mp4", Clip(frames=4, muxer=muxer))
+    content, mine = bytearray(clip.read_bytes()), box(b"uuid", bytes(16) + b"GPS 48.1 11.5")
+    for kind in (b"traf", b"moof"):
+        at = content.index(kind) - 4
+        (size,) = struct.unpack_from(">I", content, at)
+        content[at + size : at + size] = mine
+        struct.pack_into(">I", content, at, size + len(mine))
+        if kind == b"traf":
+            outer = content.index(b"moof") - 4
+            struct.pack_into(">I", content, outer, struct.unpack_from(">I", content, outer)[0] + len(mine))
+    clip.write_bytes(content)
+    found = contents(clip)
+    assert found.pop("moof/traf/uuid") == found.pop("moof/uuid") == mine
+    assert list(found) == ["prft"] and found["prft"][4:8] == b"prft"
+
+
 def key_list(kind: int, value: bytes) -> bytes:
     """A `meta` box as Apple writes it, with one key."""
     key = b"com.apple.quicktime.x"

@@ -1,6 +1,7 @@
 """Private data of a container: what no stream holds and no tag says, above all the GPS of dashcams.
 
-MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`), `free` and `skip`
+MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`, in fragments too), the
+wall clock of fragments (`prft`), `free` and `skip`
 boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
 between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
 muxer writes. MPEG-TS: packets whose identifier no programme lists (GPS, when it was broadcast), and what the programme
@@ -25,8 +26,9 @@ from vidsr.media.container import open_input
 from vidsr.media.mpegts import TS_PACKET, map_entries, payload_start, pids_of, programme_pids, ts_layout, ts_packets
 
 # Boxes that the result's muxer writes anew or whose content travels as streams and tags.
-_TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "prft", "pdin", "wide", "meta"}
+_TOP = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "ssix", "pdin", "wide", "meta"}
 _MOOV = {"mvhd", "trak", "mvex", "iods", "udta", "meta", "pssh", "ctab", "clip", "prfl"}
+_MOOF, _TRAF = {"mfhd", "traf", "pssh"}, {"tfhd", "tfdt", "trun", "sbgp", "sgpd", "subs", "saiz", "saio", "senc"}
 _TRAK = {"tkhd", "edts", "mdia", "load", "imap", "txas", "tapt", "matt", "udta"}
 _MDIA = {"mdhd", "hdlr", "minf"}
 # References that the muxer makes: to the track of the timecode and to that of the chapters' titles.
@@ -76,6 +78,8 @@ def _of_mp4(path: Path, file: BinaryIO, size: int) -> list[PrivateBlock]:
             blocks.extend(_of_moov(file, box, _unknown_tracks(path)))
         elif box.kind == "mdat":
             media.append(box)
+        elif box.kind == "moof":
+            blocks.extend(_of_fragment(file, box))
         elif _is_private(file, box, _TOP):
             blocks.append(_block(box, box.kind or "trailer"))
     covered = [span for block in blocks for span in block.spans]
@@ -133,6 +137,16 @@ def _of_moov(file: BinaryIO, moov: Box, unknown: set[int]) -> Iterator[PrivateBl
             yield from _of_user_data(file, box, path)
         elif _is_private(file, box, _MOOV):
             yield _block(box, path)
+
+
+def _of_fragment(file: BinaryIO, moof: Box) -> Iterator[PrivateBlock]:
+    for box in children(file, moof.body, moof.stop):
+        if box.kind == "traf":
+            for inner in children(file, box.body, box.stop):
+                if _is_private(file, inner, _TRAF):
+                    yield _block(inner, f"moof/traf/{inner.kind or 'rest'}")
+        elif _is_private(file, box, _MOOF):
+            yield _block(box, f"moof/{box.kind or 'rest'}")
 
 
 def _of_track(file: BinaryIO, track: Box, path: str, unknown: set[int]) -> Iterator[PrivateBlock]:
