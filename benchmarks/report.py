@@ -108,10 +108,12 @@ def reached(value: float, goal: str) -> bool:
 
 
 def keep(rows: Sequence[Row], start: dict[str, float], machine: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write the result under the machine's and the commit's name."""
+    """Write the result under the machine's and the commit's name; rows stay that only an earlier run of it has."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{slug(machine['machine'])}-{machine['commit']}.json"
-    value = {**machine, "rows": {row.key: asdict(row) for row in rows}, "start": start}
+    before = json.loads(path.read_text()) if path.exists() else {"rows": {}, "start": {}}
+    found = {row.key: asdict(row) for row in rows}
+    value = {**machine, "rows": before["rows"] | found, "start": before["start"] | start}
     return write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 

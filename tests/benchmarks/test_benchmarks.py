@@ -67,6 +67,17 @@ def test_the_whole_tree_is_watched() -> None:
         watch([sys.executable, "-c", "raise SystemExit(3)"], Path.cwd())
 
 
+def test_a_run_of_some_rows_leaves_the_others_of_its_commit(tmp_path: Path) -> None:
+    machine = {**MACHINE, "commit": "a"}
+    keep([row("decode", 100.0), row("encode", 10.0)], {"help": 0.2}, machine, tmp_path)
+    kept = json.loads(keep([row("encode", 20.0)], {}, machine, tmp_path).read_text())
+    assert {key: value["fps"] for key, value in kept["rows"].items()} == {
+        "decode 540p 2x": 100.0,
+        "encode 540p 2x": 20.0,
+    }
+    assert kept["start"] == {"help": 0.2}
+
+
 def test_a_regression_is_reported(tmp_path: Path) -> None:
     keep([row("decode", 100.0), row("encode", 10.0)], {}, {**MACHINE, "commit": "old"}, tmp_path)
     keep([row("encode", 20.0)], {}, {**MACHINE, "date": "2026-01-01", "commit": "b"}, tmp_path)

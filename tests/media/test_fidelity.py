@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +17,11 @@ from tests.media.clips import CASES, Clip, encodable, make_clip
 from tests.media.frames import VIDEOS
 from tests.media.pipeline import upscale
 from vidsr.describe import info_as_json
+from vidsr.errors import SettingsError
 from vidsr.media.beside.index import index_path
 from vidsr.media.comparison.compare import write_page
 from vidsr.media.firstframe import Hdr
-from vidsr.media.formats import choose_suffix
+from vidsr.media.formats import check_times, choose_suffix
 from vidsr.media.matroska import display_size
 from vidsr.media.mux import MuxReport
 from vidsr.media.probe import probe
@@ -265,6 +267,17 @@ def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
     index = json.loads(index_path(result).read_text())
     assert [block["path"] for block in index["blocks"]] == ["free", "trailer"]
     assert (tmp_path / "clip_2x.GPS").read_bytes() == b"log"
+
+
+@pytest.mark.parametrize("rate", [1000, 3000])
+def test_frames_that_matroska_cannot_tell_apart(rate: int, tmp_path: Path) -> None:
+    """Cameras for experiments write thousands a second into AVI, which becomes MOV then."""
+    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", frames=30, rate=Fraction(rate)))
+    suffix, _ = choose_suffix(probe(source), "auto", "libx264")
+    assert suffix == (".mkv" if rate == 1000 else ".mov")
+    prove(source, suffix.removeprefix("."), tmp_path)
+    with nullcontext() if rate == 1000 else pytest.raises(SettingsError, match="--container mov"):
+        check_times(".mkv", probe(source))
 
 
 def test_every_row_of_the_page_names_a_test_that_exists() -> None:

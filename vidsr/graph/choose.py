@@ -15,7 +15,16 @@ from vidsr.graph.stages import ENCODER_THREADS
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import check_size
 from vidsr.media.encoders import check_matrix, choose_codec, encoder_for, encoder_options, pix_fmt_for
-from vidsr.media.formats import check_colour, check_container, check_sampling, choose_suffix, format_of, holds, silence
+from vidsr.media.formats import (
+    check_colour,
+    check_container,
+    check_sampling,
+    check_times,
+    choose_suffix,
+    format_of,
+    holds,
+    silence,
+)
 from vidsr.media.probe import VideoInfo
 from vidsr.model.registry import ModelFile, choose_model, find_sharp
 from vidsr.paths import default_result
@@ -80,6 +89,7 @@ def _choose_result(
     check_container(result.suffix, settings.encode.codec)
     check_colour(result.suffix, settings.encode.codec, info)
     check_sampling(result.suffix, settings.encode.codec, info.layout)
+    check_times(result.suffix, info)
     if settings.encode.container != "auto" and format_of(result.suffix) != format_of(suffix):
         raise SettingsError(
             f"--container {settings.encode.container} makes {suffix} files and -o names {result}; "

@@ -10,7 +10,7 @@ from vidsr.errors import SettingsError
 from vidsr.frames import PixelLayout
 from vidsr.media.bitstream import NalFormat, declared_parameter_sets, nal_units
 from vidsr.media.container import open_input
-from vidsr.media.muxers import MOV_FAMILY, is_blu_ray, takes_copy, takes_video
+from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
 from vidsr.media.soundheaders import changes_header
 from vidsr.media.tags import container_tags, needs_key_list
@@ -30,6 +30,7 @@ TS_CODECS = {
 WITH_HEADERS = {"mpeg4"}
 # Of camcorders: only where the programme says that it is of a Blu-ray disc.
 BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
+MATROSKA_TICKS = 1000  # a second
 # What says nothing of colours, and what says all but their range; and the codecs whose streams say either themselves.
 COLOURLESS, RANGELESS = ("3gp", "3g2", "mpegts"), ("mov",)
 SAYS_COLOUR, SAYS_RANGE = ("h264", "hevc", "mpeg2video"), ("h264", "hevc", "mjpeg")
@@ -96,6 +97,24 @@ def check_sampling(suffix: str, codec: str, layout: PixelLayout) -> None:
 def _is_mp4_of_vp9(suffix: str, codec: str | None) -> bool:
     """Whether a header says the chroma by a number that 4:4:0 has none of ("VP Codec ISO Media File Format", vpcC)."""
     return codec == "vp9" and format_of(suffix) == "mp4"
+
+
+def check_times(suffix: str, info: VideoInfo) -> None:
+    """Refuse a suffix whose container's ticks are too long to tell a video's frames apart.
+
+    Raises:
+        SettingsError: with the way out.
+    """
+    if not _tells_apart(suffix, info):
+        raise SettingsError(
+            f"{info.path} has more than {MATROSKA_TICKS} frames a second, which {suffix} files cannot tell apart; "
+            "use --container mov or -o NAME.mov"
+        )
+
+
+def _tells_apart(suffix: str, info: VideoInfo) -> bool:
+    """Whether a suffix's container has a time for each frame: those of Matroska's files are milliseconds."""
+    return format_of(suffix) not in MATROSKA_FAMILY or info.rate <= MATROSKA_TICKS
 
 
 def holds(suffix: str, codec: str) -> bool:
@@ -176,7 +195,7 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
         format_of(suffix)
         return suffix, ""
     name = FORMATS.get(suffix.lower().lstrip("."))
-    left = _misfits(info, ".mkv")
+    left, coarse = _misfits(info, ".mkv"), not _tells_apart(".mkv", info)
     if name is None:
         why = f"{_files(suffix)} cannot keep every frame's time"
     elif not _holds(name, codec):
@@ -186,6 +205,8 @@ def choose_suffix(info: VideoInfo, container: str, codec: str) -> tuple[str, str
         if len(left) >= len(misfits):
             return suffix, ""
         why = f"{suffix} files cannot hold {', '.join(misfits)}"
+    if coarse and _holds("mov", codec):
+        return ".mov", f"{why} and Matroska cannot tell its frames apart, so the result is MOV"
     if left and _holds("mov", codec) and len(_misfits(info, ".mov")) < len(left):
         return ".mov", f"{why} and Matroska cannot hold {', '.join(left)}, so the result is MOV"
     return ".mkv", f"{why}, so the result is Matroska"
