@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.media.clips import Clip, make_clip
 from tests.reference import DOCS, PAGES, commands
 from training.footage import read_planes
 from training.synthetic_drive import DriveSpec, write_drive
+from vidsr.media.probe import probe
 
 PAGES_TO_READ = sorted([*DOCS.glob("**/*.md"), DOCS.parent / "README.md"])
 
@@ -69,6 +72,16 @@ def test_nobody_is_sent_to_another_project() -> None:
     for path in [*PAGES_TO_READ, *sources]:
         found = re.search(r"pip install [^\n`]*\bvidsr\b", path.read_text(encoding="utf-8"))
         assert not found or "PyPI" in found[0], f"{path.name}: {found}"
+
+
+def test_the_readmes_python_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    make_clip(tmp_path / "drive.mp4", Clip(frames=5))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"picture": np.full((48, 64, 3), 90, np.uint8)}
+    exec(code, names)
+    assert probe(tmp_path / "drive_2x.mp4").width == 2 * probe(tmp_path / "drive.mp4").width
+    assert names["large"].shape == (96, 128, 3)
 
 
 def test_the_example_stage_works(tmp_path: Path, nearest: Path) -> None:

@@ -13,6 +13,7 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 
+import av
 import gpxpy
 import pytest
 
@@ -230,6 +231,27 @@ def test_refused_streams_tags_and_chapters(tmp_path: Path) -> None:
     assert [packet[:3:2] for packet in stream["packets"][:2]] == [[19, 21], [40, 21]]
     _, _, _, offset, length = stream["packets"][3]
     assert len(content[offset : offset + length]) == length > 0
+
+
+def test_webvtt_beside_keeps_where_its_lines_are_shown(tmp_path: Path) -> None:
+    plain, cue = make_clip(tmp_path / "plain.mkv", Clip(frames=4)), b"c1\nalign:left\nhello"
+    source, text = tmp_path / "source.mkv", b"0123456789abcdefg"  # as long as the cue, less two lines of nothing
+    with av.open(str(plain)) as film, av.open(str(source), "w") as made:
+        picture, lines = made.add_stream_from_template(film.streams.video[0]), made.add_mux_stream("webvtt")
+        line = av.Packet(text)
+        line.stream, line.time_base, line.pts, line.dts, line.duration = lines, Fraction(1, 1000), 0, 0, 100
+        made.mux(line)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = picture
+                made.mux(packet)
+    content = source.read_bytes()
+    assert content.count(b"\n\n" + text) == 1
+    source.write_bytes(content.replace(b"\n\n" + text, cue))
+    refused = [stream for stream in probe(source).streams if stream.kind == "subtitle"]
+    carry_beside(source, tmp_path / "result.mp4", refused)
+    (packet,) = json.loads(index_path(tmp_path / "result.mp4").read_text())["streams"][0]["packets"]
+    assert packet == [0, 0, 100, 0, 5, "c1", "align:left"]
 
 
 def test_side_files_are_copied_whatever_their_case(clip: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ The index RESULT.telemetry.json says where each piece of the .bin file comes fro
                the .bin file, sha256
     streams    streams that the result's container refuses: as above, what a decoder has to know (`coding_of`), and
                `packets`, one list each of pts, dts, duration (ticks of time_base, or null), offset and length in the
-               .bin file
+               .bin file; of WebVTT also the cue's identifier and settings, where it has some
     user_data  messages of frames that the result's codec cannot carry: [pts, offset and length in the .bin file]
     tags       container tags that the result does not have
     stream_tags  the same per stream: number in the source, then key and value

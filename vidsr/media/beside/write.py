@@ -16,12 +16,20 @@ from vidsr.media.beside.private import private_data
 from vidsr.media.beside.sidefiles import copy_side_files, side_files
 from vidsr.media.bitstream import NAL_CODECS
 from vidsr.media.chapters import chapters_of, fit_mp4
-from vidsr.media.container import attachments_of, data_of, dispositions, find_video, open_input
+from vidsr.media.container import (
+    RAW_TAGS,
+    attachments_of,
+    data_of,
+    dispositions,
+    find_video,
+    open_input,
+    printable,
+)
 from vidsr.media.decode import user_data_of
 from vidsr.media.decoders import decode_in_order
 from vidsr.media.description import description_of, tags_of
 from vidsr.media.firstframe import read_first_frames, turn_of
-from vidsr.media.packets import is_before_lead
+from vidsr.media.packets import AnyPacket, is_before_lead
 from vidsr.media.probe import StreamInfo
 from vidsr.media.tags import begun_later, lost_tags, stream_tags
 from vidsr.media.untimed import demux_with_arrivals
@@ -116,6 +124,13 @@ def _save_attachments(source: Path, result: Path, refused: Iterable[StreamInfo])
         ]
 
 
+def _cue(packet: AnyPacket) -> tuple[str, ...]:
+    """What WebVTT says of a packet's text beside it: its identifier and its settings; nothing where neither."""
+    said = {each.data_type: printable(bytes(each).decode(errors=RAW_TAGS)) for each in packet.iter_sidedata()}
+    cue = tuple(said.get(kind, "") for kind in ("webvtt_identifier", "webvtt_settings"))
+    return cue if any(cue) else ()
+
+
 class _BinWriter:
     """Writes the .bin file, a piece at a time, and keeps account of the pieces."""
 
@@ -148,7 +163,8 @@ class _BinWriter:
                 coding = coding_of(stream, description_of(container, stream))
                 for packet in demux_with_arrivals(container, {info.index}, find_video(container, source).index):
                     content = bytes(packet)
-                    packets.append([packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)])
+                    place = [packet.pts, packet.dts, packet.duration, self._file.tell(), len(content)]
+                    packets.append([*place, *_cue(packet)])
                     digest.update(content)
                     self._file.write(content)
             described = {"index": info.index, "kind": info.kind, "codec": info.codec, "language": info.language}
