@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zlib
 from contextlib import nullcontext
 from dataclasses import replace
@@ -272,7 +273,11 @@ def test_private_data_and_side_files_lie_beside(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [1000, 3000])
 def test_frames_that_matroska_cannot_tell_apart(rate: int, tmp_path: Path) -> None:
     """Cameras for experiments write thousands a second into AVI, which becomes MOV then."""
-    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", frames=30, rate=Fraction(rate)))
+    source = make_clip(tmp_path / "source.avi", Clip(codec="mpeg4", frames=30, rate=Fraction(1000)))
+    content = bytearray(source.read_bytes())
+    at = content.index(b"vids") + 20  # the stream's ticks a frame and ticks a second
+    struct.pack_into("<II", content, at, 1, rate)
+    source.write_bytes(content)
     suffix, _ = choose_suffix(probe(source), "auto", "libx264")
     assert suffix == (".mkv" if rate == 1000 else ".mov")
     prove(source, suffix.removeprefix("."), tmp_path)
