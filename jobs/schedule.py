@@ -23,9 +23,10 @@ from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
 from jobs.view import View
 from vidsr.graph.plan import Segment
-from vidsr.graph.pool import Event, SegmentPool, ray_ended
+from vidsr.graph.pool import Event, SegmentPool
 from vidsr.graph.session import Session
 from vidsr.graph.stages import UpscalerSpec
+from vidsr.graph.upscalers import ray_ended
 from vidsr.settings import UpscaleSettings
 
 ATTEMPTS = 2

@@ -10,9 +10,11 @@ import pytest
 
 from tests.media import clips
 from tests.media.clips import Clip, make_clip
-from tests.media.pipeline import upscale
+from tests.media.pipeline import SETTINGS, upscale, write_segment
 from vidsr.media import formats
+from vidsr.media.beside.write import carry_beside
 from vidsr.media.formats import choose_suffix
+from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import VerifyReport, verify
@@ -73,11 +75,20 @@ def test_all_sound_of_a_result_can_be_decoded_and_all_of_the_source_is_there(sou
 
 
 def test_a_changed_header_that_is_not_said_is_found(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outlets, "refuses", lambda *_: False)
+    monkeypatch.setattr(Outlets, "cannot_say", lambda *_: False)
     monkeypatch.setattr(formats, "changes_header", lambda *_: False)
     upscale(source, source.with_name("result.mkv"))
     (fault,) = [check for check in verify(source, source.with_name("result.mkv")).checks if not check.ok]
     assert "where its coding changes in mid-stream is not said" in fault.detail
+
+
+def test_a_part_before_the_change_has_nothing_left_out(source: Path) -> None:
+    info, segment, target = probe(source), source.with_name("segment.mkv"), source.with_name("part.mp4")
+    write_segment(segment, info, 0, 20, 2, SETTINGS)
+    assert not mux(info, [segment], target, 0, 20).left
+    carry_beside(source, target, made=target)
+    report = verify(source, target, stop=20)
+    assert report.ok and "unchanged" in sound_of(report), report
 
 
 def test_a_live_stream_with_two_headers_becomes_mov(tmp_path: Path, source: Path) -> None:

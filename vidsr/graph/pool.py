@@ -16,10 +16,10 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from vidsr.errors import ClusterError, SegmentFailed, VidsrError, first_line
+from vidsr.errors import SegmentFailed, VidsrError, first_line
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES, SegmentJob, encode, root_cause
-from vidsr.graph.upscalers import identity
+from vidsr.graph.upscalers import identity, ray_ended
 from vidsr.paths import is_full, write_error
 
 UPSCALERS_PER_SEGMENT = 8
@@ -215,13 +215,6 @@ class SegmentPool:
             self._doubts.append(_Doubt(flight, event, time.monotonic() + NOTICE_SECONDS))
             return None
         return event
-
-
-def ray_ended() -> ClusterError:
-    """What is said where this machine's own part of Ray is gone, with which no task of any video can go on."""
-    return ClusterError(
-        "Ray's processes on this machine ended, most often because memory ran out; run the same command to go on"
-    )
 
 
 def _explain(job: SegmentJob, cause: BaseException | None) -> VidsrError:

@@ -96,7 +96,7 @@ class Upscalers:
         """
         if self._members and all(member.state == "DEAD" for member in self._members):
             if not self.machines:
-                raise ClusterError("Ray's processes on this machine ended; run the same command to go on")
+                raise ray_ended()
             raise _reason(self._members[0].handle)
         return [member.handle for member in self._members if member.state == "ALIVE"]
 
@@ -189,6 +189,13 @@ class Upscalers:
         for _ in range(missing):
             handle = make.remote(spec, threads)
             self._members.append(_Member(handle, now, handle.__ray_ready__.remote()))
+
+
+def ray_ended() -> ClusterError:
+    """What is said where this machine's own part of Ray is gone, without which no task of any video can go on."""
+    return ClusterError(
+        "Ray's processes on this machine ended, most often because memory ran out; run the same command to go on"
+    )
 
 
 def _reason(handle: Any) -> VidsrError:

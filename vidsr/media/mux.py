@@ -59,6 +59,10 @@ class Span:
         end = info.table.time(stop) if stop < len(info.table) else None
         return cls(begin, end, -info.lead(name in MOV_FAMILY) if begin is None else begin)
 
+    def has(self, time: Fraction) -> bool:
+        """Whether what begins then is kept."""
+        return (self.begin is None or time >= self.begin) and (self.end is None or time < self.end)
+
 
 def mux(info: VideoInfo, segments: Sequence[Path], target: Path, first: int, stop: int, note: str = "") -> MuxReport:
     """Join segments and the source's other streams into `target`.
@@ -214,7 +218,11 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) 
     for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
-        if outlets.refuses(packet) or cuts.drops(packet, outlets.has_edit_lists):
+        unsaid = outlets.cannot_say(packet)  # asked of all packets, as each is held against those before it
+        if cuts.drops(packet, outlets.has_edit_lists):
+            continue
+        if unsaid and (begin is None or span.has(begin)):
+            outlets.note_unsaid(packet)
             continue
         if is_attached(packet.stream):  # which is of the whole film
             yield outlets.address(packet, Fraction(0))

@@ -148,7 +148,7 @@ class Outlets:
         self._left: list[StreamInfo] = []
         self._damaged: dict[int, int] = {}
         self._headers = SoundHeaders()
-        self._changed: dict[int, int] = {}
+        self._unsaid: dict[int, int] = {}
         out.metadata.update(container_tags(info.tags))
         if info.display_matrix is not None and self._name == "mpegts":
             self._not_carried.append(f"rotation by {info.rotation} degrees: {self._name} has no place for it")
@@ -228,16 +228,18 @@ class Outlets:
         dvb = self._name == "mpegts" and context is not None and context.codec.canonical_name == "dvb_subtitle"
         return dvb and bytes(packet)[:1] != _DVB_SYNC
 
-    def refuses(self, packet: AnyPacket) -> bool:
-        """Whether the next packet of the source is sound that the result could not be decoded with, and note it.
+    def cannot_say(self, packet: AnyPacket) -> bool:
+        """Whether the source's next packet is sound with a header that its stream in the result cannot say.
 
         Containers that say one header for all cannot say another. MP4 and MOV can, where FFmpeg tells of the change.
         """
-        held = self._name == "mpegts" if has_adts(packet) else self.has_edit_lists
-        if not self._headers.changed(packet) or held:
+        if not self._headers.changed(packet):
             return False
-        self._changed[packet.stream_index] = self._changed.get(packet.stream_index, 0) + 1
-        return True
+        return self._name != "mpegts" if has_adts(packet) else not self.has_edit_lists
+
+    def note_unsaid(self, packet: AnyPacket) -> None:
+        """Note that such a packet was left out."""
+        self._unsaid[packet.stream_index] = self._unsaid.get(packet.stream_index, 0) + 1
 
     def note_damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
@@ -247,12 +249,12 @@ class Outlets:
     def report(self) -> MuxReport:
         """What was carried and what was not."""
         damaged = (f"{count} damaged packets of {self._label(index)}" for index, count in self._damaged.items())
-        changed = (
+        unsaid = (
             f"{count} packets of {self._label(index)}: its coding changes in mid-stream, as {self._name} cannot say"
-            for index, count in self._changed.items()
+            for index, count in self._unsaid.items()
         )
-        left = (*self._left, *(self._info.streams[index] for index in sorted({*self._damaged, *self._changed})))
-        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged, *changed), left)
+        left = (*self._left, *(self._info.streams[index] for index in sorted({*self._damaged, *self._unsaid})))
+        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged, *unsaid), left)
 
     def _label(self, index: int) -> str:
         return self._info.streams[index].label

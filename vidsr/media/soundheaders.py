@@ -24,9 +24,10 @@ class SoundHeaders:
 
     def take(self, packet: AnyPacket) -> bytes:
         """The header of the next packet; that of other than sound never changes."""
-        index, context = packet.stream_index, packet.stream.codec_context
-        declared = bytes(context.extradata or b"") if context is not None else b""
-        header = _own_header(packet) or self._latest.get(index, declared)
+        index = packet.stream_index
+        header = _own_header(packet)
+        if not header:
+            header = self._latest[index] if index in self._latest else _declared_header(packet)
         self._first.setdefault(index, header)
         self._latest[index] = header
         return header
@@ -41,8 +42,18 @@ def has_adts(packet: AnyPacket) -> bool:
     context = packet.stream.codec_context
     if packet.stream.type != "audio" or context is None or context.codec.canonical_name != "aac":
         return False
-    start = bytes(packet)[:2]
-    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0
+    return begins_with_adts(bytes(packet))
+
+
+def begins_with_adts(content: bytes) -> bool:
+    """Whether coded AAC begins with ADTS: twelve bits of ones, and the layer 0."""
+    return len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
+
+
+def _declared_header(packet: AnyPacket) -> bytes:
+    """The header that the file says for the packet's whole stream; empty where it says none."""
+    context = packet.stream.codec_context
+    return bytes(context.extradata or b"") if context is not None else b""
 
 
 def _own_header(packet: AnyPacket) -> bytes:

@@ -28,7 +28,7 @@ from vidsr.media.container import attachments_of, data_of, dispositions, open_in
 from vidsr.media.decoders import decode_packet, decoder_threads, frames_of
 from vidsr.media.description import codec_tag, description_of, tags_of
 from vidsr.media.packets import Cuts, demux, moment_of
-from vidsr.media.soundheaders import SoundHeaders
+from vidsr.media.soundheaders import SoundHeaders, begins_with_adts
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -101,7 +101,7 @@ class Contents:
 
 def normalised(payload: bytes, codec: str, form: NalFormat) -> bytes:
     """The coded data of a packet without what belongs to the container."""
-    if codec == "aac" and len(payload) > 7 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
+    if codec == "aac" and len(payload) > 7 and begins_with_adts(payload):
         return payload[7 if payload[1] & 1 else 9 :]
     if codec in NAL_CODECS:
         left_out = (*form.parameter_sets, form.delimiter)
