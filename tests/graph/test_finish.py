@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import vidsr
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, frame_of, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
@@ -183,6 +184,20 @@ def test_gaps_that_are_filled_are_proved_and_counted(nearest: Path, tmp_path: Pa
     record = read_record(outcome.plan.result)
     assert record.frames == FrameCounts(20, 20, reused=0, filled=1)
     assert record.salvaged == outcome.salvaged and "1 frame is lost" in record.salvaged[0]
+
+
+def test_dense_patterns_pass_the_proof(tmp_path: Path) -> None:
+    """This model made checks of single pixels 70 of 255 darker."""
+    y, x = np.mgrid[:64, :96]
+    with av.open(str(tmp_path / "checks.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "gray"
+        for number in range(8):
+            checks = ((x + y) % 2 * 255 * (x > number)).astype(np.uint8)
+            container.mux(stream.encode(frame_of([checks], "gray", 96, 64)))
+        container.mux(stream.encode(None))
+    outcome = vidsr.upscale(tmp_path / "checks.mp4", tmp_path / "large.mp4", model="balanced-2x-sharp")
+    assert outcome.verify.ok
 
 
 def test_segments_that_cannot_be_kept_are_one_line(drive: Path, nearest: Path, tmp_path: Path) -> None:

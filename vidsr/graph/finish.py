@@ -143,11 +143,9 @@ def _prove(plan: VideoPlan, joined: Path, staged: Path) -> VerifyReport:
         raise VerifyFailed(f"{plan.source} changed during the run; run the same command again")
     if not proof.ok:
         wrong = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.ok)
-        faulty = {check.name for check in proof.checks if not check.ok}
-        another = "use --model fast, which changes such pictures less, or " if faulty == {"picture"} else ""
         raise VerifyFailed(
             f"{plan.result} was not written, the joined file differs from its source ({wrong}); "
-            f"{another}remove {plan.ledger.folder} to start over"
+            f"remove {plan.ledger.folder} to start over"
         )
     return proof
 

@@ -19,7 +19,10 @@ from torch import Tensor
 from vidsr.errors import NO_GPU, DeviceError, SettingsError, UnsupportedSize
 from vidsr.frames import LUMA_WEIGHTS, FrameBatch, Plane
 from vidsr.model.backends import Backend, make_backend
+from vidsr.model.brightness import keep_brightness
 from vidsr.model.colour import (
+    SEEN_BLACK,
+    SEEN_WHITE,
     batch_to_rgb,
     enlarge_chroma,
     resize_chroma,
@@ -278,6 +281,8 @@ class Upscaler:
         self._last[source] = Kept(x[-1].clone(), out[-1].clone())
         if len(self._last) > self._sources:
             self._last.popitem(last=False)
+        # Only now: what is kept for the next frame is what the network made.
+        keep_brightness(x, out, *((0.0, 1.0) if self.config.colour == "rgb" else (SEEN_BLACK, SEEN_WHITE)))
         self._count(changes, h * w)
         return out
 
