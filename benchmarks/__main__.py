@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.measure import Plan, Row, special_rows, start_seconds, table_rows
+from benchmarks.measure import Plan, Row, measured, special_tasks, start_seconds, table_tasks
 from benchmarks.report import as_table, goals, goals_table, keep, slower
 
 
@@ -36,8 +35,9 @@ def main(
 ) -> None:  # fmt: skip
     """Measure decoding, models, encoding, the whole command and peers on this machine.
 
-    Medians of repeated runs, each in a process of its own. The result is kept as JSON under benchmarks/results, and
-    what became slower by a tenth since the last one on this machine is said. Exits with 1 if anything did.
+    Medians of repeated runs, each in a process of its own; rows take turns. The result is kept as JSON under
+    benchmarks/results, and what became slower by a tenth since the last one on this machine is said. Exits with 1 if
+    anything did.
     """
     console, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
     if quick:
@@ -49,7 +49,8 @@ def main(
             Path(folder), repeats, lines, scale, seconds, frames, only, lambda line: stderr.print(line, markup=False)
         )
         rows: list[Row] = []
-        for row in itertools.chain(table_rows(plan), special_rows(plan, *((4, 2) if quick else (600, 30)))):
+        tasks = [*table_tasks(plan), *special_tasks(plan, *((4, 2) if quick else (600, 30)))]
+        for row in measured(plan, tasks):
             stderr.print(f"{row.key}: {row.fps:.2f} fps, {row.cpu:.3f} CPU s/frame")
             rows.append(row)
         start = start_seconds(plan)

@@ -1,4 +1,8 @@
-"""What is measured: rows of the table, each the median of repeated runs in processes of their own."""
+"""What is measured: rows of the table, each the median of repeated runs in processes of their own.
+
+Rows take turns: the first run of each, then the second of each. So what slows a machine down for some minutes slows
+all rows, and the ratios of rows that are goals stay true.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ import torch
 
 from benchmarks import clips
 from benchmarks.peers import PeerMissing, make_peer
-from benchmarks.process import MEMORY_EVERY, Usage, watch
+from benchmarks.process import MEMORY_EVERY, NO_MARK, Usage, watch
 from benchmarks.quality import gain
 from vidsr.model.registry import TIERS, bundled_models
 
@@ -98,7 +102,36 @@ class Plan:
         return not self.only or any(part in name for part in self.only)
 
 
-def table_rows(plan: Plan) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Task:
+    """A row that is to be measured.
+
+    Attributes:
+        label: what is said of it before each run.
+        command: to be run, each time in a process of its own.
+        row: the row, of the runs.
+        mark, memory_every: as `watch` takes them.
+    """
+
+    label: str
+    command: Sequence[str]
+    row: Callable[[Sequence[Usage]], Row]
+    mark: str = NO_MARK
+    memory_every: int = MEMORY_EVERY
+
+
+def measured(plan: Plan, tasks: Sequence[Task]) -> Iterator[Row]:
+    """The rows, each as soon as its last run is over."""
+    runs: list[list[Usage]] = [[] for _ in tasks]
+    for repeat in range(1, plan.repeats + 1):
+        for task, done in zip(tasks, runs, strict=True):
+            plan.say(f"{task.label}, run {repeat} of {plan.repeats}")
+            done.append(watch(task.command, REPOSITORY, task.mark, task.memory_every))
+            if repeat == plan.repeats:
+                yield task.row(done)
+
+
+def table_tasks(plan: Plan) -> Iterator[Task]:
     """Stages, commands and peers, for each size and scale."""
     models = {model.name: model for model in bundled_models()}
     for lines in plan.lines:
@@ -107,38 +140,38 @@ def table_rows(plan: Plan) -> Iterator[Row]:
             tiers = [tier for tier in reversed(TIERS) if f"{tier}-{scale}x" in models]
             writing = pixels * scale**2 * 5e-8  # CPU seconds of encoding a frame, about
             macs = {tier: models[f"{tier}-{scale}x"].config.macs_per_pixel * pixels for tier in tiers}
-            yield from _stage_rows(plan, lines, scale, writing)
+            yield from _stages(plan, lines, scale, writing)
             for tier in tiers:
-                yield from _tier_rows(plan, lines, scale, tier, macs[tier] / MODEL_MACS + writing)
-            yield from _peer_rows(plan, lines, scale, tiers, macs, writing)
+                yield from _tier(plan, lines, scale, tier, macs[tier] / MODEL_MACS + writing)
+            yield from _peers(plan, lines, scale, tiers, macs, writing)
 
 
-def _stage_rows(plan: Plan, lines: int, scale: int, writing: float) -> Iterator[Row]:
+def _stages(plan: Plan, lines: int, scale: int, writing: float) -> Iterator[Task]:
     if plan.wants("decode") and scale == plan.scales[0]:
-        yield _work_row(plan, "decode", lines, 1, "-", 0.005)
+        yield _work(plan, "decode", lines, 1, "-", 0.005)
     if plan.wants("encode"):
-        yield _work_row(plan, "encode", lines, scale, "-", writing)
+        yield _work(plan, "encode", lines, scale, "-", writing)
     if plan.wants("steady"):
-        yield _work_row(plan, "steady", lines, scale, "-", writing)
+        yield _work(plan, "steady", lines, scale, "-", writing)
     if plan.wants("prove"):
-        yield _work_row(plan, "prove", lines, scale, "-", writing)
+        yield _work(plan, "prove", lines, scale, "-", writing)
     if plan.wants("lanczos"):
-        yield _work_row(plan, "lanczos", lines, scale, "-", writing, _gain(plan, "lanczos", scale, ""))
+        yield _work(plan, "lanczos", lines, scale, "-", writing, _gain(plan, "lanczos", scale, ""))
 
 
-def _tier_rows(plan: Plan, lines: int, scale: int, tier: str, cost: float) -> Iterator[Row]:
+def _tier(plan: Plan, lines: int, scale: int, tier: str, cost: float) -> Iterator[Task]:
     quality = _gain(plan, "vidsr", scale, tier) if plan.wants(f"vidsr {tier}") else None
     if plan.wants(f"model {tier}"):
-        yield _work_row(plan, "model", lines, scale, tier, cost)
+        yield _work(plan, "model", lines, scale, tier, cost)
     if plan.wants(f"vidsr {tier}"):
         frames = _frames(plan, cost / COMMAND_LENGTH)
         source = clips.driving(plan.folder, lines, frames)
-        yield command_row(plan, f"vidsr {tier}", source, lines, scale, tier, frames, quality)
+        yield _command(plan, f"vidsr {tier}", source, lines, scale, tier, frames, quality)
 
 
-def _peer_rows(
+def _peers(
     plan: Plan, lines: int, scale: int, tiers: Sequence[str], macs: dict[str, int], writing: float
-) -> Iterator[Row]:
+) -> Iterator[Task]:
     kinds = {f"plain:{tier}": macs[tier] / PLAIN_MACS for tier in tiers}
     kinds |= {"fsrcnn": lines**2 * 2e-6, "realesr": lines**2 * 5e-5}
     for kind, cost in kinds.items():
@@ -151,7 +184,7 @@ def _peer_rows(
         except PeerMissing as missing:
             plan.say(f"{label} is left out: {missing}")
             continue
-        yield _work_row(plan, "peer", lines, scale, kind, cost + writing, _gain(plan, name, scale, tier), label)
+        yield _work(plan, "peer", lines, scale, kind, cost + writing, _gain(plan, name, scale, tier), label)
 
 
 def _gain(plan: Plan, kind: str, scale: int, model: str) -> float | None:
@@ -163,13 +196,12 @@ def _frames(plan: Plan, cost: float) -> int:
     return max(2 * BATCH, min(plan.most_frames, int(plan.seconds / max(cost, 1e-3))) // BATCH * BATCH)
 
 
-def _work_row(
+def _work(
     plan: Plan, kind: str, lines: int, scale: int, model: str, cost: float, gain: float | None = None, label: str = ""
-) -> Row:
+) -> Task:
     frames = _frames(plan, cost)
     source = clips.driving(plan.folder, lines, frames)
     name = label or (kind if model == "-" else f"{kind} {model}")
-    plan.say(f"{name} {lines}p {scale}x, {frames} frames")
     command = [
         sys.executable,
         "-m",
@@ -180,37 +212,42 @@ def _work_row(
         str(scale),
         model,
     ]
-    runs = [watch(command, REPOSITORY) for _ in range(plan.repeats)]
-    said = [json.loads(run.stdout.splitlines()[-1]) for run in runs]
-    fps = [s["frames"] / s["seconds"] for s in said]
-    cpu = [s["cpu_seconds"] / s["frames"] for s in said]
-    busy = [s["cpu_seconds"] / s["seconds"] / (os.cpu_count() or 1) for s in said]
-    return Row(name, lines, scale, frames, statistics.median(fps), statistics.median(cpu), statistics.median(busy),
-               _peak(runs), gain=gain, spread=max(fps) / min(fps))  # fmt: skip
+
+    def row(runs: Sequence[Usage]) -> Row:
+        said = [json.loads(run.stdout.splitlines()[-1]) for run in runs]
+        fps = [s["frames"] / s["seconds"] for s in said]
+        cpu = [s["cpu_seconds"] / s["frames"] for s in said]
+        busy = [s["cpu_seconds"] / s["seconds"] / (os.cpu_count() or 1) for s in said]
+        return Row(name, lines, scale, frames, statistics.median(fps), statistics.median(cpu), statistics.median(busy),
+                   _peak(runs), gain=gain, spread=max(fps) / min(fps))  # fmt: skip
+
+    return Task(f"{name} {lines}p {scale}x, {frames} frames", command, row)
 
 
-def command_row(
+def _command(
     plan: Plan, name: str, source: Path, lines: int, scale: int, model: str, frames: int, gain: float | None = None,
     memory_every: int = MEMORY_EVERY,
-) -> Row:  # fmt: skip
+) -> Task:  # fmt: skip
     """`vidsr upscale` as a user starts it."""
-    plan.say(f"{name} {lines}p {scale}x, {frames} frames")
     result = plan.folder / "whole.mp4"
     command = [sys.executable, "-m", "vidsr", "upscale", str(source), "-o", str(result), "--overwrite",
                "--scale", str(scale), "--model", model, "--codec", "libx264", "--json"]  # fmt: skip
-    runs = [watch(command, REPOSITORY, FIRST_FRAME, memory_every) for _ in range(plan.repeats)]
-    fps = [frames / run.seconds for run in runs]
-    first = [run.first_seconds for run in runs if run.first_seconds is not None]
-    after = [
-        (frames - BATCH) / (run.seconds - run.first_seconds)
-        for run in runs
-        if run.first_seconds is not None and frames >= LEAST_FRAMES
-    ]
-    busy = [run.cpu_seconds / run.seconds / (os.cpu_count() or 1) for run in runs]
-    return Row(name, lines, scale, frames, statistics.median(fps),
-               statistics.median(run.cpu_seconds / frames for run in runs), statistics.median(busy), _peak(runs),
-               statistics.median(first) if first else None, statistics.median(after) if after else None,
-               gain, max(fps) / min(fps), _rounded(runs[0].by_process))  # fmt: skip
+
+    def row(runs: Sequence[Usage]) -> Row:
+        fps = [frames / run.seconds for run in runs]
+        first = [run.first_seconds for run in runs if run.first_seconds is not None]
+        after = [
+            (frames - BATCH) / (run.seconds - run.first_seconds)
+            for run in runs
+            if run.first_seconds is not None and frames >= LEAST_FRAMES
+        ]
+        busy = [run.cpu_seconds / run.seconds / (os.cpu_count() or 1) for run in runs]
+        return Row(name, lines, scale, frames, statistics.median(fps),
+                   statistics.median(run.cpu_seconds / frames for run in runs), statistics.median(busy), _peak(runs),
+                   statistics.median(first) if first else None, statistics.median(after) if after else None,
+                   gain, max(fps) / min(fps), _rounded(runs[0].by_process))  # fmt: skip
+
+    return Task(f"{name} {lines}p {scale}x, {frames} frames", command, row, FIRST_FRAME, memory_every)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
@@ -221,17 +258,17 @@ def _peak(runs: Sequence[Usage]) -> int:
     return int(statistics.median(run.peak_bytes for run in runs)) >> 20
 
 
-def special_rows(plan: Plan, long_seconds: int, short_seconds: int) -> Iterator[Row]:
+def special_tasks(plan: Plan, long_seconds: int, short_seconds: int) -> Iterator[Task]:
     """The parked clip, and a long video against a short one."""
     if plan.wants("parked"):
         frames = plan.most_frames
         for name, make in (("parked", clips.parked), ("driving", clips.driving)):
-            yield command_row(plan, name, make(plan.folder, plan.lines[0], frames), plan.lines[0], 2, "auto", frames)
+            yield _command(plan, name, make(plan.folder, plan.lines[0], frames), plan.lines[0], 2, "auto", frames)
     if plan.wants("memory"):
         for seconds in (short_seconds, long_seconds):
             source = clips.endless(plan.folder, seconds)
             frames = seconds * 25
-            yield command_row(plan, f"memory {seconds} s", source, 90, 2, "fast", frames, memory_every=1)
+            yield _command(plan, f"memory {seconds} s", source, 90, 2, "fast", frames, memory_every=1)
 
 
 def start_seconds(plan: Plan) -> dict[str, float]:

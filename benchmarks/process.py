@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 SAMPLE_SECONDS = 0.2
+NO_MARK = "\0"  # in no line
 MEMORY_EVERY = 10  # samples; reading proportional memory walks every page table, on the cores that are measured
 
 
@@ -40,7 +41,7 @@ class Usage:
     stdout: str
 
 
-def watch(command: Sequence[str], folder: Path, mark: str = "\0", memory_every: int = MEMORY_EVERY) -> Usage:
+def watch(command: Sequence[str], folder: Path, mark: str = NO_MARK, memory_every: int = MEMORY_EVERY) -> Usage:
     """Run a command to its end.
 
     Args:
@@ -56,7 +57,7 @@ def watch(command: Sequence[str], folder: Path, mark: str = "\0", memory_every: 
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
-        said, printed = _Reader(process.stderr, mark, started), _Reader(process.stdout, "\0", started)
+        said, printed = _Reader(process.stderr, mark, started), _Reader(process.stdout, NO_MARK, started)
         tree = _Tree(process.pid, memory_every)
         while process.poll() is None:
             tree.sample()

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from benchmarks import machine, presets
 from benchmarks.__main__ import main
 from benchmarks.clips import parked
-from benchmarks.measure import Row
+from benchmarks.measure import Plan, Row, Task, measured
 from benchmarks.peers import PeerMissing, make_peer
 from benchmarks.process import CommandFailed, watch
 from benchmarks.report import goals, keep, reached, slower
@@ -33,6 +33,17 @@ def test_a_quick_run_prints_a_table_and_keeps_it(tmp_path: Path) -> None:
     kept = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert kept["rows"]["decode 96p 1x"]["fps"] > 0
     assert {"machine", "versions", "commit", "load"} <= kept.keys()
+
+
+def test_rows_take_turns(tmp_path: Path) -> None:
+    said: list[str] = []
+    plan = Plan(tmp_path, 2, (96,), (2,), 0.1, 8, (), said.append)
+    tasks = [
+        Task(name, [sys.executable, "-c", f"print({name!r})"], lambda runs: row(runs[0].stdout.strip(), len(runs)))
+        for name in ("decode", "encode")
+    ]
+    assert [(each.name, each.fps) for each in measured(plan, tasks)] == [("decode", 2), ("encode", 2)]
+    assert said == ["decode, run 1 of 2", "encode, run 1 of 2", "decode, run 2 of 2", "encode, run 2 of 2"]
 
 
 @pytest.mark.slow
