@@ -128,6 +128,18 @@ def test_hdr_metadata_that_cannot_be_kept_is_refused(tmp_path: Path, codec: str)
         check_hdr("libsvtav1", replace(info, hdr=replace(HDR, luminance=None)))
 
 
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx265"), ("clip.webm", "libsvtav1")])
+def test_auto_takes_an_encoder_that_keeps_hdr_metadata(tmp_path: Path, name: str, codec: str) -> None:
+    """VP9 has no place for it but the container's."""
+    clip = Clip(codec="libvpx-vp9", frames=3)
+    info = probe(make_clip(tmp_path / name, clip))
+    assert choose_codec(info) == "libvpx-vp9"
+    assert choose_codec(replace(info, hdr=HDR)) == codec
+    assert choose_codec(replace(info, hdr=replace(HDR, luminance=None))) == "libx265"
+    lossless = replace(info, codec="ffv1", hdr=HDR, path=tmp_path / "clip.mkv")
+    assert choose_codec(lossless) == "ffv1", "to stay lossless is the user's to give up"
+
+
 @pytest.mark.parametrize("codec", ["mjpeg", "libvpx"])
 def test_a_colour_matrix_that_a_codec_cannot_say_is_refused(tmp_path: Path, codec: str) -> None:
     info = probe(make_clip(tmp_path / "clip.mkv", Clip(frames=3, colour=(1, 1, 1, 1))))

@@ -162,16 +162,18 @@ def encoder_for(info: VideoInfo, settings: EncodeSettings) -> str:
 
 
 def choose_codec(info: VideoInfo, lossless: bool = True) -> str:
-    """An encoder of the source's family that can code its layout; lossless sources stay lossless unless told not to."""
+    """An encoder of the source's family that can code its layout and keep its HDR metadata, else another.
+
+    Lossless sources stay lossless unless told not to.
+    """
     layout = info.layout
     first = "ffv1" if lossless and info.codec in LOSSLESS else FAMILIES.get(info.codec, "libx264")
     candidates = [first]
     if info.path.suffix.lower() == ".webm":
         candidates = [c for c in (first, "libvpx-vp9", "libsvtav1") if c.startswith(("libvpx", "libsvt"))]
-    for codec in (*candidates, "libx265", "ffv1"):
-        if best_pix_fmt(codec, layout, info.colour.full_range):
-            return codec
-    return "ffv1"
+    able = [c for c in (*candidates, "libx265", "ffv1") if best_pix_fmt(c, layout, info.colour.full_range)]
+    keeping = able if first in LOSSLESS else [codec for codec in able if keeps_hdr(codec, info)]
+    return next(iter(keeping or able), "ffv1")
 
 
 def pix_fmt_for(codec: str, layout: PixelLayout, full_range: bool) -> str:
@@ -225,12 +227,17 @@ def check_hdr(codec: str, info: VideoInfo) -> None:
     Raises:
         SettingsError: it cannot.
     """
+    if not keeps_hdr(codec, info):
+        raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265")
+
+
+def keeps_hdr(codec: str, info: VideoInfo) -> bool:
+    """Whether an encoder can write all static HDR metadata that a video has."""
     if info.hdr is None:
-        return
+        return True
     # SVT-AV1 takes no display of 0 cd/m2, which says that its light is not known.
     dark = info.hdr.primaries is not None and info.hdr.luminance is None
-    if codec not in _HDR_OPTIONS or (dark and codec == "libsvtav1"):
-        raise SettingsError(f"{codec} cannot keep the HDR metadata of {info.path}; use --codec libx265")
+    return codec in _HDR_OPTIONS and not (dark and codec == "libsvtav1")
 
 
 def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threads: int) -> dict[str, str]:
