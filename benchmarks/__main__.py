@@ -12,6 +12,7 @@ from rich.console import Console
 from benchmarks.machine import describe_machine
 from benchmarks.measure import Plan, Row, measured, special_tasks, start_seconds, table_tasks
 from benchmarks.report import as_table, goals, goals_table, keep, slower
+from training.console import run
 
 
 @click.command()
@@ -66,4 +67,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

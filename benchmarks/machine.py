@@ -1,4 +1,4 @@
-"""On what was measured."""
+"""The machine that is measured."""
 
 from __future__ import annotations
 

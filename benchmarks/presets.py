@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from training.console import run
 from training.metrics import psnr
 from vidsr.frames import FrameBatch
 from vidsr.graph.stages import ENCODER_THREADS
@@ -71,4 +72,4 @@ def main(clip: Path, codec: str, presets: tuple[str, ...], crfs: tuple[int, ...]
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,10 +13,9 @@ from PIL import Image
 
 from benchmarks.clips import SHARED
 from benchmarks.peers import make_peer
-from training import metrics
 from training.coded import enlarge_luma
-from training.footage import Planes, PlaneWriter, crop, planes_to_rgb, read_planes, resize, rgb_to_planes
-from training.metrics import psnr
+from training.footage import Planes, PlaneWriter, crop_to_multiple, planes_to_rgb, read_planes, resize, rgb_to_planes
+from training.metrics import crop_border, psnr
 from vidsr.model.upscaler import Upscaler
 
 CLIPS = ("drive-960x540.mp4", "drive-yellow.mp4")
@@ -51,7 +50,7 @@ def gain(kind: str, scale: int, model: str, frames: int) -> float | None:
 def _tasks(path: Path, scale: int, frames: int) -> list[tuple[np.ndarray, Planes, float]]:
     """The luma of each true frame, the coded small frame, and the bicubic's PSNR; the same for all that enlarge."""
     bicubic = _resampler(scale, Image.Resampling.BICUBIC)
-    truth = [crop(planes, 4 * scale) for planes in read_planes(path, 50, frames)]
+    truth = [crop_to_multiple(planes, 4 * scale) for planes in read_planes(path, 50, frames)]
     return [(t[0], s, _psnr(bicubic(s), t[0])) for t, s in zip(truth, _coded(truth, scale), strict=True)]
 
 
@@ -81,4 +80,4 @@ def _enlarger(kind: str, scale: int, model: str) -> Luma:
 
 
 def _psnr(luma: np.ndarray, truth: np.ndarray) -> float:
-    return psnr(metrics.crop(luma, BORDER), metrics.crop(truth, BORDER), 255)
+    return psnr(crop_border(luma, BORDER), crop_border(truth, BORDER), 255)

@@ -26,6 +26,7 @@ from rich.table import Table
 from jobs.find import Selection
 from jobs.folder import FolderOptions, run_folder
 from jobs.view import LineFolderView
+from training.console import run
 from vidsr.frames import FrameBatch
 from vidsr.graph import upscalers
 from vidsr.graph.session import Session
@@ -133,4 +134,4 @@ def _print_table(frames: int, videos: str, actors: str, model: Path, seconds: fl
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,8 +26,8 @@ JOB = click.argument("job")
 @click.option("--cpus", type=click.FloatRange(0), default=1.0, show_default=True,
               help="CPUs that each segment's encoder reserves where upscalers have GPUs.")  # fmt: skip
 @click.option("--image-has-vidsr", is_flag=True, help="The cluster's image holds vidsr; send nothing along.")
-@click.option("--follow", is_flag=True, help="Show its log and end with its exit code. Ctrl-C detaches.")
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FOLDER -o OUT [OPTIONS]")
+@click.option("--follow", is_flag=True, help="Follow its log and exit with its exit code. Ctrl-C detaches.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FOLDER -o OUT [UPSCALE OPTIONS]")
 def submit(
     address: str, gpus: int, cpus: float, image_has_vidsr: bool, follow: bool, arguments: tuple[str, ...]
 ) -> None:
@@ -35,7 +35,7 @@ def submit(
 
     FOLDER and OUT are paths that every node sees, or URLs for which every node has the library: s3:// (s3fs), gs://
     (gcsfs), az:// (adlfs); the image has s3fs alone. The other options are those of `vidsr upscale`. Submit the same
-    again to go on after a failure.
+    job again to go on after a failure.
     """
     from jobs.submit import Submission, connect
     from jobs.submit import submit as submit_job
@@ -45,7 +45,9 @@ def submit(
     with upscale.make_context("vidsr submit", list(arguments)) as context:
         given = context.params
         picture_settings(dict(given))  # what is wrong is said here, not in a log
-        ClusterSettings("auto", given["actors"] if gpus == 0 else gpus, given["actor_cpus"], cpus)
+        if gpus and given["actors"] is not None:
+            raise SettingsError("--gpus and --actors both say how many upscalers there are; leave one of them out")
+        ClusterSettings("auto", gpus or given["actors"], given["actor_cpus"], cpus)
         _refuse_own_files(given)
         if given["c2pa"]:
             raise SettingsError("--c2pa would send your key to the cluster; use `vidsr evidence sign` on the results")
@@ -83,7 +85,7 @@ def _follow(address: str, job: str) -> int:
 
 @click.group()
 def jobs() -> None:
-    """Look after the jobs of a Ray cluster."""
+    """Manage the jobs of a Ray cluster."""
 
 
 @jobs.command("list")
@@ -109,7 +111,7 @@ def list_(address: str, as_json: bool) -> None:
 @ADDRESS
 @JOB
 def status(address: str, job: str) -> None:
-    """Say how a job is. Ends with 0 while it goes on, then with its exit code: 130 if it was stopped."""
+    """Print the state of a job. Exits with 0 while it runs, then with its exit code: 130 if it was stopped."""
     from jobs.submit import connect, details, exit_code
 
     found = details(connect(address), job)
@@ -119,10 +121,12 @@ def status(address: str, job: str) -> None:
 
 @jobs.command()
 @ADDRESS
-@click.option("--follow", is_flag=True, help="Go on until the job ends, and end with its exit code. Ctrl-C detaches.")
+@click.option(
+    "--follow", is_flag=True, help="Follow it until the job ends; exit with the job's exit code. Ctrl-C detaches."
+)
 @JOB
 def logs(address: str, follow: bool, job: str) -> None:
-    """Show what a job said."""
+    """Print the log of a job."""
     from jobs.submit import connect
     from jobs.submit import logs as read_logs
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from jobs.storage import STATE_FOLDER, Entry, Place
 from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError, first_line
 from vidsr.evidence import RECORD_SUFFIX
-from vidsr.graph.plan import content_sample
+from vidsr.graph.ledger import content_sample
 from vidsr.media.formats import FORMATS
 from vidsr.paths import VIDEO_SUFFIXES, is_image
 from vidsr.settings import UpscaleSettings

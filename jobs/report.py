@@ -19,6 +19,7 @@ from vidsr.page import fill_page
 from vidsr.paths import own_files
 
 REPORT = "report.html"
+_NEEDED = {"input", "output", "state", "started", "finished", "settings", "videos"}  # of job.json
 MOST_PICTURES = 300  # thumbnail pairs on the page; 40,000 would be a page of 800 MB
 BINS = 90  # of the curve of throughput
 
@@ -30,12 +31,12 @@ def write_report(output: Place) -> str:
         The page's path or URL.
 
     Raises:
-        InputMissing: no job has written there.
+        InputMissing: no job has written there, or its job.json is not whole.
         OutputUnwritable, DiskTooSmall: what is there cannot be read, or the page not be written.
     """
     with own_files(output.url):
         summary = read_json(output, SUMMARY)
-        if summary is None:
+        if summary is None or _NEEDED - summary.keys():
             raise InputMissing(f"{output.url} holds no job; name the output folder of one")
         suffix = ".json"
         names = (entry.name for entry in output.files(RECORDS) if entry.name.endswith(suffix))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,8 +22,8 @@ from jobs.state import JobState
 from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
 from jobs.view import View
-from vidsr.graph.plan import Segment
 from vidsr.graph.pool import Event, SegmentPool
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import UpscalerSpec
 from vidsr.graph.upscalers import ray_ended
@@ -56,7 +56,6 @@ class Video:
         flying: how many are being computed.
         computed: frames of those that were finished.
         begun: when each segment in flight was, by its number, on the monotonic clock.
-        shown: frames of each segment that the view was told of, by its number.
         failure: why it cannot become whole; what is in flight is waited for.
     """
 
@@ -73,7 +72,6 @@ class Video:
     flying: int = 0
     computed: int = 0
     begun: dict[int, float] = field(default_factory=dict)
-    shown: Counter[int] = field(default_factory=Counter)
     failure: Failure | None = None
 
     @property
@@ -194,7 +192,6 @@ class Schedule:
     def _prepare(self, video: Video) -> None:
         video.tried += 1
         video.failure, video.prepared, video.waiting, video.computed = None, None, 0, 0
-        video.shown.clear()
         record = video.record
         video.record = replace(
             record, state="running", attempts=record.attempts + 1, started=time.time(), finished=None,
@@ -253,7 +250,7 @@ class Schedule:
         if self._loaded is not None and (self._pool or not self._tasks):
             for event in self._pool.wait(TICK):
                 self._heed(event)
-            if sentence := self._pool.missing():
+            if sentence := self._pool.gpu_notice():
                 self._view.say(sentence)
         if self._tasks:
             ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=0 if self._pool else TICK)
@@ -263,9 +260,7 @@ class Schedule:
     def _heed(self, event: Event) -> None:
         video = next(v for v in self._open.values() if v.prepared and v.prepared.plan.info.path == event.job.info.path)
         segment = event.job.segment
-        fresh = min(event.frames, segment.frames - video.shown[segment.number])  # one that begins again counts once
-        video.shown[segment.number] += fresh
-        self._view.advance(fresh)
+        self._view.advance(event.frames)
         if event.finished:
             video.computed += segment.frames
             self.computed_frames += segment.frames
@@ -274,7 +269,7 @@ class Schedule:
             video.failure = video.failure or explain(event.error, event.crashed)
         if event.finished or event.error is not None:
             video.flying -= 1
-            self._metrics.stage("segment", time.monotonic() - video.begun.pop(event.job.segment.number))
+            self._metrics.stage("segment", time.monotonic() - video.begun.pop(segment.number))
             self._finish_if_whole(video)
 
     # Ending

@@ -15,7 +15,7 @@ from jobs.records import VideoRecord
 from jobs.storage import STATE_FOLDER, Place, read_json, short_name
 from vidsr.errors import SettingsError
 from vidsr.evidence import digest
-from vidsr.graph.plan import changed_parts
+from vidsr.graph.ledger import changed_parts
 from vidsr.settings import UpscaleSettings
 
 RECORDS = f"{STATE_FOLDER}/videos"

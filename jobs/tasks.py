@@ -18,11 +18,11 @@ from jobs.travel import Travel
 from vidsr.errors import OutputExists, VidsrError
 from vidsr.evidence import EvidenceRecord, iso_time, record_path
 from vidsr.graph.finish import finish as join_and_verify
-from vidsr.graph.plan import Segment
 from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.prepare import prepare as prepare_plan
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import made_before, open_ledger, starting_over
+from vidsr.graph.segments import Segment
 from vidsr.graph.stages import TASK_CPUS, TRIES
 from vidsr.media.comparison.compare import thumbnail_pair
 from vidsr.media.recover import remove_recovered

@@ -13,7 +13,8 @@ from typing import Any
 
 from jobs.cache import NodeCache
 from jobs.storage import STATE_FOLDER, Entry, Place, read_json
-from vidsr.graph.plan import Ledger, Segment, changed_parts, key_digest
+from vidsr.graph.ledger import Ledger, changed_parts, key_digest
+from vidsr.graph.segments import Segment
 from vidsr.media.recover import remove_recovered
 
 SEGMENTS = f"{STATE_FOLDER}/segments"

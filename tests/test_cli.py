@@ -23,7 +23,7 @@ from vidsr import errors
 from vidsr.batch import upscale_inputs
 from vidsr.cli import main
 from vidsr.console import make_progress
-from vidsr.graph.plan import Ledger
+from vidsr.graph.ledger import Ledger
 from vidsr.image import upscale_image
 from vidsr.request import Request
 from vidsr.settings import UpscaleSettings
@@ -197,6 +197,7 @@ def _sparse_is_possible(folder: Path) -> bool:
         (("--codec", "no_such_codec"), errors.UnknownCodec),
         (("--codec", "h264_nvenc"), errors.EncoderMissing),
         (("--scale", "3"), errors.SettingsError),
+        (("--scale", "0"), errors.SettingsError),
         (("--crf", "99"), errors.SettingsError),
         (("--crf", "60"), errors.SettingsError),
         (("--preset", "slwo"), errors.SettingsError),

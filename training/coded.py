@@ -17,7 +17,7 @@ from PIL import Image
 
 from training.data import Pixels
 from training.degrade import expose
-from training.metrics import crop, psnr
+from training.metrics import crop_border, psnr
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler
@@ -68,7 +68,8 @@ def read_planes(clip: Path, count: int, scale: int) -> list[Planes]:
     from training import footage
 
     frames = [
-        footage.crop(planes, 4 * scale) for planes in footage.read_planes(clip, footage.middle(clip, count), count)
+        footage.crop_to_multiple(planes, 4 * scale)
+        for planes in footage.read_planes(clip, footage.middle(clip, count), count)
     ]
     if not frames or frames[0][0].size == 0:
         raise UnsupportedSize(f"{clip} has no frames of at least {4 * scale}x{4 * scale} pixels; give another clip")
@@ -129,7 +130,7 @@ def coded_gain(
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):
         kernels = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
         others = (np.asarray(Image.fromarray(low).resize((width, height), k)) for k in kernels)
-        values.append([psnr(crop(p, scale), crop(y, scale), 255) for p in (*others, large)])
+        values.append([psnr(crop_border(p, scale), crop_border(y, scale), 255) for p in (*others, large)])
     bicubic, lanczos, model = np.array(values).T
     return ClipScore(
         clip=clip.name,

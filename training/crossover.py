@@ -21,9 +21,8 @@ from rich.table import Table
 
 from training.coded import add_noise, enlarge_luma
 from training.console import console, noise_option, run, whole_numbers, write_json
-from training.footage import Plane, PlaneWriter, crop, frame_rate, middle, read_planes, resize
-from training.metrics import crop as cut
-from training.metrics import psnr
+from training.footage import Plane, PlaneWriter, crop_to_multiple, frame_rate, middle, read_planes, resize
+from training.metrics import crop_border, psnr
 from vidsr.media.probe import probe
 from vidsr.model.registry import TIERS
 from vidsr.model.upscaler import Upscaler
@@ -70,7 +69,7 @@ def score_clip(
     """Measure every model on the middle of a clip, coded at each quality, with noise of that deviation of 255."""
     scale = next(iter(upscalers.values())).scale
     first = middle(clip, frames)
-    truth = [crop(planes, 4 * scale) for planes in read_planes(clip, first, frames)]
+    truth = [crop_to_multiple(planes, 4 * scale) for planes in read_planes(clip, first, frames)]
     height, width = truth[0][0].shape
     small = add_noise([resize(planes, width // scale, height // scale) for planes in truth], noise)
     encoder, options = ENCODERS[codec]
@@ -94,7 +93,11 @@ def score_clip(
 
 
 def _mean_psnr(pictures: Sequence[Plane], truth: Sequence[Plane], border: int) -> float:
-    return float(np.mean([psnr(cut(p, border), cut(t, border), 255) for p, t in zip(pictures, truth, strict=True)]))
+    return float(
+        np.mean(
+            [psnr(crop_border(p, border), crop_border(t, border), 255) for p, t in zip(pictures, truth, strict=True)]
+        )
+    )
 
 
 def crossover_table(scores: Sequence[CodingScore], codec: str, scale: int) -> Table:

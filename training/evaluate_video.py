@@ -25,7 +25,7 @@ from training.footage import (
     Plane,
     Planes,
     PlaneWriter,
-    crop,
+    crop_to_multiple,
     frame_rate,
     middle,
     planes_to_rgb,
@@ -77,7 +77,7 @@ class Footage:
         found = False
         for planes in read_planes(self.path, self.first, 1 if self.still else self.count):
             found = True
-            cut = crop(planes, 4 * scale)
+            cut = crop_to_multiple(planes, 4 * scale)
             if min(cut[0].shape) < 16 * scale:
                 raise UnsupportedSize(f"{self.path} is too small to be reduced {scale} times; give a larger video")
             yield from repeat(cut, self.count if self.still else 1)

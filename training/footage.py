@@ -73,7 +73,7 @@ def resize(planes: Planes, width: int, height: int, kernel: Image.Resampling = I
     return y, u, v
 
 
-def crop(planes: Planes, multiple: int) -> Planes:
+def crop_to_multiple(planes: Planes, multiple: int) -> Planes:
     """The upper left part whose luma sides are multiples of `multiple`, an even number."""
     h, w = (side // multiple * multiple for side in planes[0].shape)
     y, u, v = planes[0][:h, :w], planes[1][: h // 2, : w // 2], planes[2][: h // 2, : w // 2]

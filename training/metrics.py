@@ -55,7 +55,7 @@ def _planes(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.atleast_3d(array.astype(np.float64))).permute(2, 0, 1)[None]
 
 
-def crop(array: Array, border: int) -> Array:
+def crop_border(array: Array, border: int) -> Array:
     """Cut a border off (H, W, ...)."""
     return array[border : array.shape[0] - border, border : array.shape[1] - border]
 
@@ -148,7 +148,7 @@ def score(output: Pixels, target: Pixels, border: int, lpips: Lpips) -> Score:
     Raises:
         UnsupportedSize: the pictures are too small for SSIM's window.
     """
-    y, y_target = (crop(luma(p), border) for p in (output, target))
+    y, y_target = (crop_border(luma(p), border) for p in (output, target))
     return Score(
         psnr_y=psnr(y, y_target, 255),
         ssim_y=ssim(y, y_target, 255),

@@ -25,12 +25,13 @@ from training.bank import make_bank
 from training.console import console, run
 from training.data import Pairs, centre, clean_pair, find_photos, read_photos
 from training.degrade import Degradation
-from training.metrics import crop, psnr
+from training.metrics import crop_border, psnr
 from vidsr.errors import DeviceError, NoPicture, UnknownModel
+from vidsr.machine import has_amx, has_native_int8
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
-from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges, has_amx, has_native_int8
+from vidsr.model.ranges import LARGEST_LOSS_DB, Ranges
 from vidsr.model.registry import describe, find_sharp
 from vidsr.model.weights import add_ranges, load_weights, save_weights
 
@@ -217,7 +218,7 @@ def _psnr(generator: Generator, backend: OpenVinoBackend, pairs: Iterable[tuple[
         residual = backend.residual(low)
         output = (residual if skip is None else residual + skip).mul(255).round().clamp(0, 255)
         ours, truth = (
-            crop(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
+            crop_border(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
         )
         values.append(psnr(ours, truth, 255))
     return np.array(values)

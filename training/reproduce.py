@@ -22,7 +22,7 @@ from training.checkpoint import NAME as CHECKPOINT
 from training.console import console, run, write_file
 from training.data import Pixels, centre, luma, read_photos, reduce
 from training.evaluate import Enlarge, pillow
-from training.metrics import Lpips, crop, psnr, ssim
+from training.metrics import Lpips, crop_border, psnr, ssim
 from training.presets import Preset, override, preset
 from training.split import Split, link_photos, split_photos
 from training.train import fit
@@ -86,7 +86,7 @@ def measure(enlarge: Enlarge, scale: int, photos: Sequence[Pixels], masks: Seque
     """Reduce pictures of 256x256, enlarge them and compare."""
     pairs = [(enlarge(reduce(p, scale)), p) for p in photos]
     known = [d for d in (lpips(out, truth) for out, truth in pairs) if d is not None]
-    ys = [(crop(luma(out), scale), crop(luma(truth), scale)) for out, truth in pairs]
+    ys = [(crop_border(luma(out), scale), crop_border(luma(truth), scale)) for out, truth in pairs]
     return Figures(
         strict=tuple(ssim(out, truth, 255) for out, truth in pairs),
         masks=tuple(ssim(enlarge(reduce(m, scale)), m, 255) for m in masks),

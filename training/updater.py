@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from training.workers import Group
+from vidsr.machine import has_amx
 from vidsr.model.generator import GeneratorConfig
-from vidsr.model.ranges import has_amx
 
 AMX_CHANNELS = 32  # from which on torch trains faster in bfloat16 on CPUs with AMX
 

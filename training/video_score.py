@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.flicker import Motion
 from training.footage import Plane, Planes, planes_to_rgb
 from training.legibility import Legibility, legibility
-from training.metrics import Lpips, ciede2000, crop, psnr, ssim
+from training.metrics import Lpips, ciede2000, crop_border, psnr, ssim
 from training.scene.lettering import TextBox
 
 
@@ -78,7 +78,7 @@ class Meter:
 
     def add(self, planes: Planes, truth: TruthStep, plain: Plane) -> None:
         """Measure the next frame; `plain` is the RGB of bicubic of the coded clip."""
-        luma, true_luma = (crop(p[0], self.border) for p in (planes, truth.planes))
+        luma, true_luma = (crop_border(p[0], self.border) for p in (planes, truth.planes))
         rgb = planes_to_rgb(planes)
         self._note("psnr_y", psnr(luma, true_luma, 255))
         self._note("ssim_y", ssim(luma, true_luma, 255))

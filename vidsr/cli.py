@@ -105,7 +105,7 @@ def _takes_text(stream: TextIO) -> bool:
 @click.version_option(__version__, prog_name="vidsr")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
 def main(debug: bool) -> None:
-    """Make videos larger and better: the same file, only larger.
+    """Enlarge videos: the same file, only larger.
 
     Every frame, timestamp, sound packet, subtitle and tag of the source is in the result, and a check proves it
     before the result gets its name.
@@ -141,7 +141,7 @@ PICTURE_OPTIONS = options(
     click.option("--backend", default="auto", show_default=True,
                  help="auto (on CPUs int8 where it pays), torch or openvino."),
     click.option("--hwaccel", type=click.Choice(HWACCEL), default="off", show_default=True,
-                 help="nvdec decodes on GPUs that give the same samples; it does not notice damage."),
+                 help="nvdec decodes on the GPU where that gives the same samples; it does not report damage."),
     click.option("--fidelity", type=float, default=1.0, show_default=True,
                  help="1 is truest on average, 0 is sharpest (adversarial weights)."),
     click.option("--stabilise-detail", default="auto", show_default=True, metavar="auto|off|STRENGTH",
@@ -151,8 +151,9 @@ PICTURE_OPTIONS = options(
     click.option("--preset", default=None, help="The encoder's preset."),
     click.option("--container", type=click.Choice(CONTAINERS), default="auto", show_default=True,
                  help="auto keeps the source's where it can carry every stream."),
-    click.option("--start", type=float, default=None, help="Seconds after the first frame to start at."),
-    click.option("--end", type=float, default=None, help="Seconds after the first frame to end before."),
+    click.option("--start", type=float, default=None, help="Where to start, in seconds after the first frame."),
+    click.option("--end", type=float, default=None,
+                 help="Where to stop, in seconds after the first frame; the frame there is left out."),
     click.option("--segment-seconds", type=float, default=SEGMENT_SECONDS, show_default=True,
                  help="Least length of the parts that are distributed, retried and resumed."),
     click.option("--deinterlace", type=click.Choice(DEINTERLACE), default="auto", show_default=True,
@@ -166,8 +167,8 @@ def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
     if values["scale"] is not None and values["height"] is not None:
         raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
-    if values["height"] is None:
-        values["scale"] = values["scale"] or 2
+    if values["scale"] is None and values["height"] is None:
+        values["scale"] = UpscaleSettings.scale
     values["stabilise_detail"] = stabilising(values["stabilise_detail"])
     values["encode"] = EncodeSettings(**_taken(EncodeSettings, values))
     return UpscaleSettings(**_taken(UpscaleSettings, values))
@@ -220,7 +221,7 @@ def folder_options(values: dict[str, Any], overwrite: bool) -> FolderOptions:
 
 C2PA = partial(
     click.option, "--c2pa", nargs=2, type=PATH, default=None, metavar="CERTIFICATES KEY",
-    help="Sign results with your certificates (yours first) and private key, PEM files.",
+    help="Sign results: PEM files of your certificate chain (your own first) and its private key.",
 )  # fmt: skip
 
 
@@ -246,7 +247,7 @@ C2PA = partial(
 def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values: Any) -> None:
     """Make videos, pictures or folders of videos larger.
 
-    Kill it at any time: the same command goes on where it stopped. Ctrl-C once finishes what is in flight.
+    Kill it at any time: the same command goes on where it stopped. One Ctrl-C lets the segments in flight finish.
     """
     from vidsr.batch import upscale_inputs
     from vidsr.request import Request
@@ -328,7 +329,7 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
     from vidsr.describe import report_as_json, report_table
     from vidsr.errors import VerifyFailed
     from vidsr.evidence import recorded_part
-    from vidsr.graph.plan import choose_range
+    from vidsr.graph.segments import choose_range
     from vidsr.media.probe import probe as probe_file
     from vidsr.media.proof.verify import verify as verify_files
 
@@ -350,7 +351,7 @@ def verify(source: Path, result: Path, start: float | None, end: float | None, a
 @click.option("--time", type=float, default=0.0, show_default=True, help="Time of the still, in seconds.")
 @click.option("--start", type=float, default=0.0, show_default=True, help="Where the page begins, in seconds.")
 @click.option("--end", type=float, default=None, help="Where it ends, in seconds.")
-@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="How long it is at most.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Longest stretch that it shows.")
 def compare(
     source: Path, result: Path, output: Path | None, png: Path | None,
     time: float, start: float, end: float | None, max_seconds: float,
@@ -380,7 +381,7 @@ def evidence() -> None:
 @click.option("--source", type=PATH, default=None, help="The source, if it was moved.")
 @JSON
 def check_evidence(result: Path, source: Path | None, as_json: bool) -> None:
-    """Hold RESULT, and its source if it is there, against the record. Exits with 0 only if nothing changed."""
+    """Compare RESULT, and its source if it is there, with the record. Exits with 0 only if nothing changed."""
     from vidsr.describe import evidence_table
     from vidsr.errors import VerifyFailed
     from vidsr.evidence import check_record, find_source, read_record
@@ -406,7 +407,7 @@ def sign_evidence(result: Path, c2pa: tuple[Path, Path]) -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--scale", type=click.Choice(("2", "4")), default="2", show_default=True)
+@click.option("--scale", type=click.Choice(("2", "4")), default="2", show_default=True, help="Of a bundled model.")
 @click.option("-o", "--output", type=PATH, required=True, help="The ONNX file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export(model: str, scale: str, output: Path, overwrite: bool) -> None:

@@ -14,11 +14,10 @@ from rich.table import Table
 
 from vidsr import __version__
 from vidsr.errors import EncoderError
-from vidsr.machine import free_memory, usable_cores
+from vidsr.machine import free_memory, has_native_int8, usable_cores
 from vidsr.media.encoders import check_encoder
 from vidsr.media.nvdec import TRIED_WITH, is_exact
 from vidsr.model.backends import has_native_bf16
-from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import bundled_models
 from vidsr.model.upscaler import find_device
 

@@ -1,6 +1,7 @@
 """The benchmark command runs, and its arithmetic is right."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.peers import PeerMissing, make_peer
 from benchmarks.process import CommandFailed, watch
 from benchmarks.report import goals, keep, reached, slower
 from training.footage import read_planes
+from vidsr.errors import NotAVideo
 
 MACHINE = {"machine": "A CPU, 2 cores", "commit": "abc", "load": [0.1, 0.1, 0.1]}
 
@@ -169,3 +171,11 @@ def test_a_peer_that_is_not_here_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PeerMissing, match="ncnn is not installed"):
         make_peer("realesr", 2, "")
+
+
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("no video")
+    command = [sys.executable, "-m", "benchmarks.presets", str(tmp_path / "notes.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == NotAVideo.exit_code
+    assert "notes.mp4: not a video" in done.stderr and "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ from vidsr.batch import upscale_inputs
 from vidsr.errors import OutputExists, OutputUnwritable, VerifyFailed
 from vidsr.evidence import Check, FrameCounts, check_record, read_record, record_path
 from vidsr.graph.finish import finish
-from vidsr.graph.plan import Ledger
+from vidsr.graph.ledger import Ledger
 from vidsr.graph.prepare import prepare
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import open_ledger, upscale_video

@@ -20,10 +20,10 @@ from ray.exceptions import ActorUnavailableError, LocalRayletDiedError, RayTaskE
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import ClusterError, DiskTooSmall, InputMissing, Interrupted, SegmentFailed
 from vidsr.graph import pool as pools
-from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import compute
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob, SharedFiles
 from vidsr.graph.upscalers import identity
@@ -44,7 +44,7 @@ JOB = cast(
 
 def a_pool(**known: Any) -> tuple[SegmentPool, SimpleNamespace]:
     """A pool and what it is told of its upscalers."""
-    usual = {"alive": 1, "handles": [UPSCALER], "usable": {""}, "machines": {"head"}, "missing": str}
+    usual = {"alive": 1, "handles": [UPSCALER], "usable": {""}, "machines": {"head"}, "gpu_notice": str}
     upscalers = SimpleNamespace(look=lambda: None, **{**usual, **known})
     return SegmentPool(
         cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0, parallel_segments=4))

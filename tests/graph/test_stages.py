@@ -19,11 +19,12 @@ import ray
 from tests.media.clips import Clip, make_clip
 from vidsr.frames import FrameBatch, PixelLayout
 from vidsr.graph import stages
-from vidsr.graph.plan import Ledger, Segment
+from vidsr.graph.ledger import Ledger
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.progress import Silent
 from vidsr.graph.run import compute, run
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import (
     DECODER_ENVIRONMENT,

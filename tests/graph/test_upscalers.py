@@ -75,16 +75,16 @@ def test_who_waits_for_a_gpu_that_no_machine_has_is_told_once(
     session._upscalers = upscalers.Upscalers(spec, ClusterSettings("127.0.0.1:1", actors=1))
     threading.Timer(0.4, stop.set).start()
     pool = SegmentPool(session)
-    assert not pool.missing(), "one may join in a moment"
+    assert not pool.gpu_notice(), "one may join in a moment"
     monkeypatch.setattr(upscalers, "GPU_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         compute(pool, [Mock()], said, stop)
     (told,) = said.say.call_args_list
     assert "waiting for a GPU: no machine of the Ray cluster has one" in told.args[0]
     monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 1.0)])
-    assert not pool.missing()
+    assert not pool.gpu_notice()
     monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 0.0)])
-    assert pool.missing(), "it went again"
+    assert pool.gpu_notice(), "it went again"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import ray
 
-from vidsr.graph.plan import Ledger, Segment
+from vidsr.graph.ledger import Ledger
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import prepare
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 

@@ -29,7 +29,7 @@ from tests.jobs.conftest import S3Server
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import Interrupted, OutputUnwritable
 from vidsr.evidence import check_record
-from vidsr.graph.plan import Ledger
+from vidsr.graph.ledger import Ledger
 from vidsr.graph.session import Session
 from vidsr.media.probe import probe
 from vidsr.settings import ClusterSettings, UpscaleSettings

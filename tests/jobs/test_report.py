@@ -11,7 +11,7 @@ from selenium.webdriver.support.select import Select
 from jobs.lease import Leases
 from jobs.records import VideoRecord
 from jobs.report import BINS, _pictures, report_page, throughput, totals, write_report
-from jobs.state import JobState, JobSummary
+from jobs.state import SUMMARY, JobState, JobSummary
 from jobs.storage import FolderPlace
 from tests.browser import Browser
 from vidsr.errors import InputMissing, OutputUnwritable
@@ -177,6 +177,9 @@ def test_a_folder_without_a_job(tmp_path: Path) -> None:
     (tmp_path / "drive.mp4").touch()
     with pytest.raises(InputMissing, match="holds no job"):
         write_report(FolderPlace(str(tmp_path / "drive.mp4")))
+    FolderPlace(str(tmp_path)).write(SUMMARY, b"{}")
+    with pytest.raises(InputMissing, match="holds no job"):
+        write_report(FolderPlace(str(tmp_path)))
 
 
 def test_a_killed_job_is_not_running(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import ClusterError, DiskTooSmall, Interrupted, SegmentFailed, SettingsError, SomeFailed
-from vidsr.graph.plan import Segment
 from vidsr.graph.pool import Event
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import TRIES, SegmentJob
 from vidsr.media.probe import probe
@@ -216,7 +216,7 @@ def test_a_video_fails_once_its_segments_in_flight_have_ended(monkeypatch: pytes
     job._feed()
     assert (video.flying, video.waiting, len(job._segments)) == (3, 1, 1)
     jobs: list[Any] = [Mock(segment=Segment(n, 0, 12), info=Mock(path="a")) for n in range(3)]
-    for frames in (8, 8):  # begun again after 8 of them
+    for frames in (8, 4):
         job._heed(Event(jobs[0], frames=frames))
     assert sum(call.args[0] for call in job._view.advance.call_args_list) == 12
     job._heed(Event(jobs[1], error=SegmentFailed("the first reason"), crashed=True))
@@ -477,7 +477,7 @@ def test_what_cannot_be_joined_is_no_failed_video(loop: Path, nearest: Path) -> 
 def test_what_all_wait_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_schedule(monkeypatch, a_video("a", "fast", 12))
     job._loaded = "fast"
-    job._pool.wait, job._pool.missing = Mock(return_value=[]), Mock(side_effect=["waiting for a GPU", ""])
+    job._pool.wait, job._pool.gpu_notice = Mock(return_value=[]), Mock(side_effect=["waiting for a GPU", ""])
     job._listen()
     job._listen()
     assert [call.args[0] for call in job._view.say.call_args_list] == ["waiting for a GPU"]

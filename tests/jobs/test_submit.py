@@ -126,6 +126,12 @@ def test_what_no_cluster_has_is_refused_before_anything_is_sent(words: list[str]
     assert done.exit_code == SettingsError.exit_code and "out of range" in done.stderr
 
 
+def test_two_numbers_of_upscalers_are_refused() -> None:
+    words = ["submit", "--address", "http://127.0.0.1:9", "--gpus", "8", "/card", "--actors", "2"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == SettingsError.exit_code and "--gpus and --actors" in done.stderr
+
+
 def test_what_is_submitted() -> None:
     on_gpus = Submission(("in put", "-o", "s3://b/out"), gpus=4, cpus=2, image_has_vidsr=True)
     assert on_gpus.entrypoint == (

@@ -19,7 +19,7 @@ from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
 from vidsr.errors import InputMissing, OutputExists
 from vidsr.evidence import EvidenceRecord, iso_time
-from vidsr.graph.plan import Ledger
+from vidsr.graph.ledger import Ledger
 from vidsr.settings import UpscaleSettings
 
 

@@ -12,11 +12,12 @@ from torch import nn
 from training.quantise import input_ranges
 from vidsr.errors import BadWeights
 from vidsr.frames import Colour, FrameBatch, PixelLayout
+from vidsr.machine import has_native_int8
 from vidsr.model import ranges as ranges_module
 from vidsr.model.backends import best_precision
 from vidsr.model.generator import Generator, GeneratorConfig, fold
 from vidsr.model.openvino_backend import OpenVinoBackend
-from vidsr.model.ranges import Ranges, choose_ranges, has_native_int8
+from vidsr.model.ranges import Ranges, choose_ranges
 from vidsr.model.registry import bundled_models, describe
 from vidsr.model.resample import bicubic_downscale
 from vidsr.model.upscaler import Upscaler

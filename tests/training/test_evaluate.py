@@ -16,7 +16,7 @@ from training.backbones import Backbone, torchvision_models
 from training.coded import add_noise, coded_gain, read_planes
 from training.data import find_photos, luma, read_picture, reduce
 from training.evaluate import enlargers, evaluate, evaluate_picture, gains, means
-from training.metrics import Lpips, crop, low_frequency_drift, psnr
+from training.metrics import Lpips, crop_border, low_frequency_drift, psnr
 from training.sheet import telling_window
 from vidsr.errors import InputError, InputMissing, NoPicture, NotAVideo, SettingsError, VidsrError, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
@@ -298,7 +298,7 @@ def luma_psnr(model: str, photos: list[Path]) -> NDArray[np.float64]:
         truth = np.ascontiguousarray(picture[:h, :w])
         small = reduce(truth, scale)
         outputs = (methods[name](small) for name in ("bicubic", model))
-        values.append([psnr(*(crop(luma(p), scale) for p in (output, truth)), 255) for output in outputs])
+        values.append([psnr(*(crop_border(luma(p), scale) for p in (output, truth)), 255) for output in outputs])
     return np.array(values)
 
 

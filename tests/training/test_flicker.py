@@ -22,7 +22,9 @@ def test_the_flow_leads_back_to_the_frame_before() -> None:
     flow = optical_flow(before, moved(before, 3))
     assert np.median(flow[20:-20, 20:-20, 0]) == pytest.approx(-3, abs=0.1)
     assert np.median(flow[20:-20, 20:-20, 1]) == pytest.approx(0, abs=0.1)
-    cropped = optical_flow(before[:, :-6], moved(before, 3)[:, :-6])  # not contiguous, as `footage.crop` leaves planes
+    cropped = optical_flow(
+        before[:, :-6], moved(before, 3)[:, :-6]
+    )  # not contiguous, as `footage.crop_to_multiple` leaves planes
     assert np.median(cropped[20:-20, 20:-20, 0]) == pytest.approx(-3, abs=0.1)
 
 

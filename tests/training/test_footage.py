@@ -16,7 +16,7 @@ from training.footage import (
     PlaneWriter,
     code,
     count_frames,
-    crop,
+    crop_to_multiple,
     frame_rate,
     middle,
     planes_to_rgb,
@@ -89,7 +89,7 @@ def test_an_exception_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_cropping_and_resizing_keep_the_planes_together() -> None:
-    planes = crop(rgb_to_planes(picture(70, 100)), 8)
+    planes = crop_to_multiple(rgb_to_planes(picture(70, 100)), 8)
     assert all(plane.flags.c_contiguous for plane in planes)
     assert [p.shape for p in planes] == [(64, 96), (32, 48), (32, 48)]
     assert [p.shape for p in resize(planes, 48, 32)] == [(32, 48), (16, 24), (16, 24)]

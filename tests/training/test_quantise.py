@@ -11,8 +11,8 @@ from torch import nn
 from tests.training.pictures import folder_of
 from training import quantise
 from vidsr.errors import DeviceError, NoPicture
+from vidsr.machine import has_native_int8
 from vidsr.model.generator import Generator, GeneratorConfig, fold
-from vidsr.model.ranges import has_native_int8
 from vidsr.model.registry import describe
 from vidsr.model.weights import load_weights, save_weights
 

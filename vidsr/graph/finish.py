@@ -10,7 +10,7 @@ from typing import Any
 
 from vidsr.errors import OutputExists, VerifyFailed
 from vidsr.evidence import FrameCounts, ModelDigest, enhanced_note, write_record
-from vidsr.graph.plan import content_sample
+from vidsr.graph.ledger import content_sample
 from vidsr.graph.prepare import VideoPlan
 from vidsr.graph.progress import Progress
 from vidsr.media.beside.gps import gpx_track

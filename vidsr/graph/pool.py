@@ -136,9 +136,9 @@ class SegmentPool:
         self._submitted += 1
         return [*handles[begin:], *handles[:begin]][:UPSCALERS_PER_SEGMENT]
 
-    def missing(self) -> str:
+    def gpu_notice(self) -> str:
         """A sentence, once, where upscalers are waited for that nothing in the cluster can hold; else nothing."""
-        return self._session.upscalers.missing()
+        return self._session.upscalers.gpu_notice()
 
     def wait(self, seconds: float) -> list[Event]:
         """The news that arrive within some seconds; at once when there are some.

@@ -16,7 +16,8 @@ from typing import Any
 
 from vidsr.errors import DiskTooSmall, InputMissing, SettingsError
 from vidsr.graph.choose import choose
-from vidsr.graph.plan import FrameRange, Ledger, Segment, choose_range, cut, key_digest, run_key
+from vidsr.graph.ledger import Ledger, key_digest, run_key
+from vidsr.graph.segments import FrameRange, Segment, choose_range, cut
 from vidsr.graph.stages import SegmentJob, UpscalerSpec
 from vidsr.media.beside.sidefiles import check_side_files_free
 from vidsr.media.probe import VideoInfo

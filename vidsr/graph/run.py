@@ -10,10 +10,10 @@ from pathlib import Path
 from vidsr.errors import DamagedVideo, InputError, Interrupted, VidsrError
 from vidsr.evidence import EvidenceRecord, check_record, read_record
 from vidsr.graph.finish import Outcome, finish
-from vidsr.graph.plan import Segment
 from vidsr.graph.pool import SegmentPool
 from vidsr.graph.prepare import VideoPlan, prepare
 from vidsr.graph.progress import Progress, Silent
+from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import SegmentJob
 from vidsr.paths import own_files
@@ -139,7 +139,7 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
                 progress.stage("upscaling")
                 progress.advance(event.frames)
             failed = failed or event.error
-        if sentence := pool.missing():
+        if sentence := pool.gpu_notice():
             progress.say(sentence)
         if stop.is_set() or failed:
             jobs += pool.give_up()

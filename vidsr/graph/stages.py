@@ -23,7 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidsr.errors import VidsrError
 from vidsr.frames import FrameBatch
-from vidsr.graph.plan import Ledger, Segment
+from vidsr.graph.ledger import Ledger
+from vidsr.graph.segments import Segment
 from vidsr.media.probe import VideoInfo
 from vidsr.settings import EncodeSettings
 

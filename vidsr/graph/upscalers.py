@@ -105,7 +105,7 @@ class Upscalers:
         """How many work."""
         return sum(member.state == "ALIVE" for member in self._members)
 
-    def missing(self) -> str:
+    def gpu_notice(self) -> str:
         """A sentence, once, where GPUs are waited for that no machine of the cluster has; else nothing."""
         if any(gpus for _, gpus in self._machines) or not self.on_gpus:
             self._had_gpus, self._told = time.monotonic(), False

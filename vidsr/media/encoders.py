@@ -10,11 +10,11 @@ from fractions import Fraction
 
 import av
 from av.codec import Codec
-from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
 
 from vidsr.clean import LOSSLESS
 from vidsr.errors import EncoderMissing, SettingsError, UnknownCodec
 from vidsr.frames import PixelLayout
+from vidsr.machine import has_avx512
 from vidsr.media.firstframe import Hdr
 from vidsr.media.pixels import source_format
 from vidsr.media.probe import VideoInfo
@@ -75,7 +75,7 @@ def x264_params() -> str:
     x264's AVX-512 code of macroblock trees gives other bits on every run; its AVX2 code does not, and every CPU with
     AVX-512 has AVX2.
     """
-    return "open-gop=0:asm=avx2" if cpu_features.get("AVX512F") else "open-gop=0"
+    return "open-gop=0:asm=avx2" if has_avx512() else "open-gop=0"
 
 
 RULES = {

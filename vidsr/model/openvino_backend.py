@@ -26,8 +26,9 @@ import torch
 from openvino import opset13
 from torch import Tensor
 
+from vidsr.machine import has_amx
 from vidsr.model.generator import Generator
-from vidsr.model.ranges import INT8, has_amx
+from vidsr.model.ranges import INT8
 
 MOST_STREAMS = 4
 # With AMX and one thread for each stream, convolutions with a PReLU take twice as long in bfloat16 (OpenVINO 2026.4).

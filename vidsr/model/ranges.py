@@ -11,11 +11,8 @@ import importlib.util
 import json
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 
-from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
-
+from vidsr.machine import has_amx, has_native_int8
 from vidsr.model.config import GeneratorConfig
 
 KEY = "int8"
@@ -73,23 +70,6 @@ def _range(low: float, high: float) -> tuple[float, float]:
     if not (low <= 0 <= high and 0 < high - low < math.inf):
         raise ValueError("a range that is empty or leaves out 0")
     return float(low), float(high)
-
-
-def has_native_int8() -> bool:
-    """Whether the CPU sums products of bytes in 32 bits (AVX512-VNNI).
-
-    Others were not measured, and some of them clip sums of two products to 16 bits.
-    """
-    return bool(cpu_features.get("AVX512VNNI"))
-
-
-@cache
-def has_amx() -> bool:
-    """Whether the CPU multiplies tiles of bfloat16 (AMX); only Linux tells."""
-    try:
-        return " amx_bf16" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
 
 
 def choose_ranges(ranges: Ranges | None, backend: str, fidelity: float) -> Ranges | None:

@@ -15,9 +15,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from vidsr.errors import BadWeights, SettingsError, UnknownModel, WrongScale
-from vidsr.machine import usable_cores
+from vidsr.machine import has_amx, has_native_int8, usable_cores
 from vidsr.model.config import GeneratorConfig
-from vidsr.model.ranges import Ranges, has_amx, has_native_int8, read_ranges
+from vidsr.model.ranges import Ranges, read_ranges
 from vidsr.settings import UpscaleSettings
 
 FORMAT = "1"

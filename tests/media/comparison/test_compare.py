@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import re
 from io import BytesIO
 from pathlib import Path
@@ -196,8 +197,12 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
         write_page(source, result, page, start=100)
     with pytest.raises(SettingsError, match="not an enlargement"):
         write_page(source, write_numbered(tmp_path / "square.mp4", 128, 128), page)
-    with pytest.raises(SettingsError, match="empty"):
-        write_page(source, result, page, seconds=0)
+    for start, seconds in ((0, 0), (-1, 10), (math.inf, 10), (0, math.nan)):
+        with pytest.raises(SettingsError, match="empty"):
+            write_page(source, result, page, start, seconds)
+    for time in (math.inf, math.nan):
+        with pytest.raises(SettingsError, match="--time"):
+            write_still(source, result, page, time)
     with pytest.raises(OutputUnwritable, match=r"page\.html"):
         write_page(source, result, tmp_path / "no folder" / "page.html")
     with pytest.raises(OutputUnwritable, match="too long"):

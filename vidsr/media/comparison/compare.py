@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
     check_target(page, source, result)
-    if seconds <= 0 or start < 0:
+    if not (0 <= start < math.inf and seconds > 0):
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
     check_scale(left, right)
@@ -89,11 +90,13 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
 
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame at that time.
-        SettingsError: the result is not an enlargement of the source.
+        SettingsError: the result is not an enlargement of the source, or the time is no number.
         OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
     check_target(png, source, result)
+    if not math.isfinite(time):
+        raise SettingsError(f"--time {time:g} makes no sense; give seconds from the first frame")
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)

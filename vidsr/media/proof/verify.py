@@ -101,23 +101,23 @@ def _verify(
     index = SideIndex.of(beside)
     checks = [_check_size(info, made, size), *_check_description(info, made, index)]
     info = info.begun_at(first)
-    with _open(info) as ours, _open(made) as theirs:
-        ours.begin_later(*info.timecode_at(first))
-        ours.keep_part(
+    with _open(info) as source, _open(made) as result:
+        source.begin_later(*info.timecode_at(first))
+        source.keep_part(
             info.table.time(first) if first else None, info.table.time(stop) if stop < len(info.table) else None
         )
         walk = Walk(info, made, first, stop)
-        if not walk.compare(ours, theirs):
+        if not walk.compare(source, result):
             return None
         checks.extend(walk.checks(index))
-        if ours.concealed:
-            detail = f"{ours.concealed} of its frames decode with errors that can be seen; the result shows them too"
+        if source.concealed:
+            detail = f"{source.concealed} of its frames decode with errors that can be seen; the result shows them too"
             checks.append(Check("source", True, detail))
         checks.append(_check_picture_tags(info, made, index))
-        checks.extend(check_streams(ours, theirs, walk.timing, index))
-        checks.append(check_chapters(ours, theirs, walk.timing, index))
-        checks.append(check_attachments(ours, theirs, beside))
-        checks.append(check_tags(ours, theirs, index))
+        checks.extend(check_streams(source, result, walk.timing, index))
+        checks.append(check_chapters(source, result, walk.timing, index))
+        checks.append(check_attachments(source, result, beside))
+        checks.append(check_tags(source, result, index))
     checks.append(check_private(original, index))
     checks.append(check_side_files(original, beside))
     return VerifyReport(tuple(checks))

@@ -72,10 +72,10 @@ class Walk:
         factor = (Fraction(self._made.width, info.width), Fraction(self._made.height, info.height))
         given, skipped = self._wanted(source)
         wanted = itertools.islice(as_shown(given, info.shows), skipped, skipped + self._stop - self._first)
-        ours = with_neighbours(_shown(source, wanted, columns, rows, (Fraction(1), Fraction(1))))
-        theirs = _shown(result, result.frames(), columns, rows, factor)
-        for before, expected, after in ours:
-            shown = next(theirs, None)
+        expected_frames = with_neighbours(_shown(source, wanted, columns, rows, (Fraction(1), Fraction(1))))
+        shown_frames = _shown(result, result.frames(), columns, rows, factor)
+        for before, expected, after in expected_frames:
+            shown = next(shown_frames, None)
             if shown is None:
                 break
             number = self._first + self._count
@@ -86,9 +86,9 @@ class Walk:
             self._compare_user_data(number, expected.user_data, shown.user_data)
             self._count += 1
         self._judge.finish()
-        self._count += sum(1 for _ in theirs)
+        self._count += sum(1 for _ in shown_frames)
         source.decoding = not self._part
-        for _ in itertools.chain(ours, given):
+        for _ in itertools.chain(expected_frames, given):
             pass
         if source.concealed and not info.sequential:
             return False  # what hides an error differs with threads and with where decoding begins
@@ -102,7 +102,6 @@ class Walk:
             self._changes.append(
                 f"from frame {number} on its colours are tagged otherwise, which the result does not say"
             )
-
         if now.aspect != before.aspect:
             self._changes.append(
                 f"from about frame {number} on its pixels are {now.aspect} as wide as high, not {before.aspect}, "
@@ -144,12 +143,14 @@ class Walk:
         moved = "matroska" in self._made.container and abs(shift + earliest) < self._made.table.time_base
         return shift if moved else Fraction(0)
 
-    def _compare_user_data(self, number: int, ours: tuple[bytes, ...], theirs: tuple[bytes, ...]) -> None:
-        for message in ours:
+    def _compare_user_data(self, number: int, expected: tuple[bytes, ...], found: tuple[bytes, ...]) -> None:
+        for message in expected:
             self._messages += 1
             self._digest.update(message)
-        if ours != theirs:
-            self._user_data.append(f"frame {number} has {len(theirs)} messages instead of {len(ours)}, or changed ones")
+        if found != expected:
+            self._user_data.append(
+                f"frame {number} has {len(found)} messages instead of {len(expected)}, or changed ones"
+            )
 
     def _check_user_data(self, index: SideIndex) -> Check:
         digest = hashlib.sha256()

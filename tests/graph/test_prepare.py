@@ -1,0 +1,93 @@
+"""What is chosen, refused and said before a run."""
+
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.graph.infos import info_of
+from tests.media.clips import Clip, make_clip
+from vidsr.errors import SettingsError, UnsupportedSize
+from vidsr.frames import PixelLayout
+from vidsr.graph.choose import choose_size
+from vidsr.graph.prepare import prepare
+from vidsr.settings import EncodeSettings, UpscaleSettings
+
+
+def test_tasks_are_told_whole_paths(tmp_path: Path, nearest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray that was started elsewhere has workers with another current folder."""
+    make_clip(tmp_path / "a.mp4", Clip(frames=4))
+    shutil.copy(nearest, tmp_path / "weights.safetensors")
+    monkeypatch.chdir(tmp_path)
+    settings = UpscaleSettings(model="weights.safetensors")
+    plan = prepare(Path("a.mp4"), None, settings, overwrite=False, gpu=False)
+    job = plan.job(plan.segments[0])
+    assert job.info.path == tmp_path / "a.mp4"
+    assert job.folder == tmp_path / ".a_2x.mp4.vidsr"
+    assert plan.upscaler.model == str(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (2, 144, 96)), (90, (2, 96, 64)), (-90, (2, 96, 64))])
+def test_the_height_is_that_which_players_show(rotation: int, size: tuple[int, int, int]) -> None:
+    info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=72, height=48)
+    assert choose_size(info, UpscaleSettings(scale=None, height=96)) == size
+
+
+@pytest.mark.parametrize(
+    ("width", "reason"),
+    [(96, "rv10 failed .*; use --codec libx264 or libx265"), (100, "rv10 cannot code 200x128 .*; use another --codec")],
+)
+def test_an_encoder_that_fails_is_known_before_the_work(width: int, reason: str, tmp_path: Path) -> None:
+    """FFmpeg's rv10 opens with whole macroblocks alone, and then fails with its first frame."""
+    source = make_clip(tmp_path / "clip.mkv", Clip(frames=2, width=width))
+    settings = UpscaleSettings(model="fast", encode=EncodeSettings("rv10"))
+    with pytest.raises(UnsupportedSize, match=f"clip.mkv: {reason}"):
+        prepare(source, None, settings, False, False)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (72, 48)), (90, (48, 72))])
+def test_an_odd_height_is_refused_where_rows_share_their_colour(rotation: int, size: tuple[int, int]) -> None:
+    info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), rotation=rotation, width=size[0], height=size[1])
+    odd = UpscaleSettings(scale=None, height=97)
+    with pytest.raises(SettingsError, match=r"--height 97 is odd.*use an even one"):
+        choose_size(info, odd)
+    assert choose_size(replace(info, layout=PixelLayout(8, 0, 0)), odd)[1:] in [(146, 97), (97, 146)]
+
+
+def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:
+    clips = {
+        lines: make_clip(tmp_path / f"{lines}.mp4", Clip(width=32, height=lines, frames=2)) for lines in (352, 368)
+    }
+    notes = {lines: prepare(clip, None, UpscaleSettings(), False, False).info.notes for lines, clip in clips.items()}
+    assert notes[352] == ()
+    assert [("BT.601 for the source" in note, "BT.709 for the result" in note) for note in notes[368]] == [(True, True)]
+
+
+def test_a_lossless_source_goes_into_the_container_that_is_settled(tmp_path: Path, nearest: Path) -> None:
+    """Of a folder the names are settled before the files are opened; MOV does not hold FFV1."""
+    clip = Clip(codec="v210", pix_fmt="yuv422p10le", frames=3)
+    source = make_clip(tmp_path / "a.mov", clip)
+    settings = UpscaleSettings(model=str(nearest))
+
+    def plan(out: Path | None, **encode: str) -> tuple[str, str, str]:
+        made = prepare(source, out, replace(settings, encode=EncodeSettings(**encode)), False, gpu=False)  # type: ignore[arg-type]
+        return made.settings.encode.codec, made.result.suffix, " ".join(made.info.notes)
+
+    assert plan(None)[:2] == ("ffv1", ".mkv")
+    assert plan(tmp_path / "large.mkv")[:2] == ("ffv1", ".mkv")
+    for codec, suffix, said in (plan(tmp_path / "large.mov"), plan(None, container="mov")):
+        assert (codec, suffix) == ("libx264", ".mov")
+        assert ".mov files cannot hold ffv1 video, and libx264 loses a little; --container mkv takes ffv1" in said
+    with pytest.raises(SettingsError, match="cannot hold ffv1 video; use --container mkv"):
+        plan(tmp_path / "large.mov", codec="ffv1")
+
+
+def test_a_result_without_sound_is_said_before_the_work(tmp_path: Path, nearest: Path) -> None:
+    source = make_clip(tmp_path / "a.avi", Clip(codec="mpeg4", sound=("pcm_mulaw",), frames=4))
+    settings = UpscaleSettings(model=str(nearest))
+    for name, silent in (("large.mp4", True), ("large.mov", False), ("large.mkv", False)):
+        notes = prepare(source, tmp_path / name, settings, overwrite=False, gpu=False).info.notes
+        assert any(note.startswith("the result has no sound") for note in notes) == silent
