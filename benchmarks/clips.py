@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.footage import Planes, PlaneWriter, read_planes, resize
-from training.synthetic_drive import DriveSpec, write_drive
+from training.scene.drive import DriveSpec, write_drive
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 ROAD = {540: SHARED / "video" / "drive-960x540.mp4", 1080: SHARED / "video" / "thinkware-1080p-gps.mp4"}

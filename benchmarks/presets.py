@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.console import run
-from training.metrics import psnr
+from training.measure.metrics import psnr
 from vidsr.frames import FrameBatch
 from vidsr.graph.stages import ENCODER_THREADS
 from vidsr.media.decode import decode_range

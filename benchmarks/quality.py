@@ -13,9 +13,9 @@ from PIL import Image
 
 from benchmarks.clips import SHARED
 from benchmarks.peers import make_peer
-from training.coded import enlarge_luma
 from training.footage import Planes, PlaneWriter, crop_to_multiple, planes_to_rgb, read_planes, resize, rgb_to_planes
-from training.metrics import crop_border, psnr
+from training.measure.coded import enlarge_luma
+from training.measure.metrics import crop_border, psnr
 from vidsr.model.upscaler import Upscaler
 
 CLIPS = ("drive-960x540.mp4", "drive-yellow.mp4")

@@ -11,7 +11,7 @@ import pytest
 from tests.media.clips import Clip, make_clip
 from tests.reference import DOCS, PAGES, commands
 from training.footage import read_planes
-from training.synthetic_drive import DriveSpec, write_drive
+from training.scene.drive import DriveSpec, write_drive
 from vidsr.media.probe import probe
 
 PAGES_TO_READ = sorted([*DOCS.glob("**/*.md"), DOCS.parent / "README.md"])

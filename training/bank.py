@@ -1,68 +1,20 @@
-"""Banks of coded pairs: whole clips, degraded as a preset says and coded once, for training to draw crops from.
-
-`python -m training.bank --bank FILE` writes one; during training a background process renews it. Every clip depends on
-(seed, number) alone.
-"""
+"""`python -m training.bank --data FOLDER --bank FILE`: write a bank of coded pairs for training, or look at a few."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from PIL import Image
 
 from training.console import run
-from training.data import Pairs, Pixels, find_photos, fingerprint, read_photo
-from training.degrade import Degradation, degrade_clip
-from training.presets import override, preset
-from training.sheet import Tile, write_sheet
-from vidsr.errors import InputUnreadable, NoPicture, OutputUnwritable
-
-log = logging.getLogger(__name__)
+from training.fit.presets import override, preset
+from training.measure.sheet import Tile, write_sheet
+from training.pairs.bank import make_bank
+from training.pairs.data import Pairs, find_photos
+from vidsr.errors import OutputUnwritable
 
 _SHEET_COLUMNS = 3
-
-
-def make_bank(photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation) -> Pairs:
-    """Coded pairs of `clips` clips, each over a photograph drawn at random; broken ones are reported and left out.
-
-    Raises:
-        NoPicture: none could be read.
-    """
-    pictures: list[tuple[Pixels, Pixels]] = []
-    drawn: list[int] = []
-    said: set[str] = set()
-    for number in range(clips):
-        random = np.random.default_rng([*seed, number])
-        try:
-            photo = read_photo(photos[int(random.integers(len(photos)))])
-        except InputUnreadable as error:
-            if error.message not in said:
-                log.warning("skipped: %s", error.message)
-            said.add(error.message)
-            continue
-        pictures += degrade_clip(Image.fromarray(photo), scale, degradation, random)
-        drawn += [fingerprint(photo)] * (len(pictures) - len(drawn))
-    if not pictures:
-        raise NoPicture("none of the pictures could be read; give other photographs")
-    return Pairs.of(pictures, scale, drawn)
-
-
-def write_bank(
-    path: Path, photos: Sequence[Path], scale: int, clips: int, seed: Sequence[int], degradation: Degradation
-) -> None:
-    """Make a bank on one thread and write it, by rename.
-
-    Raises:
-        NoPicture: none of the photographs could be read.
-        DiskTooSmall: it cannot be written.
-    """
-    torch.set_num_threads(1)
-    make_bank(photos, scale, clips, seed, degradation).save(path)
 
 
 def sheet_rows(pairs: Pairs) -> list[list[Tile]]:

@@ -16,20 +16,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from training.backbones import BackboneMissing
-from training.checkpoint import NAME as CHECKPOINT
 from training.console import console, run, write_json
-from training.data import read_photos
-from training.evaluate import Enlarge, evaluate_picture, means, pillow
-from training.metrics import Lpips, Score
-from training.presets import Preset, Stage, override, preset
-from training.split import link_photos, split_photos
-from training.train import fit
+from training.fit.checkpoint import NAME as CHECKPOINT
+from training.fit.presets import Preset, Stage, override, preset
+from training.fit.run import fit
+from training.measure.metrics import Lpips, Score
+from training.measure.pictures import Enlarge, evaluate_picture, means, pillow
+from training.pairs.data import read_photos
+from training.pairs.split import link_photos, split_photos
 from vidsr.model.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A loss to try: its name in the table, the weights of `training.losses`, and more of `training.presets.Stage`."""
+    """A loss to try: its name in the table, the weights of `fit.losses`, and more of `fit.presets.Stage`."""
 
     name: str
     losses: Mapping[str, float]

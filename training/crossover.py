@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from training.coded import add_noise, enlarge_luma
 from training.console import console, noise_option, run, whole_numbers, write_json
 from training.footage import Plane, PlaneWriter, crop_to_multiple, frame_rate, middle, read_planes, resize
-from training.metrics import crop_border, psnr
+from training.measure.coded import add_noise, enlarge_luma
+from training.measure.metrics import crop_border, psnr
 from vidsr.media.probe import probe
 from vidsr.model.registry import TIERS
 from vidsr.model.upscaler import Upscaler

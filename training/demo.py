@@ -15,10 +15,10 @@ from rich.table import Table
 
 from training.console import console, run
 from training.footage import planes_to_rgb, read_planes, resize
-from training.metrics import crop_border, psnr
-from training.pipeline import upscale_files
-from training.sheet import Tile, telling_window, window_around, write_sheet
-from training.synthetic_drive import DriveFiles, DriveSpec, read_labels, write_drive
+from training.measure.metrics import crop_border, psnr
+from training.measure.pipeline import upscale_files
+from training.measure.sheet import Tile, telling_window, window_around, write_sheet
+from training.scene.drive import DriveFiles, DriveSpec, read_labels, write_drive
 
 SPEC = DriveSpec(seconds=3, width=1280, height=720, rate=15, seed=1)
 SCALE = 2

@@ -6,8 +6,8 @@ enlarged again; bicubic and Lanczos are Pillow's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,17 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from training.coded import ClipScore, coded_gain
 from training.console import console, noise_option, run, whole_numbers, write_json
-from training.data import Pixels, find_photos, read_picture, reduce
-from training.metrics import Lpips, Score, mean_score, score
-from training.sheet import Tile, telling_window, write_sheet
+from training.measure.coded import ClipScore, coded_gain
+from training.measure.metrics import Lpips
+from training.measure.pictures import Enlarge, PictureScore, evaluate_picture, means, pillow
+from training.measure.sheet import Tile, telling_window, write_sheet
+from training.pairs.data import Pixels, find_photos, read_picture
 from vidsr.errors import SettingsError
 from vidsr.model.registry import ModelFile, find_model
 from vidsr.model.upscaler import Upscaler
 
-Enlarge = Callable[[Pixels], Pixels]
 _SHEET_ROWS, _SHEET_CROP = 8, 128
-
-
-@dataclass(frozen=True)
-class PictureScore:
-    """One picture: its file name, and the score of each method by name."""
-
-    name: str
-    scores: Mapping[str, Score]
-
-
-def pillow(kernel: Image.Resampling, scale: int) -> Enlarge:
-    """Pillow's enlargement of (H, W, 3) uint8 by a whole factor."""
-
-    def enlarge(pixels: Pixels) -> Pixels:
-        h, w = pixels.shape[:2]
-        return np.asarray(Image.fromarray(pixels).resize((w * scale, h * scale), kernel))
-
-    return enlarge
 
 
 def enlargers(name: str, upscaler: Upscaler) -> dict[str, Enlarge]:
@@ -55,27 +37,6 @@ def enlargers(name: str, upscaler: Upscaler) -> dict[str, Enlarge]:
         "lanczos": pillow(Image.Resampling.LANCZOS, scale),
         name: upscaler.upscale,
     }
-
-
-def evaluate_picture(
-    name: str, picture: Pixels, scale: int, methods: Mapping[str, Enlarge], lpips: Lpips
-) -> tuple[PictureScore, dict[str, Pixels]]:
-    """Reduce a picture (H, W, 3) and enlarge it by each method.
-
-    Returns:
-        the scores, and the pictures: "truth" and each method's.
-    """
-    h, w = (n // scale * scale for n in picture.shape[:2])
-    truth = np.ascontiguousarray(picture[:h, :w])
-    small = reduce(truth, scale)
-    pictures = {method: enlarge(small) for method, enlarge in methods.items()}
-    scores = {method: score(large, truth, scale, lpips) for method, large in pictures.items()}
-    return PictureScore(name, scores), {"truth": truth, **pictures}
-
-
-def means(pictures: Sequence[PictureScore]) -> dict[str, Score]:
-    """Each method's mean score."""
-    return {method: mean_score([p.scores[method] for p in pictures]) for method in pictures[0].scores}
 
 
 def sheet_row(result: PictureScore, pictures: Mapping[str, Pixels]) -> list[Tile]:

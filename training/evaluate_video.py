@@ -5,7 +5,7 @@
 Real high-resolution footage is the truth. Its planes are reduced (Pillow's bicubic, a = -0.5), coded with x264 and
 upscaled by `vidsr upscale`, whose result is coded losslessly and compared with the truth, plane to plane, beside
 bicubic and Lanczos of the same coded clip. At the middle CRF two more runs tell whether a still scene stays still and
-whether the borders of segments show (training.steadiness).
+whether the borders of segments show (training.measure.steadiness).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from training.footage import (
     read_planes,
     resize,
 )
-from training.metrics import Lpips
-from training.pipeline import upscale_files
+from training.measure.metrics import Lpips
+from training.measure.pipeline import upscale_files
+from training.measure.sheet import Tile, telling_window, window_around, write_sheet
+from training.measure.steadiness import SeamScore, StillScore, score_seams, score_still
+from training.measure.video_report import ClipResult, as_json, plot, score_table, steadiness_table, text_table
+from training.measure.video_score import Meter, TruthStep
+from training.scene.drive import DriveSpec, read_labels, write_drive
 from training.scene.lettering import TextBox
-from training.sheet import Tile, telling_window, window_around, write_sheet
-from training.steadiness import SeamScore, StillScore, score_seams, score_still
-from training.synthetic_drive import DriveSpec, read_labels, write_drive
-from training.video_report import ClipResult, as_json, plot, score_table, steadiness_table, text_table
-from training.video_score import Meter, TruthStep
 from vidsr.errors import SettingsError, UnsupportedSize
 from vidsr.media.probe import probe
 from vidsr.model.registry import find_model

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.bank import make_bank
 from training.console import console, run
-from training.data import Pairs, centre, clean_pair, find_photos, read_photos
-from training.degrade import Degradation
-from training.metrics import crop_border, psnr
+from training.measure.metrics import crop_border, psnr
+from training.pairs.bank import make_bank
+from training.pairs.data import Pairs, centre, clean_pair, find_photos, read_photos
+from training.pairs.degrade import Degradation
 from vidsr.errors import DeviceError, NoPicture, UnknownModel
 from vidsr.machine import has_amx, has_native_int8
 from vidsr.model.backends import best_precision

@@ -18,14 +18,14 @@ from PIL import Image
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from training.checkpoint import NAME as CHECKPOINT
 from training.console import console, run, write_file
-from training.data import Pixels, centre, luma, read_photos, reduce
-from training.evaluate import Enlarge, pillow
-from training.metrics import Lpips, crop_border, psnr, ssim
-from training.presets import Preset, override, preset
-from training.split import Split, link_photos, split_photos
-from training.train import fit
+from training.fit.checkpoint import NAME as CHECKPOINT
+from training.fit.presets import Preset, override, preset
+from training.fit.run import fit
+from training.measure.metrics import Lpips, crop_border, psnr, ssim
+from training.measure.pictures import Enlarge, pillow
+from training.pairs.data import Pixels, centre, luma, read_photos, reduce
+from training.pairs.split import Split, link_photos, split_photos
 from vidsr.errors import OutputUnwritable
 from vidsr.model.registry import describe
 from vidsr.model.upscaler import Upscaler

@@ -38,7 +38,7 @@ from vidsr.settings import BATCHES_ON_A_GPU
 
 REPEATS = 20
 MOST_KERNELS = 8
-# That of the preset quality-2x, which training.presets would need more packages to tell.
+# That of the preset quality-2x, which training.fit.presets would need more packages to tell.
 QUALITY = GeneratorConfig(scale=2, blocks=20, channels=64, colour="luma", kernel=5)
 AS_VIDSR = ("eager", "compiled")
 

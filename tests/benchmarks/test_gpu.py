@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks.gpu import run
 from tests.training.bare import run_with_only
-from training.presets import preset
+from training.fit.presets import preset
 
 SMALL = "--device cpu --width 48 --height 32 --frames 1 --blocks 1 --channels 8 --side 64".split()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from training.presets import Preset, override, preset
+from training.fit.presets import Preset, override, preset
 
 CPU = torch.device("cpu")
 

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.training.pictures import folder_of
-from training.bank import main, make_bank
-from training.data import Pairs, fingerprint, read_photo
-from training.degrade import Degradation
+from training.bank import main
+from training.pairs.bank import make_bank
+from training.pairs.data import Pairs, fingerprint, read_photo
+from training.pairs.degrade import Degradation
 from vidsr.errors import InputMissing, NoPicture, OutputUnwritable
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.training.pictures import picture
-from training.data import Pairs, clean_pair, find_photos, luma, planes, read_photo, read_photos, reduce
+from training.pairs.data import Pairs, clean_pair, find_photos, luma, planes, read_photo, read_photos, reduce
 from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from tests.training.pictures import picture
-from training import degrade
-from training.degrade import Degradation, Pose
+from training.pairs import degrade
+from training.pairs.degrade import Degradation, Pose
 
 
 def _float(seed: int = 0) -> degrade.Picture:

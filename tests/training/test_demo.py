@@ -7,8 +7,8 @@ from PIL import Image
 
 from tests.media.clips import Clip, make_clip
 from training import demo
-from training.pipeline import upscale_files
-from training.synthetic_drive import DriveSpec
+from training.measure.pipeline import upscale_files
+from training.scene.drive import DriveSpec
 from vidsr.errors import RunError
 
 SMALL = DriveSpec(seconds=0.5, width=384, height=216, rate=10)

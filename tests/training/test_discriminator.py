@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.discriminator import DiscriminatorConfig, build_discriminator
-from training.losses import Labels, discriminator_bce
+from training.fit.discriminator import DiscriminatorConfig, build_discriminator
+from training.fit.losses import Labels, discriminator_bce
 from vidsr.errors import SettingsError
 
 KINDS = ("vgg19", "unet")

@@ -13,11 +13,12 @@ from PIL import Image
 
 from tests.training.bare import TRAINING_NEEDS, run_with_only
 from training.backbones import Backbone, torchvision_models
-from training.coded import add_noise, coded_gain, read_planes
-from training.data import find_photos, luma, read_picture, reduce
-from training.evaluate import enlargers, evaluate, evaluate_picture, gains, means
-from training.metrics import Lpips, crop_border, low_frequency_drift, psnr
-from training.sheet import telling_window
+from training.evaluate import enlargers, evaluate, gains
+from training.measure.coded import add_noise, coded_gain, read_planes
+from training.measure.metrics import Lpips, crop_border, low_frequency_drift, psnr
+from training.measure.pictures import evaluate_picture, means
+from training.measure.sheet import telling_window
+from training.pairs.data import find_photos, luma, read_picture, reduce
 from vidsr.errors import InputError, InputMissing, NoPicture, NotAVideo, SettingsError, VidsrError, WrongScale
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.registry import bundled_models
@@ -42,7 +43,9 @@ ROAD_CLIPS = ("dashcam-360p.mp4", "drive-720p-short.mp4", "drive-960x540.mp4", "
 @pytest.fixture
 def no_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lpips:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    monkeypatch.setattr("training.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth"))
+    monkeypatch.setattr(
+        "training.measure.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth")
+    )
     return Lpips()
 
 
@@ -128,11 +131,11 @@ def test_the_command_prints_and_writes_every_figure(folder: Path, tmp_path: Path
 
 ON_PICTURES = """
 import training.compare_losses
-import training.metrics
+import training.measure.metrics
 import training.reproduce
 from training.backbones import Backbone
 from training.evaluate import evaluate
-training.metrics.ALEXNET = Backbone("no-such-alexnet", "https://nowhere.invalid/no-such-alexnet-00000000.pth")
+training.measure.metrics.ALEXNET = Backbone("no-such-alexnet", "https://nowhere.invalid/no-such-alexnet-00000000.pth")
 evaluate(standalone_mode=False)
 """
 

@@ -12,10 +12,18 @@ from PIL import Image
 
 from training.evaluate_video import Footage, code_clip, evaluate, main, measure, middle, parse_crfs
 from training.footage import Planes, PlaneWriter, frame_rate, read_planes, resize
-from training.metrics import Lpips
-from training.steadiness import SeamScore, StillScore, score_seams, score_still
-from training.synthetic_drive import DriveSpec, overlay_text, read_labels, write_drive
-from training.video_report import ClipResult, as_json, mean_gains, plot, score_table, steadiness_table, text_table
+from training.measure.metrics import Lpips
+from training.measure.steadiness import SeamScore, StillScore, score_seams, score_still
+from training.measure.video_report import (
+    ClipResult,
+    as_json,
+    mean_gains,
+    plot,
+    score_table,
+    steadiness_table,
+    text_table,
+)
+from training.scene.drive import DriveSpec, overlay_text, read_labels, write_drive
 from vidsr.errors import InputMissing, SettingsError, UnsupportedSize
 from vidsr.media.probe import probe
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.flicker import Motion, optical_flow, warp
 from training.footage import Plane
+from training.measure.flicker import Motion, optical_flow, warp
 from training.scene.textures import fractal_noise
 
 

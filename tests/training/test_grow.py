@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.training.runs import small as small_run
-from training.grow import grown, starting_generator
-from training.presets import Stage, override, preset
-from training.train import fit
+from training.fit.grow import grown, starting_generator
+from training.fit.presets import Stage, override, preset
+from training.fit.run import fit
 from vidsr.errors import RunError
 from vidsr.model.config import GeneratorConfig
 from vidsr.model.generator import Generator

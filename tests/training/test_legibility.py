@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from training.footage import Plane, rgb_to_planes
-from training.legibility import Legibility, legibility, read_text
+from training.measure.legibility import Legibility, legibility, read_text
+from training.scene.drive import DriveSpec, render
 from training.scene.lettering import TextBox
-from training.synthetic_drive import DriveSpec, render
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from pytorch_msssim import ms_ssim, ssim
 
 from training.backbones import ALEXNET, VGG19, BackboneMissing, lpips_network, torchvision_models
-from training.losses import (
+from training.fit.losses import (
     LOSS_NAMES,
     Labels,
     LpipsLoss,
@@ -186,7 +186,7 @@ def test_another_networks_weights_are_an_error(tmp_path: Path, backbones: dict[s
 def test_no_weights_anywhere_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     unreachable = type(ALEXNET)("alexnet", "https://nowhere.invalid/alexnet-owt-7be5be79.pth")
-    monkeypatch.setattr("training.losses.ALEXNET", unreachable)
+    monkeypatch.setattr("training.fit.losses.ALEXNET", unreachable)
     with pytest.raises(BackboneMissing, match="alexnet's weights are not here"):
         build_loss({"lpips": 1})
 

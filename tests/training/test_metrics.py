@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from training.backbones import ALEXNET, Backbone, is_published, lpips_network, torchvision_models
-from training.metrics import Lpips, block_means, ciede2000, low_frequency_drift, mean_score, psnr, score, ssim
+from training.measure.metrics import Lpips, block_means, ciede2000, low_frequency_drift, mean_score, psnr, score, ssim
 from vidsr.errors import BadWeights, InputMissing, UnsupportedSize
 
 Pixels = NDArray[np.uint8]
@@ -142,7 +142,9 @@ def test_a_wrong_file_is_an_error_and_never_random_heads(tmp_path: Path) -> None
 
 def test_lpips_without_weights_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    monkeypatch.setattr("training.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth"))
+    monkeypatch.setattr(
+        "training.measure.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth")
+    )
     lpips = Lpips()
     output, truth = pictures()
     assert lpips(output, truth) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.presets import PRESETS, Preset, differences, from_json, override, preset, to_json
+from training.fit.presets import PRESETS, Preset, differences, from_json, override, preset, to_json
 from vidsr.errors import SettingsError
 from vidsr.model.generator import Generator
 

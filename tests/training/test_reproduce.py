@@ -11,10 +11,10 @@ from PIL import Image
 from training.backbones import Backbone
 from training.compare_losses import RECIPES, Recipe, compare
 from training.compare_losses import main as compare_command
-from training.metrics import Lpips
-from training.presets import preset
+from training.fit.presets import preset
+from training.measure.metrics import Lpips
+from training.pairs.split import link_photos, split_photos
 from training.reproduce import PAPER, Figures, Run, findings, main, measure, table
-from training.split import link_photos, split_photos
 from vidsr.errors import NoPicture, OutputExists, OutputUnwritable, SettingsError
 
 SMALL = (
@@ -26,7 +26,9 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def no_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    monkeypatch.setattr("training.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth"))
+    monkeypatch.setattr(
+        "training.measure.metrics.ALEXNET", Backbone("alexnet", "https://nowhere.invalid/a-00000000.pth")
+    )
 
 
 def picture(seed: int, h: int = 280, w: int = 300) -> Image.Image:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.presets import Stage
-from training.schedule import rate_factor, stage_at
+from training.fit.presets import Stage
+from training.fit.schedule import rate_factor, stage_at
 
 
 def test_stages_and_schedule() -> None:

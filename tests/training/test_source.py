@@ -19,12 +19,12 @@ import torch
 from tests.training.bare import TRAINING_NEEDS, run_with_only
 from tests.training.pictures import folder_of
 from tests.training.runs import CPU, small
-from training.bank import make_bank, write_bank
-from training.data import Pairs, clean_pair, fingerprint, read_photo
-from training.degrade import Degradation
-from training.presets import override
-from training.source import RenewedBank, Source, identity, open_source
-from training.train import fit
+from training.fit.presets import override
+from training.fit.run import fit
+from training.fit.source import RenewedBank, Source, identity, open_source
+from training.pairs.bank import make_bank, write_bank
+from training.pairs.data import Pairs, clean_pair, fingerprint, read_photo
+from training.pairs.degrade import Degradation
 from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
 from vidsr.model.registry import describe
 
@@ -61,7 +61,7 @@ import sys
 from pathlib import Path
 import torch
 from tests.training.runs import small
-from training.source import RenewedBank
+from training.fit.source import RenewedBank
 
 if __name__ == "__main__":
     photos, folder = sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2])
@@ -173,7 +173,7 @@ def test_of_few_photographs_one_is_left_to_train_on(tmp_path: Path, photos: int,
 
 
 def test_a_bank_that_no_other_worker_makes_here_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.source._PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr("training.fit.source._PATIENCE_SECONDS", -1.0)
     with pytest.raises(SettingsError, match=r"bank-0\.safetensors did not appear; --run must be a folder that workers"):
         RenewedBank(tmp_path, [], small(), CPU, maker=False).pairs(0)
 
@@ -240,7 +240,7 @@ def test_data_and_presets_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
 
 FROM_A_BANK = """
 from pathlib import Path
-from training.train import fit
+from training.fit.run import fit
 from tests.training.runs import small
 fit(small(4, clean_share=0.0), None, Path(sys.argv[1]), bank=Path(sys.argv[2]))
 """

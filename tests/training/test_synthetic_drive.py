@@ -9,18 +9,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from training.footage import Planes, read_planes, resize, rgb_to_planes
-from training.scene.lettering import plate
-from training.synthetic_drive import (
+from training.scene.drive import (
     DriveFiles,
     DriveSpec,
     TruthFrame,
     engine_sound,
-    main,
     overlay_text,
     read_labels,
     render,
     write_drive,
 )
+from training.scene.lettering import plate
+from training.synthetic_drive import main
 from vidsr.errors import SettingsError
 
 SPEC = DriveSpec(seconds=0.4, width=480, height=272, rate=15, seed=3)

@@ -23,19 +23,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.training.runs import CPU, assert_equal, small
-from training import loop, train
-from training.checkpoint import copy_network, keep_validated, load_checkpoint, restore_validated, save_checkpoint
-from training.data import Pairs
-from training.degrade import Degradation
-from training.distributed import run_on_workers
-from training.grow import starting_generator
-from training.loop import Progress, Trainer
-from training.losses import ssim_loss
-from training.presets import Preset, Stage, override, preset
-from training.source import open_source
-from training.train import fit
-from training.updater import Updater
-from training.workers import Group
+from training import train
+from training.fit import loop
+from training.fit.checkpoint import copy_network, keep_validated, load_checkpoint, restore_validated, save_checkpoint
+from training.fit.distributed import run_on_workers
+from training.fit.grow import starting_generator
+from training.fit.loop import Progress, Trainer
+from training.fit.losses import ssim_loss
+from training.fit.presets import Preset, Stage, override, preset
+from training.fit.run import fit
+from training.fit.source import open_source
+from training.fit.updater import Updater
+from training.fit.workers import Group
+from training.pairs.data import Pairs
+from training.pairs.degrade import Degradation
 from vidsr.errors import (
     DeviceError,
     DiskTooSmall,
@@ -557,7 +558,7 @@ def test_a_network_without_a_skip_trains_in_float32(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip: str, dtype: torch.dtype
 ) -> None:
     """Where the CPU has AMX wide networks train in bfloat16."""
-    monkeypatch.setattr("training.updater.has_amx", lambda: True)
+    monkeypatch.setattr("training.fit.updater.has_amx", lambda: True)
     wanted = override(small(), [f"generator.skip={skip}", "generator.channels=32", "batch=1"])
     wanted = replace(wanted, stages=wanted.stages[2:])
     trainer = Trainer(wanted, open_source(wanted, photos, None, tmp_path, CPU), tmp_path, CPU)

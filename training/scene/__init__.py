@@ -1,1 +1,1 @@
-"""A small renderer of one street, in numpy and Pillow: what `training.synthetic_drive` films."""
+"""A small renderer of one street, in numpy and Pillow: what `drive.py` films."""

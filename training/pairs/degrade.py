@@ -2,7 +2,7 @@
 reduced, and are coded with real x264 or x265; the decoded luma is the input and the clean frame's luma the target.
 
 Milder than Real-ESRGAN's second-order degradation: most clips are only reduced and coded ("mild"), most of those
-after having been recorded, so that the target is itself footage; the rest pass the whole chain. `training.bank` makes
+after having been recorded, so that the target is itself footage; the rest pass the whole chain. `pairs.bank` makes
 many such clips.
 """
 
@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data import Pixels, luma
-from training.data import planes as generator_planes
+from training.pairs.data import Pixels, luma
+from training.pairs.data import planes as generator_planes
 from vidsr.settings import X265_LEAST_WIDTH
 
 # `training.footage` is imported where it is called: a machine that trains from a finished bank needs no PyAV.

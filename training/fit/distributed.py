@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from training.workers import Group
+from training.fit.workers import Group
 from vidsr.errors import ClusterError
 
 

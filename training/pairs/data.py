@@ -1,7 +1,7 @@
 """Photographs and pairs (small input, large target) in memory as uint8, cropped on the training device.
 
 Two kinds of pairs share one form, `Pairs`: clean ones, each a photograph and its antialiased bicubic reduction, and
-coded ones (`training.bank`). A luma pair holds 8-bit limited-range Y; crops of it are what the generator sees of such
+coded ones (`pairs.bank`). A luma pair holds 8-bit limited-range Y; crops of it are what the generator sees of such
 video, or, as they are, what it sees of video that fills all codes.
 """
 

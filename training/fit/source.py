@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.bank import write_bank
-from training.data import Pairs, clean_pair, find_photos, fingerprint, read_photos, validation_part
-from training.presets import Preset
+from training.fit.presets import Preset
+from training.pairs.bank import write_bank
+from training.pairs.data import Pairs, clean_pair, find_photos, fingerprint, read_photos, validation_part
 from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
 
 _PATIENCE_SECONDS = 3600.0

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from training.adversary import Adversary
-from training.checkpoint import (
+from training.fit.adversary import Adversary
+from training.fit.checkpoint import (
     copy_network,
     keep_validated,
     load_checkpoint,
@@ -31,14 +31,14 @@ from training.checkpoint import (
     save_network,
     uninterrupted,
 )
-from training.grow import read_network, starting_generator
-from training.losses import WeightedLoss, build_loss, two_view_consistency
-from training.presets import Preset, Stage, to_json
-from training.schedule import rate_factor, stage_at
-from training.source import Source
-from training.updater import Updater, autocast_type
-from training.validate import gain_over_bicubic, side_by_side
-from training.workers import Group
+from training.fit.grow import read_network, starting_generator
+from training.fit.losses import WeightedLoss, build_loss, two_view_consistency
+from training.fit.presets import Preset, Stage, to_json
+from training.fit.schedule import rate_factor, stage_at
+from training.fit.source import Source
+from training.fit.updater import Updater, autocast_type
+from training.fit.validate import gain_over_bicubic, side_by_side
+from training.fit.workers import Group
 from vidsr.errors import DeviceError, DiskTooSmall, RunError
 from vidsr.model.backends import Compiled, forbid_tf32
 from vidsr.model.generator import Generator

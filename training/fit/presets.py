@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from training.degrade import Degradation
-from training.discriminator import DiscriminatorConfig
-from training.losses import Labels
+from training.fit.discriminator import DiscriminatorConfig
+from training.fit.losses import Labels
+from training.pairs.degrade import Degradation
 from vidsr.errors import SettingsError
 from vidsr.model.generator import GeneratorConfig
 
@@ -26,7 +26,7 @@ class Stage:
         kind: what the stage's weights file is called.
         share: its part of the run's steps or minutes; shares are divided by their sum.
         rate: the learning rate after the warm-up; it falls to a thousandth of that by a cosine.
-        losses: weight by name (training.losses).
+        losses: weight by name (training.fit.losses).
         adversarial: weight of the adversarial loss; 0 trains without a discriminator.
         relativistic: judge each picture against the mean of the others.
         discriminator: its shape.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.flicker import Motion
 from training.footage import Plane, Planes, planes_to_rgb
-from training.legibility import Legibility, legibility
-from training.metrics import Lpips, ciede2000, crop_border, psnr, ssim
+from training.measure.flicker import Motion
+from training.measure.legibility import Legibility, legibility
+from training.measure.metrics import Lpips, ciede2000, crop_border, psnr, ssim
 from training.scene.lettering import TextBox
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training.console import write_file
-from training.data import Pixels
-from training.metrics import BLOCK, block_means
+from training.measure.metrics import BLOCK, block_means
+from training.pairs.data import Pixels
 
 _GAP, _LINE = 8, 20
 

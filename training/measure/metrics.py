@@ -1,7 +1,7 @@
 """Picture metrics on numpy arrays; every range and window is explicit.
 
-Y is BT.601 limited (`training.data.luma`), as in the super-resolution literature, with a border of `scale` pixels cut
-off; RGB is compared whole. Figures of another convention do not compare with these.
+Y is BT.601 limited (`training.pairs.data.luma`), as in the super-resolution literature, with a border of `scale` pixels
+cut off; RGB is compared whole. Figures of another convention do not compare with these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.backbones import ALEXNET, BackboneMissing, is_published, locate, lpips_network
-from training.data import Pixels, luma
+from training.pairs.data import Pixels, luma
 from vidsr.errors import UnsupportedSize
 from vidsr.model.resample import bicubic_downscale
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from training.data import Pairs
+from training.pairs.data import Pairs
 from vidsr.model.generator import Generator
 from vidsr.model.resample import bicubic_upscale
 

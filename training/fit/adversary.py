@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.discriminator import build_discriminator
-from training.losses import (
+from training.fit.discriminator import build_discriminator
+from training.fit.losses import (
     Labels,
     discriminator_bce,
     discriminator_relativistic,
     generator_bce,
     generator_relativistic,
 )
-from training.presets import Stage
-from training.updater import Updater
+from training.fit.presets import Stage
+from training.fit.updater import Updater
 
 
 class Adversary:

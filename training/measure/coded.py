@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from training.data import Pixels
-from training.degrade import expose
-from training.metrics import crop_border, psnr
+from training.measure.metrics import crop_border, psnr
+from training.pairs.data import Pixels
+from training.pairs.degrade import expose
 from vidsr.errors import UnsupportedSize
 from vidsr.frames import Colour, FrameBatch, PixelLayout
 from vidsr.model.upscaler import Upscaler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from training.presets import Stage
+from training.fit.presets import Stage
 
 
 def rate_factor(step: int, share: float, warmup: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.workers import Group
+from training.fit.workers import Group
 from vidsr.machine import has_amx
 from vidsr.model.generator import GeneratorConfig
 

@@ -12,8 +12,8 @@ import numpy as np
 from rich.table import Table
 
 from training.console import write_file
-from training.steadiness import SeamScore, StillScore
-from training.video_score import VideoScore
+from training.measure.steadiness import SeamScore, StillScore
+from training.measure.video_score import VideoScore
 
 BASE = "bicubic"
 # After bicubic's own PSNR-Y: differences to it, the colour shift against it, and ratios to it.

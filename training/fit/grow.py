@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.presets import Preset
+from training.fit.presets import Preset
 from vidsr.errors import RunError
 from vidsr.model.generator import Generator
 from vidsr.model.registry import bundled_models, find_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import SUFFIXES, find_photos, validation_part
+from training.pairs.data import SUFFIXES, find_photos, validation_part
 from vidsr.errors import NoPicture, OutputExists
 
 _EVERY = 10
@@ -65,7 +65,7 @@ def _masks(folder: Path, photos: Sequence[Path], test: Sequence[Path]) -> tuple[
 
 
 def link_photos(photos: Sequence[Path], folder: Path) -> Path:
-    """Make a folder of links to photographs, for `training.train.fit`, and return it; links in it are replaced.
+    """Make a folder of links to photographs, for `training.fit.run.fit`, and return it; links in it are replaced.
 
     Raises:
         OutputExists: it holds something else, photographs maybe; nothing was changed.

@@ -1,0 +1,1 @@
+"""Fitting a generator: presets, losses, the loop, checkpoints, many workers."""

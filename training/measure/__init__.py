@@ -1,0 +1,1 @@
+"""Measuring what models and the command make of pictures and video."""

@@ -1,0 +1,1 @@
+"""What is trained on: photographs, degraded and coded, as pairs of crops."""
