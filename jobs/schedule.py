@@ -250,7 +250,7 @@ class Schedule:
         if self._loaded is not None and (self._pool or not self._tasks):
             for event in self._pool.wait(TICK):
                 self._heed(event)
-            if sentence := self._pool.gpu_notice():
+            if sentence := self._pool.waits_for():
                 self._view.say(sentence)
         if self._tasks:
             ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=0 if self._pool else TICK)
@@ -320,9 +320,11 @@ class Schedule:
             self._view.say(f"{video.name} is damaged ({message}); salvaging what can be decoded")
             video.decode = True
         elif quarantined or not failure.passing or video.tried >= ATTEMPTS:
-            self._settle(
-                video, replace(video.record, state="quarantined" if quarantined else "failed", finished=time.time())
-            )
+            ended = replace(video.record, state="quarantined" if quarantined else "failed", finished=time.time())
+            if quarantined:
+                remedy = f"it took workers down {crashes} times; delete {self._state.place(video.name)} to try it again"
+                ended = replace(ended, error_message=f"{message}; {remedy}")
+            self._settle(video, ended)
             return
         self.retries += 1
         self._metrics.retry()

@@ -100,6 +100,10 @@ class JobState:
         except SettingsError:
             return None
 
+    def place(self, name: str) -> str:
+        """Where a video's record is."""
+        return self._output.url_of(_file(name))
+
     def write(self, name: str, record: VideoRecord) -> None:
         """Write a video's record whole."""
         self._output.write(_file(name), record.to_json().encode())

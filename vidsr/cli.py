@@ -271,10 +271,11 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
         for report in reports:
             _show(estimate_table(report), False)
     failed = [place for report in reports for place in report.get("failures", ())]
+    quarantined = any(report.get("quarantined") for report in reports)
     if failed:
         raise SomeFailed(
             f"{len(failed)} of the videos failed, the first is {failed[0]}; the same command tries them again, "
-            "those of a folder with --retry-failed"
+            f"those of a folder with --retry-failed{', but none that is quarantined' if quarantined else ''}"
         )
     apart = [name for report in reports for name in report.get("join_failures", ())]
     if apart:

@@ -44,7 +44,7 @@ JOB = cast(
 
 def a_pool(**known: Any) -> tuple[SegmentPool, SimpleNamespace]:
     """A pool and what it is told of its upscalers."""
-    usual = {"alive": 1, "handles": [UPSCALER], "usable": {""}, "machines": {"head"}, "gpu_notice": str}
+    usual = {"alive": 1, "handles": [UPSCALER], "usable": {""}, "machines": {"head"}, "waits_for": str}
     upscalers = SimpleNamespace(look=lambda: None, **{**usual, **known})
     return SegmentPool(
         cast("Session", SimpleNamespace(upscalers=upscalers, encoder_cpus=0, parallel_segments=4))

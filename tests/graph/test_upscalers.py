@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -33,6 +34,25 @@ def test_what_keeps_upscalers_from_starting_is_said(
             pool.wait(0.001)
 
 
+class Dying:
+    """What an upscaler is that memory does not hold."""
+
+    def __init__(self, *_: object) -> None:
+        os._exit(1)
+
+
+def test_upscalers_whose_processes_keep_ending_are_not_waited_for(
+    session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upscalers, "UpscalerActor", ray.remote(Dying))
+    monkeypatch.setattr(upscalers, "STARTS", 2)
+    session.load(UpscalerSpec(str(nearest), 2, "cpu", "auto", fidelity=0.5))
+    pool, deadline = SegmentPool(session), time.monotonic() + 60
+    with pytest.raises(DeviceError, match="ended 2 times"):  # noqa: PT012  (it takes a while until it is known)
+        while not pool.has_room and time.monotonic() < deadline:
+            pool.wait(0.1)
+
+
 def work_of(session: Session) -> list[dict[str, Any]]:
     return list(ray.get([each.describe.remote() for each in session.upscalers.handles]))
 
@@ -40,7 +60,7 @@ def work_of(session: Session) -> list[dict[str, Any]]:
 def test_a_lost_ray_is_no_missing_device(session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session.load(UpscalerSpec(str(nearest), 2, "cpu", "auto"))
     started = session.upscalers
-    tables = {identity(member.handle): {"State": "DEAD"} for member in started._members}
+    tables = {identity(member.handle): {"State": "DEAD", "NumRestarts": 0, "Pid": 0} for member in started._members}
     monkeypatch.setattr(upscalers, "START_SECONDS", 0.0)
     with monkeypatch.context() as lost:  # what Ray says once the raylet of its one machine was killed
         lost.setattr(ray, "nodes", lambda: [{"Alive": False}])
@@ -75,16 +95,40 @@ def test_who_waits_for_a_gpu_that_no_machine_has_is_told_once(
     session._upscalers = upscalers.Upscalers(spec, ClusterSettings("127.0.0.1:1", actors=1))
     threading.Timer(0.4, stop.set).start()
     pool = SegmentPool(session)
-    assert not pool.gpu_notice(), "one may join in a moment"
-    monkeypatch.setattr(upscalers, "GPU_SECONDS", 0.0)
+    assert not pool.waits_for(), "one may join in a moment"
+    monkeypatch.setattr(upscalers, "PLACE_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         compute(pool, [Mock()], said, stop)
     (told,) = said.say.call_args_list
     assert "waiting for a GPU: no machine of the Ray cluster has one" in told.args[0]
     monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 1.0)])
-    assert not pool.gpu_notice()
+    assert not pool.waits_for()
     monkeypatch.setattr(session.upscalers, "_machines", [(2.0, 0.0)])
-    assert pool.gpu_notice(), "it went again"
+    assert pool.waits_for(), "it went again"
+
+
+class Other:
+    """Work of somebody else on the cluster."""
+
+
+def test_who_waits_for_cpus_that_others_hold_is_told_so(
+    session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start()
+    others: Any = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Other)  # type: ignore[no-untyped-call]
+    other = others.remote()
+    ray.get(other.__ray_ready__.remote())
+    spec = UpscalerSpec(str(nearest), 2, "cpu", "torch")
+    waiting = upscalers.Upscalers(spec, ClusterSettings())
+    assert not waiting.waits_for(), "they may end in a moment"
+    monkeypatch.setattr(upscalers, "PLACE_SECONDS", 0.0)
+    assert "waiting for CPUs: an upscaler reserves" in waiting.waits_for()
+    assert not waiting.waits_for(), "once is enough"
+    ray.kill(other)
+    while not waiting.handles:
+        waiting.look()
+        assert not waiting.waits_for()
+    waiting.close()
 
 
 @pytest.mark.parametrize(

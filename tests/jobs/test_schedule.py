@@ -136,7 +136,7 @@ def test_what_another_try_may_cure_is_tried_again(
     assert [(call.args[2], call.args[5]) for call in tasks.prepare.remote.call_args_list] == tries
     assert job.retries == len(tries) - 1
     (final,) = job.finals
-    assert (final.state, final.error_class, final.error_message) == (state, failure.kind, "why")
+    assert (final.state, final.error_class, final.error_message[:3]) == (state, failure.kind, "why")
     assert final.finished and final.attempts == len(tries) and final.crashes == failure.crashes * len(tries)
     assert job._state.write.call_args.args == ("a.mp4", final)
     job._leases.release.assert_called_once_with("a.mp4")
@@ -227,7 +227,8 @@ def test_a_video_fails_once_its_segments_in_flight_have_ended(monkeypatch: pytes
     job._heed(Event(jobs[0], finished=True))
     assert (video.computed, job.computed_frames) == (12, 12)
     (final,) = job.finals
-    assert (final.error_message, final.state, final.crashes) == ("the first reason", "quarantined", TRIES)
+    assert final.error_message.startswith("the first reason; ")
+    assert (final.state, final.crashes) == ("quarantined", TRIES)
     assert not job._segments and not tasks.finish.remote.called
 
 
@@ -302,6 +303,7 @@ def test_a_video_that_kills_workers_is_quarantined(
     assert (summary.done, summary.quarantined, summary.failed) == (2, 1, 0)
     record = runs.records(tmp_path / "card_2x")["poison.mp4"]
     assert (record.state, record.crashes, record.error_class) == ("quarantined", TRIES, "WorkerCrashedError")
+    assert f"down {TRIES} times; delete {tmp_path}/card_2x/.vidsr/videos/poison.mp4.json" in record.error_message
     again = run(card, nearest, session, retry_failed=True)
     assert (again.earlier, again.quarantined, again.computed_frames) == (2, 1, 0)
     assert runs.records(tmp_path / "card_2x")["poison.mp4"].attempts == 1, "it was not begun again"
@@ -477,7 +479,7 @@ def test_what_cannot_be_joined_is_no_failed_video(loop: Path, nearest: Path) -> 
 def test_what_all_wait_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_schedule(monkeypatch, a_video("a", "fast", 12))
     job._loaded = "fast"
-    job._pool.wait, job._pool.gpu_notice = Mock(return_value=[]), Mock(side_effect=["waiting for a GPU", ""])
+    job._pool.wait, job._pool.waits_for = Mock(return_value=[]), Mock(side_effect=["waiting for a GPU", ""])
     job._listen()
     job._listen()
     assert [call.args[0] for call in job._view.say.call_args_list] == ["waiting for a GPU"]

@@ -25,7 +25,7 @@ from training.fit.source import RenewedBank, Source, identity, open_source
 from training.pairs.bank import make_bank, write_bank
 from training.pairs.data import Pairs, clean_pair, fingerprint, read_photo
 from training.pairs.degrade import Degradation
-from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, NoPicture, RunError, SettingsError
 from vidsr.model.registry import describe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,6 +97,17 @@ def test_a_new_run_codes_its_own_bank(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").unlink()
     fit(replace(coded, clips=2), photos, tmp_path)
     assert len(Pairs.load(tmp_path / "bank-0.safetensors")) == 4
+
+
+def test_a_process_that_codes_pairs_and_ends_is_named(photos: Path, tmp_path: Path) -> None:
+    source = open_source(small(20, clean_share=0.0, clips=10**6), photos, None, tmp_path, CPU)
+    assert isinstance(source.coded, RenewedBank) and source.coded._pool is not None
+    source.coded._next = source.coded._start(0)
+    for process in list(source.coded._pool._processes.values()):
+        process.kill()  # as the kernel does where memory runs out
+    with pytest.raises(RunError, match=r"ended.*--resume"):
+        source.prepare(0)
+    source.close()
 
 
 def test_banks_are_renewed_and_what_ends_does_not_wait_for_the_next(photos: Path, tmp_path: Path) -> None:

@@ -194,6 +194,14 @@ def test_resume_with_other_values_names_them(photos: Path, tmp_path: Path) -> No
     with pytest.raises(InputUnreadable, match="damaged"):
         fit(small(10), photos, tmp_path, resume=True)
     assert not (tmp_path / "done").exists()
+    (tmp_path / "validated.pt").write_bytes(b"whole")
+    torch.save({"step": 1}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputUnreadable, match=r"rename validated\.pt"):
+        fit(small(10), photos, tmp_path, resume=True)
+    for name in ("data.json", "config.json"):
+        (tmp_path / name).write_text("{")
+        with pytest.raises(InputUnreadable, match=name):
+            fit(small(10), photos, tmp_path, resume=True)
 
 
 @dataclass

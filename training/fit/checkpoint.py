@@ -80,8 +80,11 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         raise InputMissing(f"{folder} holds no {NAME} to resume from; start without --resume")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state["counts"]  # of a file of something else, this is missing
     except Exception as error:
-        raise InputUnreadable(f"{path} is damaged ({type(error).__name__}); start the run anew") from error
+        kept = f"rename {VALIDATED} to {NAME} to go on from the last validation, or "
+        remedy = f"{kept if (folder / VALIDATED).is_file() else ''}start the run anew"
+        raise InputUnreadable(f"{path} is damaged ({type(error).__name__}); {remedy}") from error
     return state
 
 

@@ -16,7 +16,7 @@ from training.fit.loop import Progress, Trainer
 from training.fit.presets import Preset, differences, to_json
 from training.fit.source import forget_banks, identity, open_source
 from training.fit.workers import Group
-from vidsr.errors import InputMissing, OutputExists, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, OutputExists, SettingsError
 from vidsr.model.upscaler import find_device
 
 CONFIG = "config.json"
@@ -103,8 +103,7 @@ def _settle_config(wanted: Preset, folder: Path, resume: bool) -> None:
     if resume:
         if not path.is_file():
             raise InputMissing(f"{folder} holds no {CONFIG} to resume; start without --resume")
-        before = json.loads(path.read_text())
-        changed = differences(before, to_json(wanted))
+        changed = differences(_read(path), to_json(wanted))
         if changed:
             raise SettingsError(
                 f"{folder} was started with other values of {', '.join(changed)}; "
@@ -119,10 +118,21 @@ def _settle_data(found: dict[str, object], folder: Path, resume: bool) -> None:
     """Write down what the run trains on, or hold it against what the run that is resumed began with."""
     path = folder / DATA
     if resume and path.is_file():
-        changed = differences(json.loads(path.read_text()), found)
+        changed = differences(_read(path), found)
         if changed:
             raise SettingsError(
                 f"{folder} was started on other data ({', '.join(changed)}); resume with the same --data and --bank, "
                 "or start a new --run"
             )
     write_json(path, found)
+
+
+def _read(path: Path) -> dict[str, object]:
+    """What an earlier run wrote down."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputUnreadable(f"{path} is damaged; get it back, or start a new --run")
+    return value

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from training.fit.presets import Preset
 from training.pairs.bank import write_bank
 from training.pairs.data import Pairs, clean_pair, find_photos, fingerprint, read_photos, validation_part
-from vidsr.errors import InputMissing, InputUnreadable, NoPicture, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, NoPicture, RunError, SettingsError
 
 _PATIENCE_SECONDS = 3600.0
 
@@ -38,16 +39,30 @@ class RenewedBank:
         self._pool = ProcessPoolExecutor(1, context, _end_with_parent) if maker else None
 
     def pairs(self, step: int) -> Pairs:
-        """The bank for a step; waits where it is not yet made."""
+        """The bank for a step; waits where it is not yet made.
+
+        Raises:
+            RunError: the process that codes it ended.
+        """
         number = step // self.preset.renew_every
-        if number != self._number or self._pairs is None:
-            self._wait_for(number)
-            self._pairs = Pairs.load(self._path(number)).to(self.device)
-            self._number = number
-            if self.maker:
-                self._path(number - 1).unlink(missing_ok=True)
-                if (number + 1) * self.preset.renew_every < self.preset.steps or self.preset.minutes:
-                    self._next = self._start(number + 1)
+        if number == self._number and self._pairs is not None:
+            return self._pairs
+        try:
+            return self._renewed(number)
+        except BrokenProcessPool as error:
+            raise RunError(
+                "the process that codes pairs ended, most often because memory ran out; close other programs and go on "
+                "with --resume"
+            ) from error
+
+    def _renewed(self, number: int) -> Pairs:
+        self._wait_for(number)
+        self._pairs = Pairs.load(self._path(number)).to(self.device)
+        self._number = number
+        if self.maker:
+            self._path(number - 1).unlink(missing_ok=True)
+            if (number + 1) * self.preset.renew_every < self.preset.steps or self.preset.minutes:
+                self._next = self._start(number + 1)
         return self._pairs
 
     def close(self) -> None:

@@ -136,9 +136,9 @@ class SegmentPool:
         self._submitted += 1
         return [*handles[begin:], *handles[:begin]][:UPSCALERS_PER_SEGMENT]
 
-    def gpu_notice(self) -> str:
+    def waits_for(self) -> str:
         """A sentence, once, where upscalers are waited for that nothing in the cluster can hold; else nothing."""
-        return self._session.upscalers.gpu_notice()
+        return self._session.upscalers.waits_for()
 
     def wait(self, seconds: float) -> list[Event]:
         """The news that arrive within some seconds; at once when there are some.

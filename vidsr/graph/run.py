@@ -139,7 +139,7 @@ def compute(pool: SegmentPool, jobs: list[SegmentJob], progress: Progress, stop:
                 progress.stage("upscaling")
                 progress.advance(event.frames)
             failed = failed or event.error
-        if sentence := pool.gpu_notice():
+        if sentence := pool.waits_for():
             progress.say(sentence)
         if stop.is_set() or failed:
             jobs += pool.give_up()

@@ -20,8 +20,10 @@ LOOK_SECONDS = 2.0
 START_SECONDS = 0.1
 # An actor that is away for so long does not come back by itself: its node is lost.
 LOST_SECONDS = 15.0
-# A cluster that has a machine with GPUs shows it by then; without one, who waits is told for what.
-GPU_SECONDS = 10.0
+# A process that ended so often before it had loaded the model will not load it another time either.
+STARTS = 5
+# A cluster that has a place for upscalers shows it by then; without one, who waits is told for what.
+PLACE_SECONDS = 10.0
 
 
 @dataclass
@@ -31,11 +33,21 @@ class _Member:
     started: Any  # a reference to the answer that the actor's process gives once it has loaded the model
     answered: bool = False
     state: str = "PENDING"
+    restarts: int = 0  # those by which it last worked
+    keeps_ending: bool = False
 
-    def take(self, found: str, now: float) -> None:
-        """Take over the state in Ray's table, which also takes an actor for alive whose constructor just failed."""
+    def take(self, found: str, restarts: int, now: float) -> None:
+        """Take over the state in Ray's table, which also takes an actor for alive whose constructor just failed.
+
+        Ray would restart for ever what memory does not hold, or a full disk or an unfit processor ends.
+        """
         if found == "ALIVE" and not self.answered:
             found = "ALIVE" if self._answers() else "PENDING"
+        self.keeps_ending = found not in ("ALIVE", "DEAD") and restarts - self.restarts >= STARTS
+        if self.keeps_ending:
+            found = "DEAD"
+        elif found == "ALIVE":
+            self.restarts = restarts
         if (found == "ALIVE") != (self.state == "ALIVE"):
             self.changed = now
         self.state = found
@@ -72,7 +84,8 @@ class Upscalers:
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
         self._looked = 0.0
-        self._had_gpus, self._told = time.monotonic(), False
+        self._had_place, self._told = time.monotonic(), False
+        self._placed, self._reserved = False, 0.0
         self.on_gpus = takes_gpus(spec.device, cluster_gpus())
         if spec.device.startswith("cuda") and not cluster_gpus():
             if not cluster.address:
@@ -97,7 +110,8 @@ class Upscalers:
         if self._members and all(member.state == "DEAD" for member in self._members):
             if not self.machines:
                 raise ray_ended()
-            raise _reason(self._members[0].handle)
+            first = self._members[0]
+            raise _ends_at_start() if first.keeps_ending else _reason(first.handle)
         return [member.handle for member in self._members if member.state == "ALIVE"]
 
     @property
@@ -105,17 +119,33 @@ class Upscalers:
         """How many work."""
         return sum(member.state == "ALIVE" for member in self._members)
 
-    def gpu_notice(self) -> str:
-        """A sentence, once, where GPUs are waited for that no machine of the cluster has; else nothing."""
-        if any(gpus for _, gpus in self._machines) or not self.on_gpus:
-            self._had_gpus, self._told = time.monotonic(), False
-        elif not self._told and time.monotonic() - self._had_gpus >= GPU_SECONDS:
+    def waits_for(self) -> str:
+        """A sentence, once, where upscalers are waited for that nothing in the cluster can hold; else nothing."""
+        lacking = self._lacking()
+        if not lacking:
+            self._had_place, self._told = time.monotonic(), False
+        elif not self._told and time.monotonic() - self._had_place >= PLACE_SECONDS:
             self._told = True
+            return lacking
+        return ""
+
+    def _lacking(self) -> str:
+        """What upscalers have no place for, as a sentence; nothing where they have one."""
+        if self.on_gpus and not any(gpus for _, gpus in self._machines):
             return (
                 "waiting for a GPU: no machine of the Ray cluster has one; it goes on when one with GPUs joins, "
                 "or stop it and compute on CPUs"
             )
-        return ""
+        if self.on_gpus or self._placed:
+            return ""
+        free = state.available_resources_per_node().values()  # type: ignore[no-untyped-call]
+        if any(each.get("CPU", 0.0) >= self._reserved for each in free):
+            return ""
+        return (
+            f"waiting for CPUs: an upscaler reserves {self._reserved:g} of one machine, and no machine of the Ray "
+            "cluster has so many free; it goes on when other work there ends or a machine joins, or stop it and use "
+            "fewer --actor-cpus"
+        )
 
     def room(self, cpus: float) -> int:
         """How many tasks of so many CPUs each have room beside upscalers on all GPUs, at the last look."""
@@ -129,9 +159,11 @@ class Upscalers:
             return
         self._looked = now
         self._look_at_machines()  # first: upscalers that are seen on one are not on one that is known to be lost
-        states = {actor: found["State"] for actor, found in state.actors().items()}
-        for member in self._members:
-            member.take(states.get(identity(member.handle), "PENDING"), now)
+        actors, unknown = state.actors(), {"State": "PENDING", "NumRestarts": 0, "Pid": 0}
+        found = [actors.get(identity(member.handle), unknown) for member in self._members]
+        self._placed = any(each["Pid"] for each in found)
+        for member, each in zip(self._members, found, strict=True):
+            member.take(each["State"], each["NumRestarts"], now)
         if self._cluster.actors is None:
             self._shrink(now)
         self._grow()
@@ -181,7 +213,8 @@ class Upscalers:
         else:
             share = on_cpus(self._cpus, self._cluster)[1]
             threads = max(int(share), 1)
-            options = {"num_cpus": 0.75 * share, "scheduling_strategy": "SPREAD"}
+            self._reserved = 0.75 * share
+            options = {"num_cpus": self._reserved, "scheduling_strategy": "SPREAD"}
         # Ray shows each actor its own GPU alone.
         spec = replace(self._spec, device="cuda" if self.on_gpus else "cpu")
         make = UpscalerActor.options(max_restarts=-1, max_task_retries=TRIES, **options)
@@ -195,6 +228,13 @@ def ray_ended() -> ClusterError:
     """What is said where this machine's own part of Ray is gone, without which no task of any video can go on."""
     return ClusterError(
         "Ray's processes on this machine ended, most often because memory ran out; run the same command to go on"
+    )
+
+
+def _ends_at_start() -> DeviceError:
+    return DeviceError(
+        f"no upscaler can start: its process ended {STARTS} times, most often because memory or the disk for temporary "
+        "files is full; close other programs, make room and run the same command to go on"
     )
 
 
