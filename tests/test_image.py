@@ -1,4 +1,4 @@
-"""Pictures that are damaged."""
+"""Pictures that are damaged, and icons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from tests.fuzzing import flip_bits, truncate
-from vidsr.errors import VidsrError
+from vidsr.errors import OutputUnwritable, UnsupportedSize, VidsrError
 from vidsr.image import upscale_image
 from vidsr.settings import UpscaleSettings
 
@@ -36,3 +36,30 @@ def test_damaged_pictures_are_refused_or_read(kind: str, tmp_path: Path, nearest
         except VidsrError:
             refused += 1
     assert 0 < refused < CASES
+
+
+@pytest.mark.parametrize("size", [(48, 48), (32, 24)])
+def test_an_icon_has_the_size_that_is_said(size: tuple[int, int], tmp_path: Path, nearest: Path) -> None:
+    """Pillow writes icons in sizes of its own unless told another."""
+    path, settings = tmp_path / "a.ico", UpscaleSettings(model=str(nearest), device="cpu")
+    Image.radial_gradient("L").resize(size).convert("RGB").save(path, sizes=[size, (16, 12)])
+    report = upscale_image(path, None, settings, overwrite=False)
+    with Image.open(report["result"]) as result:
+        assert result.size == (report["width"], report["height"]) == (2 * size[0], 2 * size[1])
+    assert report["notes"] == ["it is an icon of 2 sizes; the largest is enlarged, and the others left out"]
+
+
+def test_icons_that_cannot_be_are_refused(tmp_path: Path, nearest: Path) -> None:
+    path, settings = tmp_path / "a.png", UpscaleSettings(model=str(nearest), device="cpu")
+    Image.radial_gradient("L").save(path)
+    with pytest.raises(UnsupportedSize, match="ICO has at most 256 pixels a side, not 512x512"):
+        upscale_image(path, tmp_path / "a.ico", settings, overwrite=False, dry_run=True)
+    with pytest.raises(OutputUnwritable, match=r"no pictures are written as \.icns"):
+        upscale_image(path, tmp_path / "a.icns", settings, overwrite=False, dry_run=True)
+
+
+def test_a_picture_too_small_is_known_at_once(tmp_path: Path, nearest: Path) -> None:
+    path, settings = tmp_path / "a.png", UpscaleSettings(model=str(nearest), device="cpu")
+    Image.new("L", (1, 9)).save(path)
+    with pytest.raises(UnsupportedSize, match=r"a\.png is 1x9; at least 2x2 pixels are needed"):
+        upscale_image(path, None, settings, overwrite=False, dry_run=True)

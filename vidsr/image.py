@@ -30,7 +30,9 @@ TURNED = 5  # the first of EXIF's orientations that swap width and height
 # Codecs of the formats that usually lose something; all others keep every bit.
 LOSSY = {"JPEG": "mjpeg", "MPO": "mjpeg", "WEBP": "webp"}  # MPO: a JPEG of a phone, with more pictures behind it
 NOT_RGB = ("CMYK", "LAB")
-MOST_PIXELS = {"JPEG": 65500, "WEBP": 16383}  # of a side
+MOST_PIXELS = {"JPEG": 65500, "WEBP": 16383, "ICO": 256}  # of a side
+LEAST_PIXELS = 2  # of a side
+OF_SOME_SIZES = ("ICNS",)  # Pillow writes squares of sizes of its own
 
 
 def upscale_image(
@@ -55,12 +57,14 @@ def upscale_image(
     check_source(source)
     result = default_result(source, out, settings)
     kind = Image.registered_extensions().get(result.suffix.lower())
-    if kind not in Image.SAVE:
+    if kind not in Image.SAVE or kind in OF_SOME_SIZES:
         raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
     if image.has_transparency_data and kind == "JPEG":
         raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
+    if min(image.size) < LEAST_PIXELS:
+        raise UnsupportedSize(f"{source} is {image.width}x{image.height}; at least 2x2 pixels are needed")
     scale, size = _size(image, source, settings)
     gpu = find_device(settings.device).type == "cuda"
     lossless_webp = image.format == "WEBP" and _is_lossless_webp(source)
@@ -83,7 +87,8 @@ def upscale_image(
     content = BytesIO()
     try:
         how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
-        large.save(content, kind, **how, **kept_metadata(image, shown, kind, large.size))
+        sizes = [large.size]  # of an ICO, for which Pillow would take some of its own
+        large.save(content, kind, sizes=sizes, **how, **kept_metadata(image, shown, kind, large.size))
     except (OSError, ValueError) as error:
         raise OutputUnwritable(f"{result} cannot be written ({error}); choose another suffix with -o") from error
     write_output(result, content.getvalue())
@@ -95,6 +100,8 @@ def _notes(image: Image.Image, kind: str) -> list[str]:
     notes = lost_metadata(image, kind)
     if (pictures := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it holds {pictures} pictures; the first is enlarged, and the others (previews, depth) left out")
+    if (sizes := len(image.info.get("sizes", ()))) > 1:
+        notes.append(f"it is an icon of {sizes} sizes; the largest is enlarged, and the others left out")
     if image.mode in NOT_RGB:
         notes.append(f"{image.mode} is converted to sRGB")
     return notes

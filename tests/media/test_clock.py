@@ -62,6 +62,31 @@ def test_times_go_on_where_the_clock_jumps_back(joined: tuple[Path, Path, Path],
         assert max(abs(a - b) for a, b in zip(made[kind], all_of[kind], strict=True)) <= Fraction(1, 1000)
 
 
+def test_times_go_on_where_fragments_begin_anew(tmp_path: Path) -> None:
+    """As recorders of live streams put them together after a break; the first of a run lack a few pictures."""
+    movie = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    clip = Clip(sound=("aac",), options={"bf": "0", "g": "10"}, frames=40, muxer=movie)
+    one = make_clip(tmp_path / "one.mp4", clip)
+    both = tmp_path / "both.mp4"
+    both.write_bytes(one.read_bytes() * 2)
+    info = probe(both)
+    assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
+    alone, all_of = times_of(one), times_of(both)
+    assert len(all_of["audio"]) == 2 * len(alone["audio"])
+    last = alone["audio"][-1]
+    assert [time for time in all_of["audio"] if time <= last] == alone["audio"]
+    moved = all_of["audio"][-1] - last
+    assert moved >= alone["video"][-1]
+    assert all_of["video"][-1] - alone["video"][-1] == pytest.approx(moved, abs=0.001)
+
+    result = tmp_path / "result.mp4"
+    upscale(both, result, segments=1)
+    assert verify(both, result).ok
+    assert times_of(result)["video"] == [info.table.time(number) for number in range(len(info.table))]
+    steps = {after - before for before, after in zip(info.table.pts, info.table.pts[1:], strict=False)}
+    assert min(steps) * info.table.time_base == 1 / clip.rate
+
+
 def unrolled(*packets: tuple[int, float]) -> tuple[list[float], int]:
     """Times of packets, given as (stream, seconds), on the one clock; and how often it jumped."""
     clock, times = Clock(), []

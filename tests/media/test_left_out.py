@@ -142,6 +142,19 @@ def test_the_timecode_of_hevc_is_said_to_be_lost(tmp_path: Path) -> None:
     assert any("timecode of their own (01:02:03:04 at the beginning)" in note for note in probe(path).notes)
 
 
+def test_fields_of_hevc_are_enlarged_as_they_are(tmp_path: Path) -> None:
+    """Each is a picture of its own; deinterlaced, it would lose half of its lines."""
+    clip = Clip(codec="libx265", options={"x265-params": "log-level=none:interlace=tff"})
+    source = make_clip(tmp_path / "clip.mkv", clip)
+    with av.open(str(source)) as container:
+        assert all(frame.interlaced_frame for frame in container.decode(video=0))
+    info = probe(source)
+    (note,) = info.notes
+    assert not info.interlaced and "one of the two fields of a frame" in note
+    upscale(source, tmp_path / "result.mkv")
+    assert verify(source, tmp_path / "result.mkv").ok
+
+
 def test_the_active_part_of_the_picture_is_said_to_be_lost(tmp_path: Path) -> None:
     """AFD, as broadcasts have it (ATSC A/53, part 4, 6.2.4): here that of 14:9 in the middle."""
     path = replaced(tmp_path / "clip.hevc", Clip(frames=3), "4e01 04 09 b50031 44544731 41 fb 80")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ import pytest
 from tests.media.clips import CASES, VFR, Clip, encodable, join_streams, make_clip
 from tests.media.frames import VIDEOS, decoded, double, encode_doubled
 from vidsr.errors import OutputUnwritable, RunError, SettingsError
+from vidsr.media.beside.write import carry_beside
 from vidsr.media.decode import decode_range
 from vidsr.media.formats import check_colour, check_container, check_sampling, choose_suffix, format_of
 from vidsr.media.mux import MuxReport, mux
@@ -404,12 +406,12 @@ def test_the_index_is_at_the_front(tmp_path: Path) -> None:
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-def with_cover(path: Path, jpeg: bytes) -> Path:
+def with_cover(path: Path, picture: bytes, kind: str = "jpeg") -> Path:
     """A Matroska file with a cover picture."""
     film = make_clip(path.with_name("film.mkv"), Clip(options={"g": "8"}))
     with av.open(str(path), "w") as container, av.open(str(film)) as source:
         video = container.add_stream_from_template(source.streams.video[0], opaque=True)
-        container.add_attachment("cover.jpg", "image/jpeg", jpeg)
+        container.add_attachment(f"cover.{kind}", f"image/{kind}", picture)
         for packet in source.demux():
             if packet.size:
                 packet.stream = video
@@ -450,6 +452,41 @@ def test_a_cover_picture_travels(tmp_path: Path) -> None:
             assert bytes(packet) == jpeg
     _, _, report = enlarge(path, tmp_path, ".mov")
     assert [stream.cover for stream in report.left] == [True]
+
+
+def test_a_cover_picture_that_mp4_cannot_hold_lies_beside(tmp_path: Path) -> None:
+    """Of GIF, in Matroska."""
+    picture = make_clip(tmp_path / "picture.gif", Clip(codec="gif", pix_fmt="gray", frames=1)).read_bytes()
+    path = with_cover(tmp_path / "covered.mkv", picture, "gif")
+    assert probe(path).streams[1].cover
+    _, target, report = enlarge(path, tmp_path, ".mp4")
+    assert [stream.cover for stream in report.left] == [True]
+    carry_beside(path, target, report.left, made=target)
+    assert verify(path, target).ok
+
+
+def test_a_bmp_as_cover_picture_of_an_mp4_lies_beside(tmp_path: Path) -> None:
+    """As iTunes took them; Matroska's demuxer would not give it back as a cover."""
+    bitmap = b"BM" + struct.pack("<IIIIiiHHIIiiII", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)
+    path = make_clip(tmp_path / "clip.mp4", Clip(frames=6))
+    cover = _box(b"covr", _box(b"data", struct.pack(">II", 27, 0) + bitmap))
+    tags = _box(b"meta", bytes(4) + _box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9)) + _box(b"ilst", cover))
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"moov") - 4  # after the samples, so that no offset changes
+    del content[content.index(b"udta", at) - 4 :]
+    content += _box(b"udta", tags)
+    struct.pack_into(">I", content, at, len(content) - at)
+    path.write_bytes(content)
+    assert probe(path).streams[1].codec == "bmp"
+    for suffix in (".mp4", ".mkv"):
+        _, target, report = enlarge(path, tmp_path, suffix)
+        assert [stream.cover for stream in report.left] == [True]
+        carry_beside(path, target, report.left, made=target)
+        assert verify(path, target).ok
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
 
 
 def encode_doubled_cover(folder: Path) -> bytes:

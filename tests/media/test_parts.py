@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -99,6 +100,7 @@ def test_a_timecode_counts_as_before(
         ("00:00:00;00", 17982, RATE, "00:10:00;00"),
         ("00:08:59;59", 1, 2 * RATE, "00:09:00;04"),
         ("23:59:59:24", 1, Fraction(25), "00:00:00:00"),
+        ("00:00:00:00", 3, Fraction(1, 3), "00:00:03:00"),
         ("no timecode", 9, RATE, "no timecode"),
     ],
 )
@@ -118,6 +120,14 @@ def test_timecodes_go_on(before: str, frames: int, rate: Fraction, after: str) -
 def test_an_odd_timecode_of_a_whole_video_stays(before: str, after: str, timecode: str, tmp_path: Path) -> None:
     source = make_clip(tmp_path / f"clip.{before}", Clip(frames=6, tags={"timecode": timecode}))
     cut_out(source, tmp_path / f"whole.{after}", 0, 6)
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 3), Fraction(480)])
+def test_a_timecode_of_very_slow_or_fast_frames(rate: Fraction, tmp_path: Path) -> None:
+    """A timecode track counts 1 to 255 numbers a second."""
+    source = make_clip(tmp_path / "clip.mkv", Clip(frames=6, rate=rate, tags={"timecode": "01:00:00:00"}))
+    for first in (0, 3):
+        cut_out(source, tmp_path / f"{first}.mp4", first, 6)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mov_text"), ("mkv", "subrip")])
@@ -305,6 +315,39 @@ def with_early_sound(path: Path, codec: str) -> Path:
                 packet.pts, packet.dts = packet.pts - 320, packet.dts - 320
                 early.mux(packet)
     return path
+
+
+FRAGMENTS = "+empty_moov+default_base_moof"
+
+
+def _sound_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_sound_of_fragments_of_one_frame_is_whole(suffix: str, tmp_path: Path) -> None:
+    """FFmpeg's muxer gives half of its packets the time of those before, and its demuxer marks these as cut out."""
+    clip = Clip(sound=("aac",), frames=40, options={"bf": "0"}, muxer={"movflags": f"frag_every_frame{FRAGMENTS}"})
+    source, result = make_clip(tmp_path / "clip.mp4", clip), tmp_path / f"result.{suffix}"
+    with av.open(str(source)) as container:
+        assert any(packet.is_discard for packet in container.demux(audio=0))
+    upscale(source, result)
+    assert _sound_of(result) == _sound_of(source)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    cut_out(source, tmp_path / f"part.{suffix}", 10, 30)
+
+
+def test_pictures_of_fragments_that_come_twice_are_said_to_be_left_out(tmp_path: Path) -> None:
+    clip = Clip(frames=40, options={"g": "10", "bf": "0"}, muxer={"movflags": f"frag_keyframe{FRAGMENTS}"})
+    content = make_clip(tmp_path / "clip.mp4", clip).read_bytes()
+    second, third = (m.start() - 4 for m in list(re.finditer(b"moof", content))[1:3])
+    twice = tmp_path / "twice.mp4"
+    twice.write_bytes(content[:third] + content[second:])
+    info = probe(twice)
+    (note,) = info.notes
+    assert len(info.table) == 40 and "10 pictures are left out" in note
 
 
 @pytest.mark.parametrize(

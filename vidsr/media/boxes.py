@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
 _FIRST_BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "free", "skip", "wide", "pnot", "uuid", "sidx"}
@@ -76,6 +78,43 @@ def is_mp4(file: BinaryIO, size: int) -> bool:
     """Whether the file begins with a box that MP4 and MOV files begin with."""
     first = next(children(file, 0, size), None)
     return first is not None and first.kind in _FIRST_BOXES
+
+
+def is_fragmented(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV whose samples are told of in fragments, not in one table (8.8)."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        return is_mp4(file, size) and any(box.kind == "moof" for box in children(file, 0, size))
+
+
+def begins_anew(path: Path) -> bool:
+    """Whether the times of fragments (`tfdt`, 8.8.12) go back somewhere, as where files were put together."""
+    status = path.stat()
+    return _begins_anew(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # of hours of fragments, thousands are read, and every reader of packets asks
+def _begins_anew(path: Path, size: int, _: int) -> bool:
+    latest: dict[int, int] = {}
+    with path.open("rb") as file:
+        if not is_mp4(file, size):
+            return False
+        for fragment in (box for box in children(file, 0, size) if box.kind == "moof"):
+            for track in (box for box in children(file, fragment.body, fragment.stop) if box.kind == "traf"):
+                header, decoded = descend(file, track, "tfhd"), descend(file, track, "tfdt")
+                if header is None or decoded is None:
+                    continue
+                number, time = _number(file, header, 4, 4), _number(file, decoded, 4, decoded.stop - decoded.body - 4)
+                if time < latest.get(number, 0):
+                    return True
+                latest[number] = time
+    return False
+
+
+def _number(file: BinaryIO, box: Box, at: int, length: int) -> int:
+    """A number within a box's content; 0 where the file ends before it."""
+    file.seek(box.body + at)
+    return int.from_bytes(file.read(min(max(length, 0), 8)), "big")
 
 
 def track_number(file: BinaryIO, header: Box) -> int:

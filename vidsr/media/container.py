@@ -10,11 +10,12 @@ from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
-from av.container import InputContainer
+from av.container import Container, InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
+from vidsr.media.boxes import begins_anew
 from vidsr.paths import check_source, refuse_still, write_error
 
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
@@ -43,6 +44,8 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
     refuse_still(path)
+    if begins_anew(path):  # of several files put together each goes on only where the one before ended
+        options = {"interleaved_read": "0", **(options or {})}
     try:
         container = av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:
@@ -75,6 +78,11 @@ def made_whole(target: Path) -> Iterator[Path]:
 def url_of(path: Path) -> str:
     """A path as FFmpeg takes it for sure: "12:30.mp4" alone would be a protocol named 12."""
     return f"file:{path}"
+
+
+def path_of(container: Container) -> Path:
+    """The path that `open_input` opened."""
+    return Path(container.name.removeprefix("file:"))
 
 
 def printable(text: str) -> str:

@@ -30,6 +30,8 @@ TS_CODECS = {
 WITH_HEADERS = {"mpeg4"}
 # Of camcorders: only where the programme says that it is of a Blu-ray disc.
 BLU_RAY_CODECS = {"pcm_bluray", "hdmv_pgs_subtitle"}
+# Pictures that Matroska's demuxer gives back as covers.
+MATROSKA_COVERS = ("mjpeg", "png", "gif", "tiff")
 MATROSKA_TICKS = 1000  # a second
 # What says nothing of colours, and what says all but their range; and the codecs whose streams say either themselves.
 COLOURLESS, RANGELESS = ("3gp", "3g2", "mpegts"), ("mov",)
@@ -136,8 +138,10 @@ def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     """Whether a suffix's container takes such a stream of a source, and gives it back."""
     name, cover = format_of(suffix), info.streams[stream.index].cover
     if cover and name == "mp4":  # where Apple's key list has no place for it
-        return not needs_key_list(container_tags(info.tags))
-    if cover or stream.type == "attachment":
+        return not needs_key_list(container_tags(info.tags)) and takes_copy(name, suffix, stream)
+    if cover:
+        return name == "matroska" and info.streams[stream.index].codec in MATROSKA_COVERS
+    if stream.type == "attachment":
         return name == "matroska"
     return _is_read_again(stream, info, suffix) and takes_copy(name, suffix, stream)
 

@@ -146,7 +146,7 @@ def _write(
         outlets.add_chapters(span.begin, span.end, span.shift)
         out.start_encoding()
         pictures = _pictures(segments, stamps, video, info.table.time_base)
-        others = _others(source, outlets, span, info.stream_index)
+        others = _others(source, outlets, span, info)
         for packet in heapq.merge(pictures, others, key=_decode_time):
             _mux(out, packet, packet.stream is video, outlets)
     if outlets.off:
@@ -207,15 +207,15 @@ def _pictures(
                 yield packet
 
 
-def _others(source: InputContainer, outlets: Outlets, span: Span, picture: int) -> Iterator[AnyPacket]:
+def _others(source: InputContainer, outlets: Outlets, span: Span, info: VideoInfo) -> Iterator[AnyPacket]:
     """The packets of the source's streams other than the picture that lie in the span, on the result's clock."""
     streams = outlets.sources
     if not streams:
         return
     shifts = {stream.index: _shift_of(span.shift, stream, outlets.has_edit_lists) for stream in streams}
-    cuts, leads = Cuts(), Leads(span.begin or Fraction(0))
+    cuts, leads = Cuts(info.path), Leads(span.begin or Fraction(0))
     hides = span.begin is not None and outlets.has_edit_lists
-    for packet in demux_with_arrivals(source, {stream.index for stream in streams}, picture):
+    for packet in demux_with_arrivals(source, {stream.index for stream in streams}, info.stream_index):
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
         unsaid = outlets.cannot_say(packet)  # asked of all packets, as each is held against those before it

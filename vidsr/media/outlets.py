@@ -160,24 +160,17 @@ class Outlets:
             if stream.discard != Discard.all:
                 self._carried.append(f"timecode track {info.index}")
             return
-        if info.cover and self._name in MATROSKA_FAMILY:
-            self._add_cover(info)
-        elif not fits(stream, self._info, self._suffix):
+        if not fits(stream, self._info, self._suffix):
             self._leave(info, _misfit(stream, self._name))
+        elif info.cover and self._name in MATROSKA_FAMILY:  # where it is an attachment
+            if attach_cover(self._out, self._info.path, info):
+                self._carried.append(info.label)
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
             keep_pid(counterpart, stream)
             step = least_step(self._name, counterpart)
             self._outlets[stream.index] = Outlet(counterpart, step, reorder_depth(stream))
-            self._carried.append(info.label)
-
-    def _add_cover(self, info: StreamInfo) -> None:
-        """A cover picture is an attachment in Matroska."""
-        if self._name == "webm":
-            self._leave(info, "webm has no place for it")
-            return
-        if attach_cover(self._out, self._info.path, info):
             self._carried.append(info.label)
 
     def _leave(self, info: StreamInfo, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import av
@@ -12,7 +13,9 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
+from vidsr.media.boxes import begins_anew, is_fragmented
 from vidsr.media.clock import JOINED_FORMATS, Clock
+from vidsr.media.container import path_of
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -34,7 +37,7 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
         clock: makes out the packets' times in formats whose clock may jump; a new one by default.
     """
     wanted = {stream.index for stream in streams}
-    if container.format.name in JOINED_FORMATS:
+    if _may_jump(container):
         clock = clock or Clock()
         packets = container.demux()
     else:
@@ -56,6 +59,12 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
             yield packet
 
 
+def _may_jump(container: InputContainer) -> bool:
+    """Whether a file may be of several that were put together: those of MPEG, and some fragments of MP4."""
+    in_mov = "mov" in container.format.name
+    return container.format.name in JOINED_FORMATS or (in_mov and begins_anew(path_of(container)))
+
+
 def moment_of(packet: AnyPacket) -> int | None:
     """When a packet is shown, in ticks; when it is decoded where it does not say."""
     return packet.pts if packet.pts is not None else packet.dts
@@ -69,11 +78,16 @@ def is_before_lead(time: Fraction) -> bool:
 class Cuts:
     """Which packets an edit list cuts out of copied streams. Decoders may need those just before a stream's first.
 
-    Files can hide only what lies before 0.
+    Files can hide only what lies before 0. In fragments, FFmpeg marks what does not come after the packet before as if
+    it were cut out; writers of fragments of one frame give half of the sound such times, and all of it is to be heard.
+
+    Args:
+        path: the file that the packets are of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self._begun: set[int] = set()
+        self._fragmented = is_fragmented(path)
 
     def drops(self, packet: AnyPacket, keep_lead: bool = False) -> bool:
         """Whether a packet is not to be heard or seen, given each stream's packets in order.
@@ -85,8 +99,10 @@ class Cuts:
         if not packet.is_discard:
             self._begun.add(packet.stream_index)
             return False
+        if packet.stream_index in self._begun:
+            return not self._fragmented
         stream = packet.stream
         # What comes before a sound that begins later than at 0 cannot be hidden: it would be played.
         late = stream.type != "video" and (stream.start_time or 0) > 0
         near = packet.pts is None or not is_before_lead(packet.pts * packet.time_base)
-        return late or packet.stream_index in self._begun or not (keep_lead or near)
+        return late or not (keep_lead or near)

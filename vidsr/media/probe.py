@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import NotAVideo
 from vidsr.frames import Colour, PixelLayout
 from vidsr.media import table as tables
+from vidsr.media.boxes import is_fragmented
 from vidsr.media.container import find_video, is_cover, open_input, printable
 from vidsr.media.description import (
     chroma_location,
@@ -35,6 +36,7 @@ from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later, folded
 from vidsr.media.tracks import changes_speed, timecode_rate
 
+MOST_NUMBERS = 255  # of a timecode track, a second: its sample description says them in a byte
 PROGRESSIVE_ORDERS = (0, 1)  # of FFmpeg's AVFieldOrder: unknown, progressive
 
 
@@ -181,8 +183,13 @@ class VideoInfo:
         return replace(self, streams=streams, tags=begun_later(self.tags, *later))
 
     def rate_in(self, in_mov: bool) -> Fraction:
-        """The rate that a muxer is told: those of MP4 and MOV count the timecode by it."""
-        return self.timecode_rate or self.rate if in_mov else self.rate
+        """The rate that a muxer is told: those of MP4 and MOV count the timecode by it, and refuse some rates."""
+        if not in_mov:
+            return self.rate
+        rate = self.timecode_rate or self.rate
+        while rate > MOST_NUMBERS:  # several frames have one number
+            rate /= 2
+        return max(rate, Fraction(1))
 
     def timecode_at(self, first: int) -> tuple[int, Fraction]:
         """How many frames later than at its beginning the timecode is at frame `first`, and at which rate it counts."""
@@ -237,6 +244,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     status = path.stat()
     context = stream.codec_context
     description = description_of(container, stream)
+    fields = _are_fields(context.codec.canonical_name, first)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -257,9 +265,14 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         duration=None,
         table=FrameTable((), (), (), Fraction(stream.time_base or Fraction(1, 1000))),
         streams=tuple(_stream_info(container, each) for each in container.streams),
-        interlaced=first.interlaced or context.field_order not in PROGRESSIVE_ORDERS,
+        interlaced=not fields and (first.interlaced or context.field_order not in PROGRESSIVE_ORDERS),
         sequential=None,
-        notes=(*first.notes, *_left_out(container, stream, description, first), *_speed_note(container, path)),
+        notes=(
+            *first.notes,
+            *_left_out(container, stream, description, first),
+            *_speed_note(container, path),
+            *_overlap_note(container, stream, path),
+        ),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
         tags=tuple(sorted(tags_of(container).items())),
@@ -268,11 +281,18 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     )
 
 
+def _are_fields(codec: str, first: FirstFrames) -> bool:
+    """Whether each decoded frame is a single field: of HEVC FFmpeg marks those as interlaced, and nothing else."""
+    return codec == "hevc" and first.interlaced
+
+
 def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
     """What only the container says of the picture, or only its frames and no tag, and no result can."""
     tags = folded(stream.metadata.items())
     if first.stereoscopic and "stereo_mode" not in tags:
         yield not_said("it is stereoscopic")
+    if _are_fields(stream.codec_context.codec.canonical_name, first):
+        yield not_said("each of its pictures is one of the two fields of a frame, and enlarged as it is")
     if first.timecode and "timecode" not in tags | folded(container.metadata.items()):
         yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
     if is_dolby_vision(description):
@@ -288,6 +308,13 @@ def _left_out(container: InputContainer, stream: VideoStream, description: str, 
 def _speed_note(container: InputContainer, path: Path) -> Iterator[str]:
     if "mov" in container.format.name and changes_speed(path):
         yield "its edit list changes the speed, which FFmpeg does not do: what it reads at the usual speed is enlarged"
+
+
+def _overlap_note(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[str]:
+    """How many pictures FFmpeg leaves out, whose packets have been read: in fragments, those that do not go on."""
+    hidden = sum(entry.is_discard for entry in stream.index_entries) if is_fragmented(path) else 0
+    if hidden:
+        yield f"{hidden} pictures are left out: by the times of its fragments they do not come after those before them"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:

@@ -90,7 +90,7 @@ def advanced(timecode: str, frames: int, rate: Fraction) -> str:
     if not found:
         return timecode
     hours, minutes, seconds, number = (int(found[group]) for group in (1, 2, 3, 5))
-    base = round(rate)
+    base = max(round(rate), 1)  # of a picture every few seconds, each has a number
     dropped = base // 15 if found[4] in ";." else 0  # numbers left out each minute but every tenth
     minutes += 60 * hours
     count = (60 * minutes + seconds) * base + number - dropped * (minutes - minutes // 10) + frames

@@ -149,7 +149,7 @@ class Inventory:
             for s in self._container.streams
             if s.index != stream_index and s.type != "attachment"
         }
-        self._cuts, self._headers = Cuts(), SoundHeaders()
+        self._cuts, self._headers = Cuts(path), SoundHeaders()
         self._begin: Fraction | None = None
         self._end: Fraction | None = None
         self.decoding = True
