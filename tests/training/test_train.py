@@ -284,13 +284,13 @@ def test_a_validated_checkpoint_is_kept_beside_those_after_it(tmp_path: Path, mo
         if refused:
             monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError(errno.EPERM, "Operation not permitted")))
         for step in (1, 2):  # the second takes the place of the first
-            save_checkpoint(tmp_path, {"step": step})
+            save_checkpoint(tmp_path, {"counts": step})
             (tmp_path / "validated.pt.part").write_bytes(b"of a run that was killed")
             keep_validated(tmp_path)
-            assert load_checkpoint(tmp_path) == {"step": step}
-        save_checkpoint(tmp_path, {"step": 3})
+            assert load_checkpoint(tmp_path) == {"counts": step}
+        save_checkpoint(tmp_path, {"counts": 3})
         restore_validated(tmp_path)
-        assert load_checkpoint(tmp_path) == {"step": 2}
+        assert load_checkpoint(tmp_path) == {"counts": 2}
         restore_validated(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     with full_disk(100), pytest.raises(DiskTooSmall, match=r"validated\.pt could not be written"):
