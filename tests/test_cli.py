@@ -725,6 +725,24 @@ def test_tags_of_a_tiff_that_are_left_out_are_said(tmp_path: Path, nearest: Path
     assert note == "TIFF's tags 269 (DocumentName), 65000 are left out"
 
 
+def test_xmp_tells_the_new_size(tmp_path: Path, nearest: Path) -> None:
+    """Of a picture of a sphere a viewer would otherwise show a quarter."""
+    from vidsr.image import upscale_image
+
+    xmp = (
+        b"<x exif:PixelXDimension='20' tiff:ImageLength=\"12\" GPano:FullPanoWidthPixels='40' exif:ISO='100'>"
+        b"<GPano:CroppedAreaTopPixels>3</GPano:CroppedAreaTopPixels><exif:PixelYDimension>12</exif:PixelYDimension></x>"
+    )
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", xmp=xmp)
+    upscale_image(tmp_path / "a.jpg", tmp_path / "b.jpg", UpscaleSettings(model=str(nearest), device="cpu"), False)
+    with Image.open(tmp_path / "b.jpg") as large:
+        assert large.info["xmp"] == (
+            b"<x exif:PixelXDimension='40' tiff:ImageLength=\"24\" GPano:FullPanoWidthPixels='80' exif:ISO='100'>"
+            b"<GPano:CroppedAreaTopPixels>6</GPano:CroppedAreaTopPixels>"
+            b"<exif:PixelYDimension>24</exif:PixelYDimension></x>"
+        )
+
+
 @pytest.mark.parametrize(
     ("xmp", "suffix", "said"),
     [

@@ -15,6 +15,9 @@ from PIL.TiffImagePlugin import XMP, TiffImageFile
 _TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Of a phone's XMP: where in the file a gain map, a depth map or a film lies behind the picture. They are not taken.
 _TELLS_OF_OTHERS = re.compile(rb"Container:Directory|MicroVideo|MotionPhoto|hdrgm:|GDepth:|GImage:")
+# Lengths in pixels in an XMP, as attributes or elements: the picture's own, and those of the sphere that it is part of.
+_XMP_SIZES = re.compile(rb"((?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))\s*(?:>|=\s*[\"']))(\d+)")
+_XMP_SPHERE = re.compile(rb"(GPano:\w*(?:Width|Height|Left|Top)Pixels\s*(?:>|=\s*[\"']))(\d+)")
 _EXIF = b"Exif\0\0"
 _SHORT = 3  # of EXIF's types
 _MOST_IN_JPEG = 65_000  # bytes of a JPEG's segment, less what goes before
@@ -49,6 +52,7 @@ def kept_metadata(image: Image.Image, shown: Image.Image, kind: str, size: tuple
     if "exif" in kept and not kept["exif"].startswith(_EXIF):  # which WebP has not, and JPEG needs
         kept["exif"] = _EXIF + kept["exif"]
     xmp, _ = _xmp(image, kind)
+    xmp = _xmp_with_size(xmp, size, shown.size)
     if isinstance(image, TiffImageFile) or (xmp and kind == "TIFF"):
         told = _told(image) if isinstance(image, TiffImageFile) else image.getexif()
         if kind == "TIFF" and xmp:
@@ -95,6 +99,19 @@ def _xmp(image: Image.Image, kind: str) -> tuple[bytes, str]:
     if found and (kind not in ("JPEG", "PNG", "TIFF", "WEBP") or (kind == "JPEG" and len(found) > _MOST_IN_JPEG)):
         return b"", f"{kind} has no place for its XMP"
     return found, ""
+
+
+def _xmp_with_size(xmp: bytes, size: tuple[int, int], before: tuple[int, int]) -> bytes:
+    """XMP that tells the result's size where it tells the source's."""
+
+    def own(found: re.Match[bytes]) -> bytes:
+        return found[1] + str(size[b"Y" in found[1] or b"Length" in found[1]]).encode()
+
+    def of_sphere(found: re.Match[bytes]) -> bytes:
+        down = b"Height" in found[1] or b"Top" in found[1]
+        return found[1] + str(round(int(found[2]) * size[down] / before[down])).encode()
+
+    return _XMP_SPHERE.sub(of_sphere, _XMP_SIZES.sub(own, xmp))
 
 
 def _told(image: Image.Image) -> Image.Exif:
