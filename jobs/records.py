@@ -37,6 +37,7 @@ class VideoRecord:
         key: fingerprint of the input (size, time and a sample of its content) and of the settings, by which a replaced
             input and other settings are seen.
         crashes: workers that died while they had this video.
+        salvaged: what its damaged source did not give, as sentences.
         thumbnails: JPEG files of one frame, source then result, for the report; empty where there are none.
     """
 
@@ -54,6 +55,7 @@ class VideoRecord:
     finished: float | None = None
     key: str = ""
     crashes: int = 0
+    salvaged: tuple[str, ...] = ()
     thumbnails: tuple[str, ...] = ()
 
     @property
@@ -94,4 +96,4 @@ class VideoRecord:
             raise SettingsError(f"not a video's record ({error}); delete it and run the job again") from error
         if record.state not in STATES:
             raise SettingsError(f"a video's record has no state {record.state!r}; use one of {', '.join(STATES)}")
-        return replace(record, thumbnails=tuple(record.thumbnails))
+        return replace(record, salvaged=tuple(record.salvaged), thumbnails=tuple(record.thumbnails))

@@ -148,7 +148,7 @@ def _row(record: VideoRecord, root: str) -> list[Any]:
         record.result_bytes,
         None if took is None else round(took, 3),
         record.attempts,
-        "" if record.good else record.reason,
+        "; ".join(record.salvaged) if record.good else record.reason,
     ]
 
 

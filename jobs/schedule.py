@@ -306,6 +306,7 @@ class Schedule:
             state="salvaged" if finished.salvaged else "done",
             finished=time.time(),
             result_bytes=finished.result_bytes,
+            salvaged=finished.salvaged,
             thumbnails=finished.thumbnails,
         )
         self._settle(video, good)

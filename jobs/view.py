@@ -119,10 +119,11 @@ class LineFolderView:
     def end_video(self, record: VideoRecord) -> None:
         """See View."""
         self._figures.ended[record.state] += 1
-        self._figures.ended_bytes += record.source_bytes
         if record.good:
+            self._figures.ended_bytes += record.source_bytes
             self.say(f"{record.result}: {record.state}, {record.frames} frames")
         else:
+            self._figures.total_bytes -= record.source_bytes  # most fail at once, which tells nothing of the others
             self.say(f"{record.source}: {record.state}, {record.reason}")
 
     def say(self, sentence: str) -> None:

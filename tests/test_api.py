@@ -1,8 +1,13 @@
 """The Python API takes what the command takes."""
 
 import inspect
+import threading
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -30,6 +35,35 @@ def test_every_setting_has_an_argument_of_its_name(monkeypatch: pytest.MonkeyPat
     vidsr.upscale("drive.mp4", **GIVEN)
     made = asdict(upscale_video.call_args.args[2])
     assert made | made.pop("encode") | asdict(session.call_args.args[0]) == GIVEN
+    for word, weight in (("auto", None), ("off", 0.0), ("0.2", 0.2)):  # as the command has it
+        vidsr.upscale("drive.mp4", stabilise_detail=word)
+        assert upscale_video.call_args.args[2].stabilise_detail == weight
     vidsr.upscale("drive.mp4")
     assert upscale_video.call_args.args[2] == UpscaleSettings()
     assert session.call_args.args[0] == ClusterSettings()
+
+
+def test_type_checkers_of_users_read_its_types() -> None:
+    package = Path(vidsr.__file__).parent
+    project = tomllib.loads((package.parent / "pyproject.toml").read_text())
+    assert (package / "py.typed").is_file() and "py.typed" in project["tool"]["setuptools"]["package-data"]["vidsr"]
+    files = {"source": vidsr.upscale, "path": vidsr.probe, "result": vidsr.verify}
+    assert {inspect.signature(function).parameters[name].annotation for name, function in files.items()} == {
+        "str | Path"
+    }
+
+
+def test_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has one Ray; what the first had started would be taken away from the second."""
+    inside = threading.Semaphore()
+    together: list[bool] = []
+
+    def upscale_video(*_: object) -> None:
+        together.append(not inside.acquire(blocking=False))
+        time.sleep(0.05)
+        inside.release()
+
+    monkeypatch.setattr(api, "upscale_video", upscale_video)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(vidsr.upscale, ("a.mp4", "b.mp4", "c.mp4")))
+    assert together == [False] * 3

@@ -91,6 +91,37 @@ def test_the_second_interrupt_ends_with_the_code_of_interrupts() -> None:
     assert json.loads(done.stdout)["error"] == "Interrupted"
 
 
+AT_A_TERMINAL = """
+import signal
+from pathlib import Path
+import vidsr.batch
+from vidsr.cli import main
+from vidsr.console import make_progress
+
+def interrupted(*arguments):
+    progress = make_progress()
+    progress.begin(Path("drive.mp4"), 100, 0)
+    signal.raise_signal(signal.SIGINT)
+    progress.stop()
+    return []
+
+vidsr.batch.upscale_inputs = interrupted
+main(["upscale", "drive.mp4"])
+"""
+
+
+def test_an_interrupt_breaks_no_bar_off() -> None:
+    terminal, side = os.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    subprocess.run([sys.executable, "-c", AT_A_TERMINAL], check=True, stderr=side, env=environment, timeout=60)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(side)
+    os.close(terminal)
+    before, said, _ = shown.partition("vidsr: finishing the segments in flight")
+    assert "drive.mp4" in before and said
+    assert before.endswith("\x1b[2K")  # the bar's line was wiped
+
+
 def test_missing_file(tmp_path: Path) -> None:
     assert "missing.mp4" in refused(errors.InputMissing, "upscale", tmp_path / "missing.mp4")
 
@@ -602,6 +633,20 @@ def test_a_dry_run_tells_notes_and_failures_in_words() -> None:
         console.print(estimate_table({"input": "card", "frames": 1000, "notes": ["a", "b"], "unreadable": {"x": "y"}}))
     assert [line.split() for line in told.get().splitlines()[1:]] == [
         ["frames", "1,000"], ["notes", "a"], ["b"], ["unreadable", "x:", "y"],
+    ]  # fmt: skip
+
+
+def test_a_dry_run_tells_sizes_and_times_with_their_units() -> None:
+    from rich.console import Console
+
+    from vidsr.describe import estimate_table
+
+    console = Console(width=100)
+    report = {"seconds": 2.2933333, "output_bytes": 649_852, "memory_bytes": 1_915_912_192, "model_seconds": 4210.4}
+    with console.capture() as told:
+        console.print(estimate_table(report))
+    assert [line.split("  ", 1)[-1].strip() for line in told.get().splitlines()[1:]] == [
+        "2.3 s", "649.9 kB", "1.9 GB", "1:10:10",
     ]  # fmt: skip
 
 

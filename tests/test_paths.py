@@ -45,6 +45,11 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     assert sizes == [5]
 
 
+def test_a_folder_that_is_missing_is_named_as_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(OutputUnwritable, match=r"a\.json cannot be written, its folder is missing; make that"):
+        write_output(tmp_path / "new" / "a.json", b"")
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(errno.ENOSPC, DiskTooSmall), (errno.EDQUOT, DiskTooSmall), (errno.EIO, OutputUnwritable)],

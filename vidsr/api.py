@@ -10,7 +10,10 @@ from vidsr.graph.progress import Progress, Silent
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
 from vidsr.paths import output_path
-from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings
+from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings, stabilising
+
+# Who comes while another's Ray runs would work on it, and that one's end would end the whole process.
+_TURN = threading.Lock()
 
 
 def upscale(
@@ -24,7 +27,7 @@ def upscale(
     backend: str = UpscaleSettings.backend,
     hwaccel: str = UpscaleSettings.hwaccel,
     fidelity: float = UpscaleSettings.fidelity,
-    stabilise_detail: float | None = UpscaleSettings.stabilise_detail,
+    stabilise_detail: float | str | None = UpscaleSettings.stabilise_detail,
     codec: str = EncodeSettings.codec,
     crf: int | None = EncodeSettings.crf,
     preset: str | None = EncodeSettings.preset,
@@ -44,7 +47,7 @@ def upscale(
 ) -> Outcome:
     """Make a video larger: `vidsr.upscale("drive.mp4", scale=2)` writes `drive_2x.mp4` beside it.
 
-    The arguments are the command's options. One run at a time in a process, because a process has one Ray.
+    The arguments are the command's options. Threads may call it: they take turns, because a process has one Ray.
 
     Args:
         source: a video file.
@@ -56,7 +59,7 @@ def upscale(
         backend: auto, torch or openvino; only auto takes int8.
         hwaccel: "nvdec" decodes on GPUs that give the same samples, "off" never does.
         fidelity: 1 is truest on average, 0 is sharpest (adversarial weights).
-        stabilise_detail: weight of the frame before in each enlarged frame, 0 (off) to 0.5; None is "auto".
+        stabilise_detail: weight of the frame before in each enlarged frame, to 0.5; "off" is 0, and None "auto".
         codec: an FFmpeg encoder's name, or "auto" for one of the source's family.
         crf: constant rate factor, 0 (best) to 63; None takes a visually transparent one.
         preset: the encoder's preset; None takes a fast one.
@@ -76,14 +79,15 @@ def upscale(
     Raises:
         VidsrError: of the class of whatever is wrong; the tree is in vidsr.errors.
     """
+    weight = stabilising(stabilise_detail) if isinstance(stabilise_detail, str) else stabilise_detail
     settings = UpscaleSettings(
         scale=scale, height=height, model=model, device=device, backend=backend, hwaccel=hwaccel, fidelity=fidelity,
         encode=EncodeSettings(codec=codec, crf=crf, preset=preset, container=container),
-        start=start, end=end, segment_seconds=segment_seconds, stabilise_detail=stabilise_detail,
+        start=start, end=end, segment_seconds=segment_seconds, stabilise_detail=weight,
         deinterlace=deinterlace, fill_gaps=fill_gaps, gpx=gpx,
     )  # fmt: skip
     cluster = ClusterSettings(address=address, actors=actors, actor_cpus=actor_cpus, encoder_cpus=encoder_cpus)
-    with Session(cluster, device) as session:
+    with _TURN, Session(cluster, device) as session:
         session.last_video = True
         return upscale_video(
             Path(source), None if result is None else output_path(result), settings, overwrite,

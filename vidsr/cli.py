@@ -287,13 +287,16 @@ def upscale(inputs: tuple[Path | str, ...], output: Path | str | None, **values:
 @contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second one interrupts at once."""
+    from vidsr.console import stderr
+
     stop = threading.Event()
 
     def on_interrupt(number: int, frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        click.echo("vidsr: finishing the segments in flight; Ctrl-C again stops now", err=True)
+        # Above the bar, which would else be broken off and left behind.
+        stderr.print("vidsr: finishing the segments in flight; Ctrl-C again stops now", soft_wrap=True)
 
     # SIGTERM is how clusters ask a job to end.
     before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -81,13 +83,29 @@ def estimate_table(report: dict[str, Any]) -> Table:
     table = Table("", escape(str(report.get("source", report.get("input", "")))), box=None, pad_edge=False)
     for name, value in report.items():
         if name not in ("source", "input") and value not in ([], {}):
-            shown = value["name"] if name == "model" else _in_words(value)
-            table.add_row(name.replace("_", " "), escape(shown))
+            table.add_row(ESTIMATES.get(name, name.replace("_", " ")), escape(_in_words(name, value)))
     return table
 
 
-def _in_words(value: Any) -> str:
-    """A value of a report: what it holds of several, one a line."""
+# What people are told in the place of a dry run's names.
+ESTIMATES = {
+    "seconds": "length",
+    "output_bytes": "size of the result",
+    "disk_bytes": "disk while it works",
+    "memory_bytes": "memory",
+    "model_frames_per_second": "model alone, frames/s",
+    "model_seconds": "model alone, time",
+}
+
+
+def _in_words(name: str, value: Any) -> str:
+    """A value of a report with its unit: what it holds of several, one a line."""
+    if name == "model":
+        return str(value["name"])
+    if name.endswith("_bytes"):
+        return decimal(value)
+    if name.endswith("seconds"):
+        return str(timedelta(seconds=round(value))) if value >= 60 else f"{value:.1f} s"
     if isinstance(value, list):
         return "\n".join(value)
     if isinstance(value, dict):

@@ -95,6 +95,8 @@ def write_error(path: Path | str, error: Exception) -> OutputError:
     """The error to raise where something could not be written; a full disk has a class of its own."""
     if is_full(error):
         return DiskTooSmall(f"{path} cannot be written, the disk is full; make room and run the same command again")
+    if isinstance(error, FileNotFoundError):
+        return OutputUnwritable(f"{path} cannot be written, its folder is missing; make that, or use -o elsewhere")
     why = getattr(error, "strerror", None) or first_line(error)
     return OutputUnwritable(f"{path} cannot be written ({why}); see to its folder's permissions, or use -o elsewhere")
 

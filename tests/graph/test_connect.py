@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import tempfile
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,6 +86,21 @@ def test_a_local_ray_starts_whatever_the_folder_for_temporary_files(
             session.start()
         finally:
             session.close()
+
+
+def test_workers_import_nothing_from_the_folder_that_the_command_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module there would take the place of one that Ray, torch or vidsr need."""
+    (tmp_path / "random.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    session = Session(ClusterSettings())
+    try:
+        session.start()
+        folders = ray.get(ray.remote(lambda: sys.path).remote(), timeout=60)
+    finally:
+        session.close()
+    assert str(tmp_path) not in folders
 
 
 @pytest.mark.parametrize(("port", "why"), [(1, "refused"), (10**20, "too large")])

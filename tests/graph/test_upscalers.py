@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -115,10 +116,11 @@ def test_who_waits_for_cpus_that_others_hold_is_told_so(
     session: Session, nearest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.start()
+    spec = UpscalerSpec(str(nearest), 2, "cpu", "torch")
+    session.load(replace(spec, fidelity=0.25))  # what a test before this one started makes room
     others: Any = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Other)  # type: ignore[no-untyped-call]
     other = others.remote()
-    ray.get(other.__ray_ready__.remote())
-    spec = UpscalerSpec(str(nearest), 2, "cpu", "torch")
+    ray.get(other.__ray_ready__.remote(), timeout=60)
     waiting = upscalers.Upscalers(spec, ClusterSettings())
     assert not waiting.waits_for(), "they may end in a moment"
     monkeypatch.setattr(upscalers, "PLACE_SECONDS", 0.0)

@@ -22,6 +22,7 @@ RECORD = VideoRecord(
     error_message="a.mp4: no moov",
     started=1.5,
     finished=2.5,
+    salvaged=("a frame is lost",),
     thumbnails=("a.jpg", "b.jpg"),
 )
 

@@ -43,7 +43,7 @@ def records() -> list[VideoRecord]:
         5: replace(DONE, state="failed", error_class="NotAVideo", error_message="</script> is no video", attempts=3),
         7: replace(DONE, state="failed", error_class="NotAVideo", error_message="no moov", attempts=3),
         9: replace(DONE, state="quarantined", error_class="WorkerDied", error_message="3 crashes", attempts=3),
-        11: replace(DONE, state="salvaged", frames=500),
+        11: replace(DONE, state="salvaged", frames=500, salvaged=("3 frames are lost", "sound is damaged")),
         13: replace(DONE, state="running", finished=None),
     }
     made = []
@@ -95,6 +95,11 @@ def test_failures_are_grouped_with_their_reasons(page: Browser) -> None:
     assert "WorkerDied: 1 video\n" in failures
     assert "005.mp4" in failures
     assert "</script> is no video" in failures
+
+
+def test_what_a_damaged_video_lacks_is_said_beside_its_state(page: Browser) -> None:
+    assert text(page, "#rows [data-state=salvaged] td:nth-child(3)") == "salvaged\n3 frames are lost; sound is damaged"
+    assert text(page, "#rows [data-state=done] td:nth-child(3)") == "done"
 
 
 def test_on_a_phone_failures_and_names_are_in_sight(page: Browser) -> None:

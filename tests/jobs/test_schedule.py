@@ -250,6 +250,7 @@ def test_a_video_is_finished_once_all_its_segments_are(monkeypatch: pytest.Monke
     job._finished(video, finished)
     (final,) = job.finals
     assert (final.state, final.result_bytes, final.thumbnails) == ("salvaged", 1000, ("s.jpg", "r.jpg"))
+    assert final.salvaged == ("a frame is lost",)
     assert [call.args[0] for call in job._view.say.call_args_list] == ["a: GPS is beside it", "a: a frame is lost"]
 
 

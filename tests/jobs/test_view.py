@@ -55,6 +55,16 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures.row() == {"videos": "5/9", "failed": "3", "frames": "60", "fps": "3.00", "left": "0:01:00"}
 
 
+def test_videos_that_failed_tell_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = LineFolderView(Console(file=io.StringIO()))
+    view.begin(4, 0, 0, 400)
+    view.end_video(BAD)
+    assert view._figures.left == "–"
+    view.end_video(GOOD)
+    monkeypatch.setattr("jobs.view.time.monotonic", lambda: view._figures.began + 20)
+    assert view._figures.left == "0:00:40"  # two are left, of the size of the one that took 20 s
+
+
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_a_terminal_that_cannot_draw_gets_lines(monkeypatch: pytest.MonkeyPatch, term: str) -> None:
     """As in editors; rich shows nothing there before the end."""

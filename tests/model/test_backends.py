@@ -1,6 +1,7 @@
 """Backends: the same residual within what their precision gives, and a cache that changes nothing."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -192,10 +193,13 @@ def test_compiled_is_eager_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPUs")
 def test_many_shapes_are_compiled(caplog: pytest.LogCaptureFixture) -> None:
-    """torch gives up after eight by default, with no more than a line in its log."""
+    """torch gives up after eight by default, with no more than a line in its log.
+
+    An actor that takes two batches at a time computes in other threads than the one that made it.
+    """
     compiled = Compiled(lambda x: x.sin().cos(), dynamic=False)
-    for side in range(2, 14):
-        compiled(torch.rand(side))
+    with ThreadPoolExecutor(1) as other:
+        list(other.map(compiled, map(torch.rand, range(2, 14))))
     assert "recompile_limit" not in caplog.text
     with torch.compiler.set_stance("fail_on_recompile"):
         compiled(torch.rand(13))

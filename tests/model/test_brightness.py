@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidsr.model import brightness
 from vidsr.model.brightness import LIMIT, SIDE, keep_brightness
 from vidsr.model.upscaler import Upscaler
 
@@ -70,6 +71,27 @@ def test_one_changed_area_is_mended_and_what_is_far_from_it_stays(size: tuple[in
     reach = SIDE * 3 * scale
     expected[1, 1, -reach:, -reach:] = large[1, 1, -reach:, -reach:]
     assert torch.equal(large, expected)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (37, 51), (5, 3)])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_mixing_everywhere_gives_the_same(size: tuple[int, int], scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on GPUs, which are not asked where it is needed."""
+    torch.manual_seed(1)
+    source = torch.rand(3, 2, *size)
+    large = F.interpolate(source, scale_factor=scale).contiguous()
+    large[1, 1, 8 * scale : 20 * scale, 8 * scale : 40 * scale] += 0.2
+    large[1, 0, -3 * scale :, -3 * scale :] += 0.4
+    large[2, :, :scale, :scale] += 0.9
+    mended, everywhere = large.clone(), large.clone()
+    keep_brightness(source, mended, 0.0, 1.0)
+    assert (mended != large).any((1, 2, 3)).tolist() == [False, True, True]
+    monkeypatch.setattr(
+        brightness, "_windows", lambda share: [(k, 0, share.shape[2], 0, share.shape[3]) for k in range(3)]
+    )
+    keep_brightness(source, everywhere, 0.0, 1.0)
+    torch.testing.assert_close(mended, everywhere, rtol=0, atol=1e-6)
+    assert torch.equal(everywhere[0], large[0])
 
 
 def test_what_will_be_cut_off_does_not_count() -> None:

@@ -143,7 +143,9 @@ def test_nothing_half_written_is_left(files: DriveFiles) -> None:
     [
         (["--width", "322"], "multiple of 4"),
         (["--scale", "3"], "1/3"),
-        (["--seconds", "0"], "more seconds"),
+        (["--seconds", "0"], "other seconds"),
+        (["--seconds", "nan"], "other seconds"),
+        (["--seconds", "inf"], "other seconds"),
         (["--width", "8"], "64x36"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,8 +46,8 @@ class DriveSpec:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.seconds * self.rate < 1:
-            raise SettingsError(f"{self.seconds} s at {self.rate} frames/s is not one frame; give more seconds")
+        if not 1 <= self.seconds * self.rate < math.inf:
+            raise SettingsError(f"{self.seconds} s at {self.rate} frames/s has no frame or no end; give other seconds")
         if not (64 <= self.width <= 7680 and 36 <= self.height <= 4320):
             raise SettingsError(f"the drive cannot be {self.width}x{self.height}; use 64x36 to 7680x4320")
 

@@ -9,6 +9,7 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # missing in its stub
+from ray.job_config import JobConfig
 
 from vidsr.environment import environment
 from vidsr.errors import ClusterError, DeviceError, Interrupted, first_line
@@ -124,6 +126,18 @@ class _OwnGroup(services.ConsolePopen):
         super().__init__(*args, **options, process_group=0)
 
 
+class _OwnImports(JobConfig):
+    """Workers import from no folder that this process does not import from.
+
+    Ray adds the current one, so that a `random.py` or `torch.py` beside somebody's videos would be run.
+    """
+
+    def _serialize(self) -> str:
+        own = {os.path.abspath(folder) for folder in sys.path}
+        self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder in own]
+        return super()._serialize()
+
+
 def _say_shortly(data: dict[str, Any], ignore_prefix: bool) -> None:
     """Log what Ray says of processes that died and tasks that it tries again; it would print pages, and to stdout."""
     for message in data["lines"]:
@@ -144,6 +158,7 @@ def _init_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     services.ConsolePopen = _OwnGroup  # type: ignore[misc]
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
+    quiet["job_config"] = _OwnImports()
     if address:
         ray.init(address=address, **quiet)
         return

@@ -58,7 +58,7 @@ def choose_range(info: VideoInfo, settings: UpscaleSettings) -> FrameRange:
     if settings.end is not None:
         stop = next((k for k, t in enumerate(seconds) if t >= settings.end), stop)
     if first >= stop:
-        raise SettingsError(f"{info.path}: no frame lies in that range; the video lasts {seconds[-1]:.2f} s")
+        raise SettingsError(f"{info.path}: no frame lies in that range; the last one is at {seconds[-1]:.2f} s")
     return FrameRange(first, stop)
 
 

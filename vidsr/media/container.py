@@ -49,7 +49,9 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
     try:
         container = av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:
-        raise NotAVideo(f"{path}: not a video that can be read ({reason_of(error)})") from error
+        raise NotAVideo(
+            f"{path}: not a video that can be read ({reason_of(error)}); if it plays elsewhere, copy it again"
+        ) from error
     if PLAYLISTS & set(container.format.name.split(",")):
         container.close()
         raise NotAVideo(f"{path}: a list of other files, not a video; name those instead")
@@ -106,7 +108,7 @@ def find_video(container: InputContainer, path: Path) -> VideoStream:
         if not is_cover(stream) and stream.codec_context is not None:
             return stream
     if container.streams.audio:
-        raise NoPicture(f"{path}: it has sound but no picture")
+        raise NoPicture(f"{path}: it has sound but no picture; name a video")
     raise NotAVideo(f"{path}: no video stream in it can be decoded")
 
 

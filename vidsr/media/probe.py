@@ -213,7 +213,7 @@ class VideoInfo:
         return 8 * self.stream_bytes / max(self.frames * self.width * self.height, 1)
 
 
-def probe(path: Path, decode: bool = False) -> VideoInfo:
+def probe(path: str | Path, decode: bool = False) -> VideoInfo:
     """Find out what a video file is.
 
     Args:

@@ -92,8 +92,6 @@ class Compiled:
             function: what to compile.
             dynamic: of `torch.compile`: whether sizes may change without compiling anew; None finds out.
         """
-        # Without this torch would go on without compiling, after eight shapes. (torch 2.6 has no name but this.)
-        torch._dynamo.config.cache_size_limit = MOST_COMPILED
         self._function = function
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(function, dynamic=dynamic)
 
@@ -102,6 +100,7 @@ class Compiled:
         compiled = self._compiled  # another thread may find in the meantime that it fails
         if compiled is not None:
             try:
+                _allow_many_shapes()
                 return compiled(x)
             except torch.cuda.OutOfMemoryError:
                 raise
@@ -109,6 +108,12 @@ class Compiled:
                 logging.getLogger(__name__).warning("torch.compile failed (%s); going on without", first_line(error))
                 self._compiled = None
         return self._function(x)
+
+
+def _allow_many_shapes() -> None:
+    """Without this torch would go on without compiling, after eight shapes. Newer ones keep it for each thread."""
+    if torch._dynamo.config.cache_size_limit != MOST_COMPILED:  # torch 2.6 has no name but this
+        torch._dynamo.config.cache_size_limit = MOST_COMPILED
 
 
 class TorchBackend:

@@ -7,9 +7,16 @@ Bilinear interpolation keeps it, as nothing overshoots and is cut off. Road foot
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+# A frame, and of its areas the first row and the one after the last, and so for columns.
+Window = tuple[int, int, int, int, int]
 
 # Side of an area in pixels of the source, and by how much its mean may change, of 1 between the least and the most.
 SIDE, LIMIT = 8, 3 / 255
@@ -31,15 +38,50 @@ def keep_brightness(source: Tensor, large: Tensor, least: float, most: float) ->
     before = _means(source, SIDE, least, most)
     for _ in range(PASSES):
         change = (_means(large, SIDE * scale, least, most) - before).abs()
-        frames = (change > LIMIT).flatten(1).any(1).nonzero().flatten().tolist()
-        for k in frames:
-            share = 1 - LIMIT / change[k : k + 1].clamp(min=LIMIT)  # so that LIMIT is left
-            share = F.max_pool2d(share, 3, stride=1, padding=1)  # else it would be less between an area and the next
-            size = [blocks * SIDE * scale for blocks in share.shape[-2:]]
-            share = F.interpolate(share, size=size, mode="bilinear")[..., : large.shape[-2], : large.shape[-1]]
-            large[k : k + 1].lerp_(F.interpolate(source[k : k + 1], scale_factor=scale, mode="bilinear"), share)
-        if not frames:
+        share = 1 - LIMIT / change.clamp(min=LIMIT)  # so that LIMIT is left
+        share = F.max_pool2d(share, 3, stride=1, padding=1)  # else it would be less between an area and the next
+        windows = _windows(share)
+        for window in windows:
+            _mix(source, large, share, window)
+        if not windows:
             return
+
+
+def _windows(share: Tensor) -> list[Window]:
+    """Where to mix; on a GPU everywhere, for 0 leaves what is there.
+
+    To look would be to wait until the network has computed, and meanwhile no thread would give the GPU its next work.
+    """
+    n, _, tall, wide = share.shape
+    if share.device.type != "cpu":
+        return [(k, 0, tall, 0, wide) for k in range(n)]
+    mixed: NDArray[np.bool_] = (share > 0).any(1).numpy()
+    return [
+        (k, top, bottom, left, right)
+        for k in range(n)
+        for top, bottom in _runs(mixed[k].any(axis=1))
+        for left, right in _runs(mixed[k, top:bottom].any(axis=0))
+    ]
+
+
+def _runs(flags: Any) -> list[tuple[int, int]]:
+    """Half-open ranges of set flags, longer by one at each end, where mixing fades out."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).tolist()
+    return [(max(start - 1, 0), min(stop + 1, len(flags))) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _mix(source: Tensor, large: Tensor, share: Tensor, window: Window) -> None:
+    """Mix one window."""
+    k, top, bottom, left, right = window
+    scale = large.shape[-1] // source.shape[-1]
+    weight = F.interpolate(share[k : k + 1, :, top:bottom, left:right], scale_factor=SIDE * scale, mode="bilinear")
+    top, left = top * SIDE, left * SIDE
+    target = large[k : k + 1, :, top * scale : bottom * SIDE * scale, left * scale : right * SIDE * scale]
+    height, width = target.shape[-2:]
+    above, before = min(top, 1), min(left, 1)  # a sample more on each side, where there is one
+    samples = source[k : k + 1, :, top - above : bottom * SIDE + 1, left - before : right * SIDE + 1]
+    plain = F.interpolate(samples, scale_factor=scale, mode="bilinear")[..., above * scale :, before * scale :]
+    target.lerp_(plain[..., :height, :width], weight[..., :height, :width])
 
 
 def _means(x: Tensor, side: int, least: float, most: float) -> Tensor:

@@ -52,8 +52,8 @@ class VerifyReport:
 
 
 def verify(
-    source: Path,
-    result: Path,
+    source: str | Path,
+    result: str | Path,
     size: Size | None = None,
     first: int = 0,
     stop: int | None = None,
