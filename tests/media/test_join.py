@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from dataclasses import replace
 from fractions import Fraction
@@ -55,6 +56,20 @@ def test_pictures_times_and_sound(tmp_path: Path, suffix: str, gap: Fraction) ->
     assert sound == sorted(sound) and len(sound) >= 3 * 46
     assert sum(1 for t in sound if 1 < t < 1 + float(gap)) <= 2, "no sound in the gap"
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_sound_that_is_left_out_is_told(tmp_path: Path) -> None:
+    picture = make_clip(tmp_path / "picture.mp4", replace(BASE, rotation=0, sound=()))
+    whole = make_clip(tmp_path / "whole.mp4", replace(BASE, rotation=0, frames=60))
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "sound.mp4"), "w") as only:
+        copy = only.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.size:
+                packet.stream = copy
+                only.mux(packet)
+    clip = join_streams(tmp_path / "clip.mp4", picture, tmp_path / "sound.mp4")
+    (told,) = join([Part(clip, Fraction(0)), Part(clip, Fraction(1))], tmp_path / "joined.mp4")
+    assert re.match("clip.mp4: 6[5-9] packets of audio stream 1 .* left out, before the end of the part before", told)
 
 
 def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +265,7 @@ def test_a_cover_picture_stays(suffix: str, tmp_path: Path) -> None:
     plain = Path(join_streams(tmp_path / "plain.mkv", tmp_path / "film.mkv"))
     if suffix == "mkv":
         (sentence,) = join([Part(plain, Fraction(0)), Part(source, Fraction(1))], tmp_path / "other.mkv")
-        assert sentence == "a.mkv: cover picture 1 (mjpeg, cover.jpg) has no counterpart"
+        assert sentence == "a.mkv: cover picture 1 (mjpeg, cover.jpeg) has no counterpart"
 
 
 def test_sound_goes_to_that_of_its_language_and_codec(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import ImageCms
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
+from tests.media.test_parts import edit
 from vidsr.media.beside.index import index_path
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
@@ -63,6 +64,14 @@ def test_another_speed_is_said(rate: int, said: bool, tmp_path: Path) -> None:
     struct.pack_into(">I", content, at, rate)
     clip.write_bytes(content)
     assert any("changes the speed" in note for note in probe(clip).notes) is said
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"), [([(0, 400), (None, 200), (400, 200)], True), ([(None, 200), (0, 400), (600, 200)], False)]
+)
+def test_a_pause_of_an_edit_list_is_said(edits: list[tuple[int | None, int]], said: bool, tmp_path: Path) -> None:
+    clip = edit(make_clip(tmp_path / "clip.mp4", Clip(frames=25, options={"g": "5", "bf": "0"})), edits, tracks=(0,))
+    assert any("has a pause" in note for note in probe(clip).notes) is said
 
 
 def test_dolby_vision_is_said_to_be_lost(tmp_path: Path) -> None:

@@ -295,6 +295,19 @@ def test_sound_that_begins_late_is_not_heard_earlier(begin: int, suffix: str, tm
     assert begins(result, audio=0) - begins(result, video=0) == pytest.approx(0.3, abs=0.023)
 
 
+def test_lines_that_an_edit_list_moves(tmp_path: Path) -> None:
+    clip = Clip(frames=50, subtitles=("mov_text",), options={"g": "5", "bf": "0"})
+    source = edit(make_clip(tmp_path / "clip.mp4", clip), [(None, 300), (0, 800)], tracks=(1,))
+    result = tmp_path / "result.mp4"
+    upscale(source, result)
+    proof = verify(source, result)
+    assert proof.ok, [check for check in proof.checks if not check.ok]
+    with av.open(str(result)) as container:
+        packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size > 2]
+    assert [bytes(packet)[2:8] for packet in packets] == [b"line 0", b"line 1", b"line 2", b"line 3"]
+    assert all(packet.pts >= 0 for packet in packets)
+
+
 def with_early_sound(path: Path, codec: str) -> Path:
     """A Matroska file with sound from 320 ms before 0 on, where its first frame is, and with two chapters."""
     kept = {"avoid_negative_ts": "disabled"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -93,6 +95,35 @@ def test_truncated_file(tmp_path: Path, suffix: str, clip: Clip, told: str) -> N
         assert _gaps(damage)[-1] == (60 - info.frames, end, Fraction(60, 25))
         assert not any("video stream" in each or "ends early" in each for each in damage), "said once"
         assert any("audio stream 1" in sentence and "packets are lost" in sentence for sentence in damage)
+
+
+def beyond_the_end(path: Path, sound: bool) -> Path:
+    """Says of the second chunk of a track's samples that it lies where the file has ended."""
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"stco") if sound else content.index(b"stco")
+    struct.pack_into(">I", content, at + 4 + 8 + 4, len(content) + 1000)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sound", "told"),
+    [(False, r"(\d+) frames? (?:is|are) lost: the file does not hold"), (True, r"audio stream 1.*: (\d+) packets? ")],
+)
+def test_what_comes_after_a_sample_that_the_file_does_not_hold_is_kept(sound: bool, told: str, tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", NO_REORDERING)
+    info = probe(beyond_the_end(make_clip(tmp_path / "clip.mp4", NO_REORDERING), sound))
+    (said,) = (int(found[1]) for found in (re.search(told, sentence) for sentence in assess(info)) if found)
+    assert 0 < said < 50
+    upscale(info.path, tmp_path / "result.mp4", info=info)
+    proof = verify(info.path, tmp_path / "result.mp4")
+    assert proof.ok, [c for c in proof.checks if not c.ok]
+    counts = []
+    for path in (whole, tmp_path / "result.mp4"):
+        with av.open(str(path)) as container:
+            counts.append(Counter(packet.stream_index for packet in container.demux() if packet.size))
+    lost = counts[0] - counts[1]
+    assert lost == {int(sound): said}
 
 
 def lost_in_the_middle(tmp_path: Path) -> tuple[VideoInfo, set[Fraction]]:

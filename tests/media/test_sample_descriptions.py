@@ -9,7 +9,7 @@ import av
 import pytest
 
 from tests.media.beside.test_telemetry import box, contents
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from vidsr.media.beside.index import bin_path
 from vidsr.media.probe import probe
@@ -95,6 +95,17 @@ def test_references_between_tracks_lie_beside(tmp_path: Path) -> None:
     result = tmp_path / "result.mov"
     upscale(source, result)
     assert verify(source, result).ok and bin_path(result).read_bytes() == reference
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_pictures_of_chapters_lie_beside(suffix: str, tmp_path: Path) -> None:
+    photographs = Clip(codec="mjpeg", pix_fmt="yuvj420p", frames=3, width=32, height=32)
+    film, pictures = make_clip(tmp_path / "film.mov", Clip(frames=8)), make_clip(tmp_path / "pictures.mov", photographs)
+    source = join_streams(tmp_path / f"source.{suffix}", film, pictures)
+    grow(source, (b"trak", b"moov"), box(b"tref", box(b"chap", struct.pack(">I", 2))))
+    result = tmp_path / f"result.{suffix}"
+    assert [stream.index for stream in upscale(source, result).left] == [1]
+    assert verify(source, result).ok
 
 
 def test_ambisonic_sound_lies_beside_as_described(tmp_path: Path) -> None:

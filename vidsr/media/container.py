@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import InputMissing, NoPicture, NotAVideo
 from vidsr.media.boxes import begins_anew
+from vidsr.media.latecomers import options_for
 from vidsr.paths import check_source, refuse_still, write_error
 
 # PyAV's `metadata_errors`: bytes of tags that are not UTF-8 (old cameras write GBK, Latin-1) go from file to file.
@@ -46,6 +47,7 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
     refuse_still(path)
     if begins_anew(path):  # of several files put together each goes on only where the one before ended
         options = {"interleaved_read": "0", **(options or {})}
+    options = {**options_for(path), **(options or {})}
     try:
         container = av.open(url_of(path), metadata_errors=RAW_TAGS, hwaccel=hwaccel, options=options)
     except (av.error.FFmpegError, ValueError) as error:

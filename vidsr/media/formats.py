@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from av.codec import Codec
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import SettingsError
@@ -137,6 +137,8 @@ def _holds(name: str, codec: str) -> bool:
 def fits(stream: Stream, info: VideoInfo, suffix: str) -> bool:
     """Whether a suffix's container takes such a stream of a source, and gives it back."""
     name, cover = format_of(suffix), info.streams[stream.index].cover
+    if stream.disposition & Disposition.timed_thumbnails:  # pictures of chapters, of which muxers make one cover
+        return False
     if cover and name == "mp4":  # where Apple's key list has no place for it
         return not needs_key_list(container_tags(info.tags)) and takes_copy(name, suffix, stream)
     if cover:

@@ -37,6 +37,8 @@ _SAME_RATE = {
     "h264": "h264_metadata=tick_rate=1:fixed_frame_rate_flag=0:level=5.1",
     "hevc": "hevc_metadata=tick_rate=1:level=5.1",
 }
+# Seconds by which sound is usually longer than its picture, at most: some packets.
+MOMENT = Fraction(1, 4)
 # Sound whose packets say their rate and channels themselves, so that decoders follow where these change.
 TELLING_SOUND = ("mp2", "mp3", "mp3float", "ac3", "eac3", "dca", "flac", "aac_latm")
 
@@ -199,7 +201,7 @@ def _copy_clip(
     return lost + [
         f"{info.path.name}: {each.late} packets of {each.label} left out, before the end of the part before"
         for each in outlets.values()
-        if each.late
+        if each.late and not each.is_usual
     ]
 
 
@@ -321,7 +323,8 @@ class _Outlet(Outlet):
         label: it in words.
         coding: `_coding` of the first part's stream.
         before: the last decode time of the parts before, in its ticks.
-        late: packets of this part left out, other than sound, because they come before that.
+        late: packets of this part left out because they come before that.
+        first: when the first of them would have begun, in its ticks.
         tick: seconds per tick of a picture's new times.
     """
 
@@ -329,11 +332,18 @@ class _Outlet(Outlet):
     coding: object
     before: int | None = None
     late: int = 0
+    first: int = 0
     tick: Fraction = Fraction(1)
 
     def begin_part(self) -> None:
         """Take note that the next packets are of another part."""
         self.before, self.late = self.last, 0
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether only sound of a moment was left out of this part: that it goes on after the picture is usual."""
+        overlap = ((self.before or 0) - self.first) * (self.stream.time_base or 1)
+        return self.stream.type == "audio" and overlap < MOMENT
 
     def count_in(self, tick: Fraction) -> None:
         """Say in which ticks a picture's times will be."""
@@ -350,7 +360,8 @@ class _Outlet(Outlet):
         dts = packet.dts if packet.dts is not None else packet.pts
         sound = self.stream.type == "audio"
         if dts is not None and self.before is not None and dts < self.before + sound:
-            self.late += not sound  # that sound goes on for a moment after the picture is usual
+            self.first = self.first if self.late else dts
+            self.late += 1
             return False
         self.set_order(packet)
         return True

@@ -219,7 +219,7 @@ def _others(source: InputContainer, outlets: Outlets, span: Span, info: VideoInf
         time, shift = moment_of(packet), shifts[packet.stream_index]
         begin = None if time is None else time * packet.time_base
         unsaid = outlets.cannot_say(packet)  # asked of all packets, as each is held against those before it
-        if cuts.drops(packet, outlets.has_edit_lists):
+        if cuts.drops(packet, outlets.has_edit_lists) or outlets.leaves_out(packet, begin):
             continue
         if unsaid and (begin is None or span.has(begin)):
             outlets.note_unsaid(packet)

@@ -149,6 +149,8 @@ class Outlets:
         self._damaged: dict[int, int] = {}
         self._headers = SoundHeaders()
         self._unsaid: dict[int, int] = {}
+        self._shown: dict[int, Fraction] = {}
+        self._unordered: dict[int, int] = {}
         out.metadata.update(container_tags(info.tags))
         if info.display_matrix is not None and self._name == "mpegts":
             self._not_carried.append(f"rotation by {info.rotation} degrees: {self._name} has no place for it")
@@ -234,6 +236,20 @@ class Outlets:
         """Note that such a packet was left out."""
         self._unsaid[packet.stream_index] = self._unsaid.get(packet.stream_index, 0) + 1
 
+    def leaves_out(self, packet: AnyPacket, begin: Fraction | None) -> bool:
+        """Whether a line of subtitles is left out, and noted, as it begins before the one that comes before it.
+
+        Muxers take packets in order of time alone, and it is not to be shown later.
+        """
+        index = packet.stream_index
+        if packet.stream.type != "subtitle" or begin is None:
+            return False
+        if begin < self._shown.setdefault(index, begin):
+            self._unordered[index] = self._unordered.get(index, 0) + 1
+            return True
+        self._shown[index] = begin
+        return False
+
     def note_damaged(self, packet: AnyPacket) -> None:
         """Note that the muxer refused a packet of the source."""
         index = next(i for i, outlet in self._outlets.items() if outlet.stream is packet.stream)
@@ -246,8 +262,13 @@ class Outlets:
             f"{count} packets of {self._label(index)}: its coding changes in mid-stream, as {self._name} cannot say"
             for index, count in self._unsaid.items()
         )
-        left = (*self._left, *(self._info.streams[index] for index in sorted({*self._damaged, *self._unsaid})))
-        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged, *unsaid), left)
+        unordered = (
+            f"{count} packets of {self._label(index)}: they begin before those that come before them in the file"
+            for index, count in self._unordered.items()
+        )
+        incomplete = sorted({*self._damaged, *self._unsaid, *self._unordered})
+        left = (*self._left, *(self._info.streams[index] for index in incomplete))
+        return MuxReport(tuple(self._carried), (), (*self._not_carried, *damaged, *unsaid, *unordered), left)
 
     def _label(self, index: int) -> str:
         return self._info.streams[index].label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ AnyPacket: TypeAlias = "Packet[Any]"
 
 # Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
 LEAD_SECONDS = Fraction(1, 10)
+# What `beyond_end` found in the latest file: an hour has half a million samples, and every reader of packets asks.
+_BEYOND: dict[tuple[str, int, int], dict[int, tuple[int, bool]]] = {}
 
 
 def demux(container: InputContainer, *streams: Stream, clock: Clock | None = None) -> Iterator[AnyPacket]:
@@ -38,25 +41,51 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
     """
     wanted = {stream.index for stream in streams}
     if _may_jump(container):
-        clock = clock or Clock()
-        packets = container.demux()
+        clock, streams = clock or Clock(), ()
     else:
         clock = None
         for stream in container.streams:
             if stream.index not in wanted:
                 stream.discard = Discard.all
-        packets = container.demux(*streams)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError, av.error.FFmpegError):
-            return
+    for packet in _read(container, streams):
         if not packet.size:
             continue
         if clock:
             clock.unroll(packet)
         if packet.stream_index in wanted:
             yield packet
+
+
+def _read(container: InputContainer, streams: tuple[Stream, ...]) -> Iterator[AnyPacket]:
+    """The packets of some streams, of all if there are none; in MP4 and MOV behind those that cannot be read, too.
+
+    There a sample that lies beyond the file's end ends the reading, of all streams. What its index lists after it may
+    be in the file, above all where streams do not take turns in it.
+    """
+    left: int | None = None
+    while left is None or left > 0:
+        with suppress(StopIteration, IndexError, av.error.FFmpegError):
+            packets = container.demux(*streams)
+            while True:
+                yield next(packets)
+        left = sum(lost for lost, _ in beyond_end(container).values()) if left is None else left - 1
+
+
+def beyond_end(container: InputContainer) -> dict[int, tuple[int, bool]]:
+    """Per stream of MP4 and MOV: how many samples of its index lie beyond the file's end, and if its last does."""
+    if "mov" not in container.format.name:
+        return {}
+    status = path_of(container).stat()
+    key = container.name, status.st_size, status.st_mtime_ns
+    if key not in _BEYOND:
+        found = {}
+        for stream in container.streams:
+            lost = [entry.pos + entry.size > status.st_size for entry in stream.index_entries]
+            if any(lost):
+                found[stream.index] = sum(lost), lost[-1]
+        _BEYOND.clear()
+        _BEYOND[key] = found
+    return _BEYOND[key]
 
 
 def _may_jump(container: InputContainer) -> bool:

@@ -31,10 +31,11 @@ from vidsr.media.description import (
     tags_of,
 )
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
+from vidsr.media.latecomers import FARTHEST, late_begins
 from vidsr.media.packets import is_before_lead
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later, folded
-from vidsr.media.tracks import changes_speed, timecode_rate
+from vidsr.media.tracks import changes_speed, pauses, timecode_rate
 
 MOST_NUMBERS = 255  # of a timecode track, a second: its sample description says them in a byte
 PROGRESSIVE_ORDERS = (0, 1)  # of FFmpeg's AVFieldOrder: unknown, progressive
@@ -271,7 +272,9 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
             *first.notes,
             *_left_out(container, stream, description, first),
             *_speed_note(container, path),
+            *_pause_note(container, path),
             *_overlap_note(container, stream, path),
+            *_late_note(path),
         ),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
@@ -310,11 +313,22 @@ def _speed_note(container: InputContainer, path: Path) -> Iterator[str]:
         yield "its edit list changes the speed, which FFmpeg does not do: what it reads at the usual speed is enlarged"
 
 
+def _pause_note(container: InputContainer, path: Path) -> Iterator[str]:
+    if "mov" in container.format.name and pauses(path):
+        yield "its edit list has a pause, in which FFmpeg reads what the track begins with: that is seen or heard there"
+
+
 def _overlap_note(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[str]:
     """How many pictures FFmpeg leaves out, whose packets have been read: in fragments, those that do not go on."""
     hidden = sum(entry.is_discard for entry in stream.index_entries) if is_fragmented(path) else 0
     if hidden:
         yield f"{hidden} pictures are left out: by the times of its fragments they do not come after those before them"
+
+
+def _late_note(path: Path) -> Iterator[str]:
+    """How many streams begin so late in a file that nothing of them is read."""
+    if beyond := sum(begin > FARTHEST for begin in late_begins(path)):
+        yield f"{beyond} of its streams begin after {FARTHEST >> 20} MiB, where they are not looked for: left out"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:

@@ -20,7 +20,7 @@ from vidsr.media.boxes import children, is_mp4
 from vidsr.media.container import open_input
 from vidsr.media.decoders import decode_in_order
 from vidsr.media.matroska import EBML, LONGEST_HEADER, SEGMENT, element_header
-from vidsr.media.packets import demux
+from vidsr.media.packets import beyond_end, demux
 from vidsr.media.probe import VideoInfo
 from vidsr.media.table import FrameTable
 
@@ -53,12 +53,16 @@ def assess(info: VideoInfo) -> tuple[str, ...]:
         InputError: the file cannot be opened any more.
     """
     gaps = list(_gaps_of(info))
-    beyond = _beyond_end(info)
+    with open_input(info.path) as container:
+        beyond = dict(beyond_end(container))
     end = info.table.time(len(info.table))
-    if lost := beyond.pop(info.stream_index, 0):
+    lost, last = beyond.pop(info.stream_index, (0, False))
+    if last:
         gaps = [gap for gap in gaps if gap.start < end] + [_Gap(end, end + lost / info.rate, lost)]
     sentences = [_gap_sentence(gap) for gap in gaps]
-    sentences.extend(f"{info.streams[i].label}: its last {_count(n, 'packet')} lost" for i, n in beyond.items())
+    if lost and not last:
+        sentences.append(f"{_count(lost, 'frame')} lost: the file does not hold what its index says of them")
+    sentences.extend(f"{info.streams[i].label}: {_count(n, 'packet')} lost" for i, (n, _) in beyond.items())
     if not lost and _is_cut(info):
         sentences.append(f"the file ends early: what it held after {float(end):.3f} s is lost")
     if info.sequential:
@@ -85,18 +89,6 @@ def _gaps_of(info: VideoInfo) -> Iterator[_Gap]:
         lost = list(group)
         stop = table.pts[place] if place < len(table) else lost[-1]
         yield _Gap(lost[0] * table.time_base, stop * table.time_base, len(lost))
-
-
-def _beyond_end(info: VideoInfo) -> dict[int, int]:
-    """Per stream of MP4 and MOV: how many samples of its index lie beyond the file's end."""
-    if "mov" not in info.container:
-        return {}
-    with open_input(info.path) as container:
-        counts = {
-            stream.index: sum(entry.pos + entry.size > info.size_bytes for entry in stream.index_entries)
-            for stream in container.streams
-        }
-    return {index: count for index, count in counts.items() if count}
 
 
 def _is_cut(info: VideoInfo) -> bool:

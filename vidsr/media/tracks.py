@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,6 +68,18 @@ def timecode_rate(path: Path) -> Fraction | None:
 
 def changes_speed(path: Path) -> bool:
     """Whether an edit list of an MP4 or MOV plays something faster, slower or as a still (ISO/IEC 14496-12, 8.6.6)."""
+    return any(edit[-4:] != _USUAL_RATE for edits in _edit_lists(path) for edit in edits if not _is_empty(edit))
+
+
+def pauses(path: Path) -> bool:
+    """Whether an edit list of an MP4 or MOV shows nothing for a while after it has shown something."""
+    return any(
+        _is_empty(after) and not _is_empty(edit) for edits in _edit_lists(path) for edit, after in pairwise(edits)
+    )
+
+
+def _edit_lists(path: Path) -> Iterator[list[bytes]]:
+    """The edits of each track: duration, time and rate."""
     with path.open("rb") as file:
         for track in _tracks(file, path.stat().st_size):
             box = descend(file, track, "edts", "elst")
@@ -74,12 +87,13 @@ def changes_speed(path: Path) -> bool:
                 continue
             file.seek(box.body)
             content = file.read(min(box.stop - box.body, _LONGEST_LIST))
-            length = 20 if content[:1] == b"\1" else 12  # of duration, time and rate
-            edits = [content[at : at + length] for at in range(8, len(content) - length + 1, length)]
-            shown = [edit for edit in edits if edit[length // 2 - 2 : -4].strip(b"\xff")]  # others show nothing
-            if any(edit[-4:] != _USUAL_RATE for edit in shown):
-                return True
-    return False
+            length = 20 if content[:1] == b"\1" else 12
+            yield [content[at : at + length] for at in range(8, len(content) - length + 1, length)]
+
+
+def _is_empty(edit: bytes) -> bool:
+    """Whether an edit shows nothing: its time is -1."""
+    return not edit[len(edit) // 2 - 2 : -4].strip(b"\xff")
 
 
 def _tracks(file: BinaryIO, size: int) -> Iterator[Box]:

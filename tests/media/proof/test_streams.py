@@ -23,6 +23,7 @@ from vidsr.media.bitstream import NalFormat
 from vidsr.media.boxes import children
 from vidsr.media.description import codec_tag
 from vidsr.media.mux import MuxReport
+from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.proof.carried import Timing
 from vidsr.media.proof.inventory import DIGEST_BYTES, NO_TIME, Contents, Inventory
@@ -293,6 +294,25 @@ def test_subtitles_that_are_off_stay_off(suffix: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr(muxing, "turn_off", lambda *_: None)
     upscale(source, result)
     assert faults(source, result) == {"subtitle 2": "mov_text, deu: it is on and was off"}
+
+
+def test_a_line_before_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Muxers take packets in order of time: such a line may be left out of the result, and is never shown later."""
+    source = make_clip(tmp_path / "source.mkv", Clip(frames=25, subtitles=("subrip",)))
+    content = bytearray(source.read_bytes())
+    at = content.index(b"line 2") - 3  # before it are its time, and its flags
+    assert int.from_bytes(content[at : at + 2], "big") == 400
+    content[at : at + 2] = (100).to_bytes(2, "big")
+    source.write_bytes(content)
+    report = upscale(source, tmp_path / "result.mkv")
+    assert [stream.index for stream in report.left] == [1]
+    assert "1 packets of subtitle stream 1" in report.not_carried[-1]
+    assert not faults(source, tmp_path / "result.mkv")
+    monkeypatch.setattr(Outlets, "leaves_out", lambda self, packet, begin: False)
+    upscale(source, tmp_path / "another.mkv")
+    assert faults(source, tmp_path / "another.mkv") == {
+        "subtitle 1": "subrip, deu: packet 2 is +100.000 ms off against the picture"
+    }
 
 
 def test_why_a_stream_cannot_be_copied(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ _FILLER = hashlib.sha256(b"\0\0").digest()[:DIGEST_BYTES]  # MP4's muxer writes 
 
 def check_streams(source: Inventory, result: Inventory, timing: Timing, index: SideIndex) -> Iterator[Check]:
     """One check per stream of the source other than the picture."""
-    left = {number: _without_end(stream) for number, stream in result.others.items()}
+    left = {number: _without_empty_ends(stream) for number, stream in result.others.items()}
     latest: dict[str, int] = {}
-    for stream in map(_without_end, source.others.values()):
+    for stream in map(_without_empty_ends, source.others.values()):
         if not stream.times:
             continue  # an empty track, or MP4's own track of chapter titles
         name = f"{stream.kind} {stream.index}"
@@ -48,14 +48,19 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, index: S
         yield Check(name, not fault, f"{_named(stream)}: {fault or f'{len(match.times)} packets, unchanged'}")
 
 
-def _without_end(stream: Contents) -> Contents:
-    """A stream without the empty lines at its end: readers may cut off the one that MP4's muxer puts there."""
-    count = len(stream.digests)
-    while stream.kind == "subtitle" and count > 1 and stream.digests[count - 1] == _FILLER:
-        count -= 1
-    if count == len(stream.digests):
+def _without_empty_ends(stream: Contents) -> Contents:
+    """A stream of subtitles without the empty lines at its ends.
+
+    MP4's muxer begins with one where the first line comes later; readers may cut off the one that it puts at the end.
+    """
+    first, stop = 0, len(stream.digests)
+    while stream.kind == "subtitle" and stop - first > 1 and stream.digests[stop - 1] == _FILLER:
+        stop -= 1
+    while stream.kind == "subtitle" and stop - first > 1 and stream.digests[first] == _FILLER:
+        first += 1
+    if stop - first == len(stream.digests):
         return stream
-    kept = slice(count)
+    kept = slice(first, stop)
     return replace(stream, times=stream.times[kept], durations=stream.durations[kept], digests=stream.digests[kept])
 
 
@@ -197,13 +202,13 @@ def _coverage_fault(stream: Contents, first: int, stop: int, timing: Timing) -> 
 def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
     """Whether a packet's distance from the picture's beginning changed by more than the result can express.
 
-    Sound whose time does not come after that of the packet before it cannot be written so, and is moved.
+    Sound and data whose time does not come after that of the packet before cannot be written so, and are moved.
     """
     if _is_remade(stream, timing) or (stream.attached and timing.start is not None):
         return None
     latest = NO_TIME
     for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
-        backwards = stream.kind != "video" and theirs <= latest
+        backwards = stream.kind in ("audio", "data") and theirs <= latest
         latest = max(latest, theirs)
         if ours == NO_TIME != theirs and stream.kind != "audio":  # which goes on from the packet before
             return f"packet {number} has lost its time"

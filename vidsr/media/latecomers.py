@@ -1,0 +1,79 @@
+"""Where the streams of MPEG programme streams and FLV begin: no header lists them, and FFmpeg looks at the start alone.
+
+A DVD's first subtitle may come after many minutes. PyAV gives no packet of a stream that FFmpeg meets only later.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+# FFmpeg holds in memory what it looks at; of what begins later in a file, nothing is read.
+FARTHEST = 1 << 28
+# Bytes that it looks at anyway, and those of a stream that tell what it is.
+_USUAL = 1 << 12
+_ENOUGH = 5_000_000
+_WITHOUT_LIMIT = 10**15  # microseconds
+_PACK, _PRIVATE = 0xBA, 0xBD
+_SUBSTREAMS = range(0x20, 0xD0)  # subtitles and sound of DVDs
+_STREAMS = {*range(0xC0, 0xF0), 0xFD}
+_FLV_HEADER, _FLV_TAG, _FLV_SIZE = 13, 11, 4
+_FLV_STREAMS = (8, 9)  # sound and picture
+
+
+def late_begins(path: Path) -> tuple[int, ...]:
+    """Where in a file those of its streams begin that FFmpeg may not find by itself, in bytes and ascending."""
+    status = path.stat()
+    return _late_begins(path, status.st_size, status.st_mtime_ns)
+
+
+def options_for(path: Path) -> dict[str, str]:
+    """Options of FFmpeg's demuxer with which it finds all of a file's streams but those beyond FARTHEST."""
+    within = [begin for begin in late_begins(path) if begin <= FARTHEST]
+    if not within:
+        return {}
+    return {"probesize": str(within[-1] + _ENOUGH), "analyzeduration": str(_WITHOUT_LIMIT)}
+
+
+@lru_cache(maxsize=8)  # every opening asks, and a file is read to its end to answer
+def _late_begins(path: Path, size: int, _: int) -> tuple[int, ...]:
+    begins: dict[int, int] = {}
+    with path.open("rb") as file:
+        head = file.read(4)
+        walk = _programme_stream if head == b"\0\0\1\xba" else _flv if head[:3] == b"FLV" else None
+        if walk is None:
+            return ()
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+            for stream, at in walk(data):
+                begins.setdefault(stream, at)
+    return tuple(sorted(at for at in begins.values() if at > _USUAL))
+
+
+def _programme_stream(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """(number, place) of the stream of each packet (ISO/IEC 13818-1, 2.5.3)."""
+    at, end = 0, len(data) - 16
+    while 0 <= at < end:
+        code = data[at + 3]
+        if data[at : at + 3] != b"\0\0\1" or code < _PACK:
+            at = data.find(b"\0\0\1\xba", at + 1)
+        elif code == _PACK:
+            at += 14 + (data[at + 13] & 7) if data[at + 4] >> 6 else 12
+        else:
+            if code in _STREAMS:
+                yield code, at
+            within = at + 9 + data[at + 8]
+            if code == _PRIVATE and within < len(data) and data[within] in _SUBSTREAMS:
+                yield code << 8 | data[within], at
+            at += 6 + int.from_bytes(data[at + 4 : at + 6], "big")
+
+
+def _flv(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """(kind, place) of each tag of sound and picture (Video File Format Specification, E.4.1)."""
+    at = _FLV_HEADER
+    while at + _FLV_TAG < len(data):
+        kind = data[at] & 0x1F
+        if kind in _FLV_STREAMS:
+            yield kind, at
+        at += _FLV_TAG + int.from_bytes(data[at + 1 : at + 4], "big") + _FLV_SIZE
