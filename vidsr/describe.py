@@ -42,6 +42,11 @@ def _plain(value: Any) -> Any:
     return printable(str(value)) if isinstance(value, (str, Path, Fraction)) else value
 
 
+def _code(value: int) -> str:
+    """A code of ITU-T H.273, whose 2 says nothing."""
+    return "unspecified" if value == 2 else str(value)
+
+
 def info_table(info: VideoInfo) -> Table:
     """A VideoInfo for people."""
     table = Table("", escape(str(info.path)), box=None, pad_edge=False)
@@ -51,10 +56,11 @@ def info_table(info: VideoInfo) -> Table:
         "picture": f"{info.width}x{info.height} {info.codec} {info.pix_fmt}, "
         f"{float(info.rate):.3f} fps, {info.frames} frames, {float(info.duration or 0):.3f} s",
         "coding": f"{info.bits_per_pixel:.3f} bits per pixel",
-        "colour": f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}, "
+        "colour": f"matrix {_code(colour.matrix)}, primaries {_code(colour.primaries)}, "
+        f"transfer {_code(colour.transfer)}, "
         f"{'full' if colour.full_range else 'limited'} range",
         "shape": f"pixel aspect {info.sample_aspect}, rotation {info.rotation}°"
-        + (", interlaced" if info.interlaced else ""),
+        + (", interlaced" if info.interlaced else ", single fields" if info.fields else ""),
     }
     for name, text in rows.items():
         table.add_row(name, text)
@@ -130,7 +136,12 @@ def models_as_json() -> list[dict[str, Any]]:
 def models_table() -> Table:
     """The bundled models for people."""
     names = Column("model", no_wrap=True)  # they are there to be typed
-    table = Table(names, "scale", "network", "MAC/pixel", "computes", "int8 loses", box=None, pad_edge=False)
+    table = Table(
+        names, "scale", "network", "MAC/pixel", "computes", "int8 loses", box=None, pad_edge=False,
+        caption="From fast over balanced to quality they are slower and truer. -clean is for sources that coding "
+        "hardly changed, and auto takes it for them; -sharp is what --fidelity below 1 leads to.",
+        caption_justify="left",
+    )  # fmt: skip
     for model in bundled_models():
         config = model.config
         shape = f"{config.blocks}x{config.channels} {config.body}"

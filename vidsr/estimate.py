@@ -1,7 +1,8 @@
-"""What a run would cost: size, disk, memory and time, from the plan and a trial of one batch."""
+"""What a run would cost: size, disk, memory and time, from the plan and a trial of some frames."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
@@ -9,7 +10,9 @@ from vidsr.graph.prepare import VideoPlan
 from vidsr.media.decode import decode_range
 from vidsr.model.upscaler import Upscaler
 
-TRIAL_FRAMES = 2
+# A trial is of so many frames at most, after the first, and so many seconds; the median is taken, as others use the
+# machine, too.
+TRIAL_FRAMES, TRIAL_SECONDS = 8, 3.0
 # Most memory of a local run's processes, about, and what it grows by for each pixel of a result's frame: of 1080p and
 # 2160p by `python -m benchmarks` (docs/performance.md).
 PROCESSES_BYTES, BYTES_PER_PIXEL = 7 << 28, 160
@@ -25,10 +28,14 @@ def estimate(plan: VideoPlan) -> dict[str, Any]:
     batches = list(decode_range(plan.info, plan.span.first, stop, 1))
     job = plan.job(plan.segments[0])
     upscaler.upscale(batches[0], job.size)  # compiles, allocates
-    started = time.perf_counter()
+    times: list[float] = []
     for batch in batches[1:] or batches:
+        started = time.perf_counter()
         upscaler.upscale(batch, job.size)
-    seconds = (time.perf_counter() - started) / len(batches[1:] or batches)
+        times.append(time.perf_counter() - started)
+        if sum(times) > TRIAL_SECONDS:
+            break
+    seconds = statistics.median(times)
     return {
         **plan.outline,
         "segments": len(plan.segments),

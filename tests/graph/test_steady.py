@@ -40,5 +40,6 @@ def test_auto_is_on_but_for_interlaced_video() -> None:
     info = info_of([0, 1], [True, False], Clip.tick)
     assert choose_stabilising(info, UpscaleSettings()) == STABILISED
     assert choose_stabilising(replace(info, interlaced=True), UpscaleSettings()) == 0
+    assert choose_stabilising(replace(info, fields=True), UpscaleSettings()) == 0
     assert choose_stabilising(replace(info, interlaced=True), UpscaleSettings(stabilise_detail=0.1)) == 0.1
     assert choose_stabilising(info, UpscaleSettings(stabilise_detail=0.0)) == 0

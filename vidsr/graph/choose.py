@@ -160,9 +160,9 @@ def _choose_codec(
 
 
 def choose_stabilising(info: VideoInfo, settings: UpscaleSettings) -> float:
-    """The weight of the frame before: what was asked for, else STABILISED; 0 if interlaced, which is not measured."""
+    """The weight of the frame before: what was asked for, else STABILISED; 0 of fields, which is not measured."""
     if settings.stabilise_detail is None:
-        return 0.0 if info.interlaced else STABILISED
+        return 0.0 if info.interlaced or info.fields else STABILISED
     return settings.stabilise_detail
 
 

@@ -102,6 +102,7 @@ class VideoInfo:
         table: time of each frame.
         streams: all streams of the file.
         interlaced: whether frames are made of two fields.
+        fields: whether each frame is one field, of the two in turn.
         sequential: None, or why the packets cannot be trusted: then `table` is what decoding the whole file gave,
             and the video cannot be cut into segments.
         notes: what the user should know, as sentences.
@@ -138,6 +139,7 @@ class VideoInfo:
     interlaced: bool
     sequential: str | None
     notes: tuple[str, ...] = ()
+    fields: bool = False
     missing: tuple[int, ...] = ()
     shows: tuple[int, ...] = ()
     user_data: bool = False
@@ -268,6 +270,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         streams=tuple(_stream_info(container, each) for each in container.streams),
         interlaced=not fields and (first.interlaced or context.field_order not in PROGRESSIVE_ORDERS),
         sequential=None,
+        fields=fields,
         notes=(
             *first.notes,
             *_left_out(container, stream, description, first),
