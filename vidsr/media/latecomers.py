@@ -48,6 +48,8 @@ def _late_begins(path: Path, size: int, _: int) -> tuple[int, ...]:
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
             for stream, at in walk(data):
                 begins.setdefault(stream, at)
+                if walk is _flv and len(begins) == len(_FLV_STREAMS):
+                    break
     return tuple(sorted(at for at in begins.values() if at > _USUAL))
 
 
