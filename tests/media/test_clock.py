@@ -7,11 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import pytest
 
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
-from vidsr.media.clock import Clock
+from vidsr.media.clock import LATEST, Clock
 from vidsr.media.container import open_input
 from vidsr.media.packets import demux
 from vidsr.media.probe import probe
@@ -128,3 +129,13 @@ def test_a_clock_that_is_about_to_begin_anew(suffix: str, tmp_path: Path) -> Non
     upscale(source, tmp_path / f"result.{suffix}")
     proof = verify(source, tmp_path / f"result.{suffix}")
     assert proof.ok, [check for check in proof.checks if not check.ok]
+
+
+def test_a_time_beyond_what_packets_can_have_is_none() -> None:
+    """Damaged fragments have any."""
+    clock, packet = Clock(), av.Packet(1)
+    packet.time_base = Fraction(1, 1000)
+    for ticks, expected in ((LATEST, LATEST), (0, LATEST), (5000, None)):
+        packet.pts = packet.dts = ticks
+        clock.unroll(packet)
+        assert packet.pts == packet.dts == expected

@@ -16,6 +16,7 @@ from av.packet import Packet
 # A stream's decode times never go back by so much, in seconds, while its clock runs on.
 JUMP = Fraction(1, 2)
 JOINED_FORMATS = ("mpegts", "mpeg")
+LATEST = (1 << 63) - 1  # FFmpeg's times have 64 bits
 
 
 @dataclass
@@ -58,8 +59,7 @@ class Clock:
         )
         shift = round(self._offsets[run] / base)
         if shift:
-            packet.pts = None if packet.pts is None else packet.pts + shift
-            packet.dts = None if packet.dts is None else packet.dts + shift
+            packet.pts, packet.dts = _moved(packet.pts, shift), _moved(packet.dts, shift)
 
     def _run_of(self, time: Fraction, known: _Stream | None) -> int:
         """Which run of the clock a packet is from; a new one where its stream went back and no run so far explains it.
@@ -87,3 +87,8 @@ class Clock:
         offset = self._offsets[run]
         ends = [each.time + 2 * each.length + offset for each in self._streams.values() if each.run == run]
         return max(ends, default=offset)
+
+
+def _moved(ticks: int | None, shift: int) -> int | None:
+    """A later time; none where it is beyond what packets can have, as it may be in damaged fragments."""
+    return None if ticks is None or abs(ticks + shift) > LATEST else ticks + shift
