@@ -247,7 +247,8 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     status = path.stat()
     context = stream.codec_context
     description = description_of(container, stream)
-    fields = _are_fields(context.codec.canonical_name, first)
+    # Of HEVC FFmpeg marks as interlaced only single fields, each of which it gives as a frame.
+    fields = context.codec.canonical_name == "hevc" and first.interlaced
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -273,7 +274,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
         fields=fields,
         notes=(
             *first.notes,
-            *_left_out(container, stream, description, first),
+            *_left_out(container, stream, description, first, fields),
             *_speed_note(container, path),
             *_pause_note(container, path),
             *_overlap_note(container, stream, path),
@@ -287,17 +288,14 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
     )
 
 
-def _are_fields(codec: str, first: FirstFrames) -> bool:
-    """Whether each decoded frame is a single field: of HEVC FFmpeg marks those as interlaced, and nothing else."""
-    return codec == "hevc" and first.interlaced
-
-
-def _left_out(container: InputContainer, stream: VideoStream, description: str, first: FirstFrames) -> Iterator[str]:
+def _left_out(
+    container: InputContainer, stream: VideoStream, description: str, first: FirstFrames, fields: bool
+) -> Iterator[str]:
     """What only the container says of the picture, or only its frames and no tag, and no result can."""
     tags = folded(stream.metadata.items())
     if first.stereoscopic and "stereo_mode" not in tags:
         yield not_said("it is stereoscopic")
-    if _are_fields(stream.codec_context.codec.canonical_name, first):
+    if fields:
         yield not_said("each of its pictures is one of the two fields of a frame, and enlarged as it is")
     if first.timecode and "timecode" not in tags | folded(container.metadata.items()):
         yield not_said(f"its pictures have a timecode of their own ({first.timecode} at the beginning)")
