@@ -1,15 +1,18 @@
 """What is chosen, refused and said before a run."""
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 
 from tests.graph.infos import info_of
 from tests.media.clips import Clip, make_clip
-from vidsr.errors import SettingsError, UnsupportedSize
+from vidsr.errors import NotAVideo, SettingsError, UnsupportedSize
 from vidsr.frames import PixelLayout
 from vidsr.graph.choose import choose_size
 from vidsr.graph.prepare import prepare
@@ -91,3 +94,64 @@ def test_a_result_without_sound_is_said_before_the_work(tmp_path: Path, nearest:
     for name, silent in (("large.mp4", True), ("large.mov", False), ("large.mkv", False)):
         notes = prepare(source, tmp_path / name, settings, overwrite=False, gpu=False).info.notes
         assert any(note.startswith("the result has no sound") for note in notes) == silent
+
+
+def joined(path: Path, *clips: Clip) -> Path:
+    """A video whose pictures go on in another size, with the packets of each clip as a live stream sends them."""
+    parts = [make_clip(path.with_name(f"{number}{path.suffix}"), clip) for number, clip in enumerate(clips)]
+    begin = 0
+    with ExitStack() as files:
+        out = files.enter_context(av.open(str(path), "w"))
+        sources = [files.enter_context(av.open(str(part))) for part in parts]
+        stream = out.add_stream_from_template(sources[0].streams.video[0])
+        for source, clip in zip(sources, clips, strict=True):
+            for packet in source.demux(video=0):
+                if packet.pts is not None and packet.dts is not None and packet.time_base:
+                    shift = round(begin / clip.rate / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                    out.mux(packet)
+            begin += clip.frames
+    for part in parts:
+        part.unlink()
+    return path
+
+
+LARGER = {"width": 128, "height": 96}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("live.ts", {"options": {"g": "4", "bf": "0"}}),
+        ("live.mkv", {"codec": "libx265", "options": {"x265-params": "log-level=none:repeat-headers=1:bframes=0"}}),
+        ("live.webm", {"codec": "libvpx"}),
+        ("talk.webm", {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "lag-in-frames": "0"}}),
+    ],
+)
+def test_a_picture_that_changes_its_size_is_refused_before_the_work(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    clip = Clip(frames=8, **options)
+    source = joined(tmp_path / name, clip, clip, replace(clip, **LARGER))
+    with pytest.raises(NotAVideo, match=r"changes from 96x64 yuv420p to 128x96 yuv420p at frame 16 \(\d+.\d+ s\)"):
+        prepare(source, None, UpscaleSettings(model="fast"), False, False)
+    first = UpscaleSettings(model="fast", end=0.5)
+    assert prepare(source, None, first, False, False).frames < 16
+    with pytest.raises(NotAVideo, match="at frame 2"):
+        prepare(source, None, UpscaleSettings(model="fast", start=0.8), False, False)
+
+
+def test_a_size_that_changes_where_clocks_begin_anew_is_refused_before_the_work(tmp_path: Path) -> None:
+    clip = Clip(frames=8)
+    parts = [make_clip(tmp_path / f"{number}.ts", each) for number, each in enumerate((clip, replace(clip, **LARGER)))]
+    source = tmp_path / "two.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(NotAVideo, match="to 128x96 yuv420p at frame 8"):
+        prepare(source, None, UpscaleSettings(model="fast"), False, False)
+
+
+def test_the_same_size_in_other_words_is_no_change(tmp_path: Path) -> None:
+    clip = Clip(frames=8, options={"g": "4"})
+    source = joined(tmp_path / "live.ts", clip, replace(clip, colour=(1, 1, 1, 0)))
+    plan = prepare(source, None, UpscaleSettings(model="fast"), False, False)
+    assert plan.frames == 16 and len(plan.info.changes) == 1

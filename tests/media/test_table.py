@@ -94,8 +94,9 @@ def test_packets_that_do_not_tell_the_frames_are_distrusted(packets: list[Any], 
 def test_decoded_frames_without_times_or_lengths(
     monkeypatch: pytest.MonkeyPatch, frames: list[tuple[int | None, int | None, int]], pts: tuple[int, ...], last: int
 ) -> None:
-    decoded = [SimpleNamespace(pts=p, dts=d, duration=length) for p, d, length in frames]
+    picture = {"width": 2, "height": 2, "format": SimpleNamespace(name="yuv420p")}
+    decoded = [SimpleNamespace(pts=p, dts=d, duration=length, **picture) for p, d, length in frames]
     monkeypatch.setattr(table, "decode_in_order", lambda *_: iter(decoded))
-    promised = Packets((), (), (), Fraction(1, 1000), None, False, 0)
-    made, _ = decode_table(Path("a.avi"), 0, promised, Fraction(25))
+    promised = Packets((), (), (), Fraction(1, 1000), None, False, 0, ())
+    made, _, _ = decode_table(Path("a.avi"), 0, promised, Fraction(25))
     assert (made.pts, made.durations[-1]) == (pts, last)

@@ -20,6 +20,7 @@ from vidsr.graph.ledger import Ledger, key_digest, run_key
 from vidsr.graph.segments import FrameRange, Segment, choose_range, cut
 from vidsr.graph.stages import SegmentJob, UpscalerSpec
 from vidsr.media.beside.sidefiles import check_side_files_free
+from vidsr.media.decode import check_one_picture
 from vidsr.media.probe import VideoInfo
 from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import assess, fill_gaps
@@ -168,6 +169,7 @@ def prepare(
     if not overwrite and not ledger.folder.exists():
         check_side_files_free(source, result)
     span = choose_range(info, settings)
+    check_one_picture(info, span.first, span.stop)
     share = (span.stop - span.first) / len(info.table)
     output = int(info.size_bytes * share * (chosen.width * chosen.height) / (info.width * info.height))
     int8 = not gpu and choose_ranges(model.ranges, settings.backend, settings.fidelity)

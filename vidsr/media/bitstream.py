@@ -15,6 +15,7 @@ USER_DATA_REGISTERED, USER_DATA_UNREGISTERED = 4, 5
 CAPTIONS = b"\xb5\x00\x31GA94\x03"
 MOST_CAPTIONS = 31
 RECOVERY_POINT = 6
+VP9_HEADER = 9  # bytes of a key frame with its size, of which profile 3 has a bit more, and not yet its filter's level
 
 # Banners that x264 and x265 leave in their own streams. They describe the source's encoder, not its content, and
 # decoders choose work-arounds by them, so they must not travel into another encoder's stream.
@@ -31,12 +32,14 @@ class PacketFacts:
         key: whether decoding can start here; None where the bytes do not say.
         shown: whether a picture comes out of it.
         user_data: whether it carries user data messages (other than an encoder's banner).
+        header: the part that says the pictures' size and format, empty where it has none.
     """
 
     whole: bool = True
     key: bool | None = None
     shown: bool = True
     user_data: bool = False
+    header: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class NalFormat:
     def parameter_sets(self) -> tuple[int, ...]:
         """The types of the units that say how the others are coded: (VPS,) SPS, PPS."""
         return (32, 33, 34) if self.hevc else (7, 8)
+
+    def is_header(self, kind: int) -> bool:
+        """Whether a unit of this type says the pictures' size and format (SPS)."""
+        return kind == (33 if self.hevc else 7)
 
     @property
     def delimiter(self) -> int:
@@ -191,7 +198,8 @@ def inspect(data: bytes, codec: str, form: NalFormat) -> PacketFacts:
     if codec in NAL_CODECS:
         return _inspect_nals(data, form)
     if codec == "vp8":
-        return PacketFacts(key=not data[0] & 1, shown=bool(data[0] & 16))
+        key = not data[0] & 1
+        return PacketFacts(key=key, shown=bool(data[0] & 16), header=data[3:10] if key else b"")
     if codec == "vp9":
         return _inspect_vp9(data)
     return PacketFacts()
@@ -200,12 +208,15 @@ def inspect(data: bytes, codec: str, form: NalFormat) -> PacketFacts:
 def _inspect_nals(data: bytes, form: NalFormat) -> PacketFacts:
     # A recovery point counts as a key frame where its recovery_frame_cnt, ue(v), is 0: one set bit.
     key = pictures = user_data = False
+    header = b""
     try:
         for unit in nal_units(data, form):
             kind = form.kind(unit)
             if form.is_picture(kind):
                 pictures = True
                 key = key or form.is_random_access(kind)
+            elif form.is_header(kind):
+                header += unit
             elif form.is_sei(kind):
                 for payload, message in sei_messages(form.body(unit)):
                     key = key or (payload == RECOVERY_POINT and not form.hevc and message[:1] >= b"\x80")
@@ -213,7 +224,7 @@ def _inspect_nals(data: bytes, form: NalFormat) -> PacketFacts:
                     user_data = user_data or own or (payload == USER_DATA_REGISTERED and is_captions(message))
     except ValueError:
         return PacketFacts(whole=False, key=False)
-    return PacketFacts(whole=pictures, key=key, user_data=user_data)
+    return PacketFacts(whole=pictures, key=key, user_data=user_data, header=header)
 
 
 def _inspect_vp9(data: bytes) -> PacketFacts:
@@ -224,9 +235,9 @@ def _inspect_vp9(data: bytes) -> PacketFacts:
     shift = 2 if profile == 3 else 3
     if first >> shift & 1:  # show_existing_frame
         return PacketFacts(key=False)
-    if profile == 3:
-        return PacketFacts(key=not first >> 1 & 1, shown=bool(first & 1))
-    return PacketFacts(key=not first >> 2 & 1, shown=bool(first >> 1 & 1))
+    kind = shift - 1  # the bit of the frame's type; the next one is whether it is shown
+    key = not first >> kind & 1
+    return PacketFacts(key=key, shown=bool(first >> kind - 1 & 1), header=data[1:VP9_HEADER] if key else b"")
 
 
 def insert_user_data(data: bytes, messages: tuple[bytes, ...], form: NalFormat) -> bytes:

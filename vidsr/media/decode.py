@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 from av.codec.context import ThreadType
@@ -83,6 +84,19 @@ def decode_range(
         yield _batch(info, source, chunk)
 
 
+def check_one_picture(info: VideoInfo, first: int, stop: int) -> None:
+    """Decode those of frames first..stop-1 from which on the picture may have another size or format.
+
+    Raises:
+        NotAVideo: it has.
+    """
+    for time in info.changes:
+        index = max(bisect.bisect_left(info.table.pts, time), first)
+        if index < stop:
+            with suppress(DamagedVideo):  # which a run finds out, and salvages
+                next(decode_range(info, index, index + 1, 1))
+
+
 def _batch(info: VideoInfo, source: SourceFormat, frames: list[Numbered]) -> FrameBatch:
     planes = empty_planes(info.layout, info.width, info.height, len(frames))
     for at, (_, frame) in enumerate(frames):
@@ -108,7 +122,8 @@ def _decoded(
         if not _fits(frame, info):
             raise NotAVideo(
                 f"{info.path}: the picture changes from {info.width}x{info.height} {info.pix_fmt} to {frame.width}x"
-                f"{frame.height} {frame.format.name} at frame {index}; split the file there and upscale the parts"
+                f"{frame.height} {frame.format.name} at frame {index} ({float(info.table.time(index)):.3f} s); split "
+                "the file there and upscale the parts"
             )
         yield index, frame
 

@@ -106,6 +106,7 @@ class VideoInfo:
         sequential: None, or why the packets cannot be trusted: then `table` is what decoding the whole file gave,
             and the video cannot be cut into segments.
         notes: what the user should know, as sentences.
+        changes: timestamps from which on the picture may have another size or format.
         missing: timestamps of pictures that the file promises and decoding does not give (damage).
         shows: which decoded frame each entry of `table` shows, where gaps were filled; empty where each its own.
         user_data: whether frames carry SEI user data messages (telemetry of some cameras).
@@ -140,6 +141,7 @@ class VideoInfo:
     sequential: str | None
     notes: tuple[str, ...] = ()
     fields: bool = False
+    changes: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     shows: tuple[int, ...] = ()
     user_data: bool = False
@@ -354,8 +356,9 @@ def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) ->
     missing: tuple[int, ...] = ()
     notes = list(info.notes)
     table = packets.table()
+    changes = packets.changes
     if reason is not None:
-        table, missing = tables.decode_table(info.path, info.stream_index, packets, info.rate)
+        table, missing, changes = tables.decode_table(info.path, info.stream_index, packets, info.rate)
         notes.append(f"frame times come from decoding the whole video: {reason}")
     if missing:
         notes.append(f"{len(missing)} pictures cannot be decoded; the time they take stays a gap")
@@ -366,6 +369,7 @@ def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) ->
         table=table,
         sequential=reason,
         notes=tuple(notes),
+        changes=changes,
         missing=missing,
         user_data=packets.user_data,
         stream_bytes=packets.size,

@@ -82,6 +82,7 @@ class Packets:
         distrust: None, or why they do not tell the frames.
         user_data: whether any of them carries user data messages.
         size: bytes of all packets of the stream.
+        changes: the times from which on pictures may have another size or format, as a header says it that is new.
     """
 
     pts: tuple[int, ...]
@@ -91,6 +92,7 @@ class Packets:
     distrust: str | None
     user_data: bool
     size: int
+    changes: tuple[int, ...]
 
     def table(self) -> FrameTable:
         """The frame table, trusting the packets."""
@@ -111,6 +113,7 @@ class _Reader:
         self.size = 0
         self.user_data = False
         self.begins_with_key: bool | None = None
+        self.headers: dict[bytes, int | None] = {}
         self.clock = Clock()
 
     def read(self, packet: AnyPacket) -> None:
@@ -121,10 +124,18 @@ class _Reader:
         self.broken += packet.is_corrupt or not facts.whole
         self.user_data = self.user_data or facts.user_data
         key = packet.is_keyframe if facts.key is None else facts.key
+        anew = packet.has_sidedata("new_extradata")
+        if header := bytes(packet.get_sidedata("new_extradata")) if anew else facts.header:
+            self.headers.setdefault(header, packet.pts)
         if self.begins_with_key is None:
             self.begins_with_key = key
         if facts.shown and not packet.is_discard:
             self.entries.append((packet.pts, packet.duration or 0, key))
+
+    def changes(self) -> tuple[int, ...]:
+        """The times of the packets with a header that none before had, but for the first packet."""
+        begin = self.entries[0][0] if self.entries else None
+        return tuple(pts for pts in self.headers.values() if pts is not None and pts != begin)
 
     def distrust(self) -> str | None:
         """Why the packets do not tell the frames."""
@@ -166,7 +177,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
         declared = [0] * (len(pts) - 1) + [pts[0] + stream.duration - pts[-1]]
     durations = _durations(pts, declared, in_mov)
     time_base = Fraction(stream.time_base or Fraction(1, 1000))
-    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size)
+    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size, reader.changes())
 
 
 def _durations(pts: tuple[int, ...], declared: list[int], declared_by_sum: bool) -> tuple[int, ...]:
@@ -196,7 +207,9 @@ def disagreement(packets: Packets, first: Sequence[int | None]) -> str | None:
     return None
 
 
-def decode_table(path: Path, stream_index: int, packets: Packets, rate: Fraction) -> tuple[FrameTable, tuple[int, ...]]:
+def decode_table(
+    path: Path, stream_index: int, packets: Packets, rate: Fraction
+) -> tuple[FrameTable, tuple[int, ...], tuple[int, ...]]:
     """Build the frame table by decoding the whole video.
 
     Frames without a timestamp follow the one before at the declared rate (0 where unknown); a frame whose timestamp
@@ -205,15 +218,18 @@ def decode_table(path: Path, stream_index: int, packets: Packets, rate: Fraction
     reordered frames come with each other's.
 
     Returns:
-        the table, and the timestamps of packets that gave no frame.
+        the table, the timestamps of packets that gave no frame, and those of frames of another size or format than any
+        before them.
     """
     times: list[int] = []
+    forms: dict[tuple[int, int, str], int] = {}
     last_duration = 0
     step = max(1, round(1 / (rate * packets.time_base))) if rate else 1
     for frame in decode_in_order(path, stream_index):
         time = frame.pts if frame.pts is not None else frame.dts
         if time is None:
             time = times[-1] + step if times else 0
+        forms.setdefault((frame.width, frame.height, frame.format.name), len(times))
         times.append(time)
         last_duration = frame.duration or step
     if sorted(times) == list(packets.pts):
@@ -221,4 +237,4 @@ def decode_table(path: Path, stream_index: int, packets: Packets, rate: Fraction
     pts = tuple(itertools.accumulate(times, lambda before, time: max(time, before + 1)))
     key = tuple(number == 0 for number in range(len(pts)))
     table = FrameTable(pts, key, _durations(pts, [last_duration], False), packets.time_base)
-    return table, tuple(sorted(set(packets.pts) - set(pts)))
+    return table, tuple(sorted(set(packets.pts) - set(pts))), tuple(pts[i] for i in forms.values() if i)
