@@ -69,19 +69,18 @@ class Lanes:
 
 
 class Kept:
-    """Two tensors that one turn leaves for another, maybe of another thread."""
+    """A tensor that one turn leaves for another, maybe of another thread."""
 
-    def __init__(self, first: Tensor, second: Tensor) -> None:
-        self._tensors = first, second
-        self._written = torch.cuda.Event() if first.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._written = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
         if self._written is not None:
             self._written.record()
 
-    def take(self) -> tuple[Tensor, Tensor]:
-        """The tensors, for use in this turn."""
+    def take(self) -> Tensor:
+        """The tensor, for use in this turn; what was put on the device after it was left is not waited for."""
         if self._written is not None:
-            stream = torch.cuda.current_stream(self._tensors[0].device)
+            stream = torch.cuda.current_stream(self._tensor.device)
             stream.wait_event(self._written)
-            for tensor in self._tensors:
-                tensor.record_stream(stream)
-        return self._tensors
+            self._tensor.record_stream(stream)
+        return self._tensor

@@ -104,7 +104,7 @@ class Upscaler:
         self._tile_pixels = self._backend.tile_pixels
         self._largest_window = 0
         self._most_frames = sys.maxsize
-        self._last: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._last: OrderedDict[Hashable, tuple[Kept, Kept]] = OrderedDict()  # a frame, and the same enlarged
         self._sources = SOURCES_ON_A_GPU if self.device.type == "cuda" else SOURCES
         self._lanes = Lanes(self.device)
         self.work = Work()
@@ -271,14 +271,17 @@ class Upscaler:
         if min(h, w) < 2:
             raise UnsupportedSize(f"a picture of {w}x{h} is too small to enlarge; at least 2x2 is needed")
         kept = self._last.pop(source, None)
-        last = kept.take() if kept else None
-        if last is not None and last[0].shape != x[0].shape:
-            last = None
-        changes = [self._changes(x[k], x[k - 1] if k else last[0] if last else None) for k in range(n)]
+        # Taken before the network computes: who is next compares with it meanwhile, which waits for the comparison.
+        given = Kept(x[-1].clone())
+        before = kept[0].take() if kept else None
+        if before is not None and before.shape != x[0].shape:
+            before = None
+        changes = [self._changes(x[k], x[k - 1] if k else before) for k in range(n)]
+        last = kept[1].take() if kept and changes[0] is not None else None
         while (out := self._computed(x, changes, last)) is None:
             self._shrink_tiles()
             changes = [None] * n
-        self._last[source] = Kept(x[-1].clone(), out[-1].clone())
+        self._last[source] = given, Kept(out[-1].clone())
         if len(self._last) > self._sources:
             self._last.popitem(last=False)
         # Only now: what is kept for the next frame is what the network made.
@@ -286,10 +289,8 @@ class Upscaler:
         self._count(changes, h * w)
         return out
 
-    def _computed(
-        self, x: Tensor, changes: list[list[Grid] | None], last: tuple[Tensor, Tensor] | None
-    ) -> Tensor | None:
-        """The enlarged frames, given what changed in each and the frame before.
+    def _computed(self, x: Tensor, changes: list[list[Grid] | None], last: Tensor | None) -> Tensor | None:
+        """The enlarged frames, given what changed in each and the frame before, enlarged.
 
         None is for too little memory for the tiles of one frame; fewer frames, and those remembered, come before it.
         """
@@ -304,7 +305,7 @@ class Upscaler:
             self._enlarge_whole(x, out, whole)
             for k, windows in enumerate(changes):
                 if windows is not None:
-                    out[k] = out[k - 1] if k else last[1]  # type: ignore[index]  # there are changes to it
+                    out[k] = out[k - 1] if k else last  # type: ignore[assignment]  # there are changes to it
                     for window in windows:
                         self._enlarge_windows(x, out, window, [(k, window.tiles[0])])
         except torch.cuda.OutOfMemoryError:
