@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 TS_PACKET = 188
 TS_SYNC = 0x47
 _TS_CHUNK = 50_000
+_WINDOW = 1 << 16  # bytes that are searched at once
+_IN_A_ROW = 3
 _UNIT_START = 0x40
 _CRC_LENGTH = 4
 _LENGTH, _PID = 0xFFF, 0x1FFF  # the bits of a length and of a packet identifier in tables
@@ -23,7 +26,8 @@ def ts_layout(file: BinaryIO) -> tuple[int, int] | None:
     """(offset of the first packet, distance between packets) of an MPEG-TS file, or None."""
     file.seek(0)
     head = file.read(TS_PACKET * 8)
-    for stride in (TS_PACKET, TS_PACKET + 4):  # M2TS puts a time stamp before each packet
+    # M2TS puts a time stamp before each packet; broadcasts may have 16 bytes after it that correct errors.
+    for stride in (TS_PACKET, TS_PACKET + 4, TS_PACKET + 16):
         for offset in range(stride):
             marks = head[offset::stride][:5]
             if len(marks) == 5 and set(marks) == {TS_SYNC}:
@@ -32,24 +36,31 @@ def ts_layout(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def ts_packets(file: BinaryIO, first: int, stride: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Chunks of whole packets: the offset of the first, and an array (n, 188). Ends where the sync bytes end."""
-    position = first
-    while True:
-        file.seek(position)
-        data = file.read(stride * _TS_CHUNK)
-        count = (len(data) + stride - TS_PACKET) // stride
-        if not count:
-            return
-        padded = np.zeros(count * stride, np.uint8)
-        padded[: min(len(data), count * stride)] = np.frombuffer(data, np.uint8)[: count * stride]
-        packets = padded.reshape(count, stride)[:, :TS_PACKET]
+    """Chunks of whole packets: the offset of the first, and an array (n, 188). What is no packet is passed over.
+
+    Where files were put together, one of them may end within a packet.
+    """
+    data, at = np.memmap(file, np.uint8, "r"), first
+    while (count := min((len(data) - at + stride - TS_PACKET) // stride, _TS_CHUNK)) > 0:
+        packets = as_strided(data[at:], (count, TS_PACKET), (stride, 1), writeable=False)
         in_sync = packets[:, 0] == TS_SYNC
         good = count if in_sync.all() else int(np.argmin(in_sync))
         if good:
-            yield position, packets[:good]
+            yield at, packets[:good]
+        at += good * stride
         if good < count:
-            return
-        position += count * stride
+            at = _next_packet(data, at, stride)
+
+
+def _next_packet(data: NDArray[np.uint8], at: int, stride: int) -> int:
+    """Where the next packet begins, which others follow if the file does not end before; else the file's end."""
+    while at < len(data):
+        window = data[at : at + _WINDOW]
+        for place in np.nonzero(window == TS_SYNC)[0].tolist():
+            if (data[at + place :: stride][:_IN_A_ROW] == TS_SYNC).all():
+                return at + int(place)
+        at += len(window)
+    return at
 
 
 def pids_of(packets: NDArray[np.uint8]) -> NDArray[np.int64]:

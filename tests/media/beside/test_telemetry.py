@@ -27,6 +27,7 @@ from vidsr.media.beside.private import private_data
 from vidsr.media.beside.write import carry_beside, place_beside
 from vidsr.media.decode import decode_range
 from vidsr.media.encode import SegmentEncoder
+from vidsr.media.mpegts import TS_PACKET
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
 from vidsr.settings import EncodeSettings
@@ -442,6 +443,33 @@ def test_the_clock_of_a_broadcast_lies_beside(tmp_path: Path) -> None:
     assert contents(source) == {"pid 0x14": clock}
     upscale(source, result)
     assert bin_path(result).read_bytes() == clock and verify(source, result).ok
+
+
+def with_gps(path: Path) -> list[bytes]:
+    """The packets of a clip with one of GPS in the middle, which no programme lists."""
+    content = make_clip(path, Clip(frames=20)).read_bytes()
+    packets = [content[at : at + TS_PACKET] for at in range(0, len(content), TS_PACKET)]
+    gps_packet = b"\x47\x43\0\x10" + NMEA.ljust(TS_PACKET - 4, b"\xff")
+    return [*packets[: len(packets) // 2], gps_packet, *packets[len(packets) // 2 :]]
+
+
+def test_packets_after_what_is_no_packet_are_found(tmp_path: Path) -> None:
+    """A file that ends within a packet, and another put behind it; and bytes of zeros in its middle."""
+    packets = with_gps(tmp_path / "plain.ts")
+    source, result = tmp_path / "source.ts", tmp_path / "result.ts"
+    source.write_bytes(b"".join(packets)[:-100] + bytes(5000) + b"".join(packets))
+    (block,) = private_data(source)
+    assert (block.path, block.length) == ("pid 0x300", 2 * (TS_PACKET - 4))
+    upscale(source, result)
+    assert bin_path(result).read_bytes() == 2 * NMEA.ljust(TS_PACKET - 4, b"\xff") and verify(source, result).ok
+
+
+def test_packets_with_a_correction_of_errors_after_them(tmp_path: Path) -> None:
+    """204 bytes each (EN 300 429, 4)."""
+    source, result = tmp_path / "source.ts", tmp_path / "result.ts"
+    source.write_bytes(b"".join(packet + bytes(range(16)) for packet in with_gps(tmp_path / "plain.ts")))
+    upscale(source, result)
+    assert bin_path(result).read_bytes() == NMEA.ljust(TS_PACKET - 4, b"\xff") and verify(source, result).ok
 
 
 def test_real_files_without_private_data(shared_data: Path) -> None:
