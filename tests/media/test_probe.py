@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.media.clips import CASES, VFR, Clip, encodable, frame_of, make_clip, picture
+from tests.media.clips import CASES, VFR, Clip, encodable, frame_of, join_streams, make_clip, picture
 from tests.media.frames import VIDEOS, decoded
 from vidsr.errors import InputEmpty, InputMissing, NoPicture, NotAVideo
 from vidsr.media.probe import VideoInfo, probe
@@ -202,3 +202,11 @@ def test_heic_and_avif_pictures_are_no_films(tmp_path: Path, brand: bytes) -> No
     source.write_bytes(source.read_bytes().replace(b"ftypavif", b"ftyp" + brand))
     with pytest.raises(NotAVideo, match="save it as JPEG"):
         probe_or_recover(source, tmp_path / "recovered.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_that_a_second_video_is_not_enlarged_is_said(tmp_path: Path, suffix: str) -> None:
+    front, rear = (make_clip(tmp_path / f"{name}.mp4", Clip(frames=4)) for name in ("front", "rear"))
+    assert probe(front).notes == ()
+    (note,) = probe(join_streams(tmp_path / f"both.{suffix}", front, rear)).notes
+    assert note.startswith("video stream 1 (h264") and "is not enlarged, but kept as it is" in note

@@ -281,6 +281,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
             *_pause_note(container, path),
             *_overlap_note(container, stream, path),
             *_late_note(path),
+            *_others_note(container, stream),
         ),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
@@ -332,6 +333,14 @@ def _late_note(path: Path) -> Iterator[str]:
     """How many streams begin so late in a file that nothing of them is read."""
     if beyond := sum(begin > FARTHEST for begin in late_begins(path)):
         yield f"{beyond} of its streams begin after {FARTHEST >> 20} MiB, where they are not looked for: left out"
+
+
+def _others_note(container: InputContainer, stream: VideoStream) -> Iterator[str]:
+    """Which videos of a file are not enlarged, as the rear view of dashcams that write it beside the front one."""
+    for other in container.streams.video:
+        if other.index != stream.index and not is_cover(other):
+            label = _stream_info(container, other).label
+            yield f"{label} is not enlarged, but kept as it is: of several videos stream {stream.index} is taken"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:
