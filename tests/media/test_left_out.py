@@ -13,7 +13,9 @@ from PIL import ImageCms
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import edit
+from tests.media.test_untimed import checksum
 from vidsr.media.beside.index import index_path
+from vidsr.media.mpegts import TS_PACKET
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import verify
 
@@ -206,3 +208,22 @@ def test_transparency_of_vp9_is_said_to_be_lost_and_not_claimed(suffix: str, tmp
     with av.open(str(result)) as container:
         assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
     assert not index_path(result).exists() and report.not_carried == ()
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv"])
+def test_programmes_that_become_one_are_said(suffix: str, tmp_path: Path) -> None:
+    """Two programmes (ISO/IEC 13818-1, 2.4.4.3), as cameras of several views and broadcasts have them."""
+    ids = {"mpegts_service_id": "2", "mpegts_start_pid": "512", "mpegts_pmt_start_pid": "4112"}
+    clip = Clip(frames=4, sound=("aac",), tags={"service_name": "Front"})
+    front = make_clip(tmp_path / "front.ts", clip)
+    rear = make_clip(tmp_path / "rear.ts", replace(clip, tags={"service_name": "Rear"}, muxer=ids))
+    content = front.read_bytes() + rear.read_bytes()
+    table = b"\0\xb0\x11\0\1\xc1\0\0" + struct.pack(">4H", 1, 0xE000 | 0x1000, 2, 0xE000 | 0x1010)
+    table += checksum(table).to_bytes(4, "big")
+    packets = [content[at : at + TS_PACKET] for at in range(0, len(content), TS_PACKET)]
+    kept = [packet for packet in packets if packet[1:3] != b"\x40\0"]
+    source, result = tmp_path / "source.ts", tmp_path / f"result.{suffix}"
+    source.write_bytes((b"\x47\x40\0\x10\0" + table).ljust(TS_PACKET, b"\xff") + b"".join(kept))
+    assert probe(front).notes == ()
+    assert "its 2 programmes (Front, Rear) become one, with the streams of all" in probe(source).notes
+    assert len(upscale(source, result).carried) == 3 and verify(source, result).ok

@@ -77,3 +77,13 @@ def tags_of(container: InputContainer) -> dict[str, str]:
             if value not in _OWN_SERVICE:
                 tags.setdefault(key, value)
     return tags
+
+
+def programmes_of(container: InputContainer) -> list[str]:
+    """The names, or else the numbers, of a file's programmes that have streams: some cameras have one for each view."""
+    found = []
+    for part in re.split(r"^  (?=(?:No )?Program\b)", _description(container), flags=re.MULTILINE):
+        number, name = re.match(r"Program (\d+)", part), re.search(r"^ +service_name *: (.*)$", part, re.MULTILINE)
+        if number and "\n  Stream #" in part:
+            found.append(name[1] if name else number[1])
+    return found

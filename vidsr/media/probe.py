@@ -28,6 +28,7 @@ from vidsr.media.description import (
     description_of,
     frame_cropping,
     is_dolby_vision,
+    programmes_of,
     tags_of,
 )
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
@@ -282,6 +283,7 @@ def _describe(container: InputContainer, stream: VideoStream, path: Path, first:
             *_overlap_note(container, stream, path),
             *_late_note(path),
             *_others_note(container, stream),
+            *_programmes_note(container),
         ),
         hdr=first.hdr,
         reorder_depth=context.reorder_depth,
@@ -341,6 +343,12 @@ def _others_note(container: InputContainer, stream: VideoStream) -> Iterator[str
         if other.index != stream.index and not is_cover(other):
             label = _stream_info(container, other).label
             yield f"{label} is not enlarged, but kept as it is: of several videos stream {stream.index} is taken"
+
+
+def _programmes_note(container: InputContainer) -> Iterator[str]:
+    """That the programmes of MPEG-TS become one: PyAV makes no second one, and other containers have none."""
+    if len(names := programmes_of(container)) > 1:
+        yield f"its {len(names)} programmes ({', '.join(names)}) become one, with the streams of all"
 
 
 def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:
