@@ -1,6 +1,9 @@
 """Backends: the same residual within what their precision gives, and a cache that changes nothing."""
 
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,6 +105,27 @@ def test_a_cache_that_may_not_be_looked_at_is_no_error(tmp_path: Path, monkeypat
     """As in the home folder of somebody else; what asks for the file gets an error there too."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / (300 * "x")))
     OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
+
+
+WHO_IS_TOLD = """
+import torch
+from vidsr.model.backends import make_backend
+from vidsr.model.generator import Generator, GeneratorConfig, fold
+
+generator = fold(Generator(GeneratorConfig(2, 2, 8, "luma"))).requires_grad_(False)
+print(make_backend(generator, torch.device("cpu"), "openvino").name)
+"""
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    """Its telemetry goes without asking, and leaves a number of the user's in the home folder."""
+    ours = ("PATH", "PYTHONPATH")  # of CI it sends nothing
+    env = {name: os.environ[name] for name in ours if name in os.environ}
+    env |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+    (tmp_path / "home").mkdir()
+    done = subprocess.run([sys.executable, "-c", WHO_IS_TOLD], env=env, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("openvino")
+    assert not list((tmp_path / "home").iterdir())
 
 
 def test_the_choice() -> None:

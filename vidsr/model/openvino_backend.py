@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from os.path import isfile  # unlike Path's, it takes what may not be looked at for not there
@@ -20,15 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import platformdirs
 import torch
-from openvino import opset13
 from torch import Tensor
 
 from vidsr.machine import has_amx
 from vidsr.model.generator import Generator
 from vidsr.model.ranges import INT8
+
+# OpenVINO tells Google Analytics of each import and conversion, by a package that also writes into the home folder and
+# fails where there is none. Where that cannot be imported, OpenVINO does without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
+from openvino import opset13  # noqa: E402
 
 MOST_STREAMS = 4
 # With AMX and one thread for each stream, convolutions with a PReLU take twice as long in bfloat16 (OpenVINO 2026.4).
