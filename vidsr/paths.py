@@ -122,6 +122,16 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def user_cache() -> Path:
+    """The user's folder for what is kept between runs; without a home folder one that nothing can be kept in."""
+    import platformdirs  # here, as benchmarks.gpu does without it
+
+    try:
+        return platformdirs.user_cache_path("vidsr")
+    except RuntimeError:  # HOME is not set, and the system knows no such user, as in containers
+        return Path(os.devnull)
+
+
 def is_image(path: Path) -> bool:
     """Whether a file is a picture by its name."""
     return path.suffix.lower() in IMAGE_SUFFIXES

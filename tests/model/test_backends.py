@@ -107,6 +107,15 @@ def test_a_cache_that_may_not_be_looked_at_is_no_error(tmp_path: Path, monkeypat
     OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
 
 
+def test_without_a_home_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a container's user whom its system does not know."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    OpenVinoBackend(busy(CONFIGS[0]), "f32").residual(torch.rand(1, 1, 8, 8))
+    assert not openvino_backend.cache_folder().exists()
+
+
 WHO_IS_TOLD = """
 import torch
 from vidsr.model.backends import make_backend

@@ -19,6 +19,7 @@ from torch import Tensor
 from vidsr.errors import DeviceError, SettingsError, first_line
 from vidsr.model.generator import Generator, GeneratorConfig
 from vidsr.model.ranges import Ranges
+from vidsr.paths import user_cache
 from vidsr.settings import BACKENDS, BATCHES_ON_A_GPU
 
 # torch's bfloat16 convolutions pay from here on (docs/performance.md); with fewer channels float32 is faster.
@@ -152,9 +153,7 @@ class TorchBackend:
         self._compiled: Callable[[Tensor], Tensor] = self._eager
         if compile_after is not None:
             if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-                import platformdirs  # here, as benchmarks.gpu does without it
-
-                os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(platformdirs.user_cache_path("vidsr") / "torch")
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(user_cache() / "torch")
             self._compiled = Compiled(self._eager, dynamic=False)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before any thread's stream reads them

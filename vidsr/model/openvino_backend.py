@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 
 from vidsr.machine import has_amx
 from vidsr.model.generator import Generator
 from vidsr.model.ranges import INT8
+from vidsr.paths import user_cache
 
 # OpenVINO tells Google Analytics of each import and conversion, by a package that also writes into the home folder and
 # fails where there is none. Where that cannot be imported, OpenVINO does without.
@@ -148,7 +148,7 @@ def _network(core: Any, generator: Generator) -> Any:
 
 def cache_folder() -> Path:
     """Where converted networks are kept between runs."""
-    return platformdirs.user_cache_path("vidsr") / "openvino"
+    return user_cache() / "openvino"
 
 
 def _key(generator: Generator) -> str:
