@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from tests.fuzzing import flip_bits, truncate
-from vidsr.errors import OutputUnwritable, UnsupportedSize, VidsrError
+from vidsr.errors import OutputUnwritable, SettingsError, UnsupportedSize, VidsrError
 from vidsr.image import upscale_image
 from vidsr.settings import UpscaleSettings
 
@@ -63,3 +63,33 @@ def test_a_picture_too_small_is_known_at_once(tmp_path: Path, nearest: Path) -> 
     Image.new("L", (1, 9)).save(path)
     with pytest.raises(UnsupportedSize, match=r"a\.png is 1x9; at least 2x2 pixels are needed"):
         upscale_image(path, None, settings, overwrite=False, dry_run=True)
+
+
+def test_a_picture_may_become_avif(tmp_path: Path, nearest: Path) -> None:
+    told = Image.Exif()
+    told[Base.Orientation] = 6
+    Image.new("RGB", (20, 12), "red").save(tmp_path / "a.jpg", exif=told)
+    settings = UpscaleSettings(model=str(nearest), device="cpu")
+    upscale_image(tmp_path / "a.jpg", tmp_path / "a.avif", settings, overwrite=False)
+    with Image.open(tmp_path / "a.avif") as result:
+        assert (result.format, result.size, result.getexif()[Base.Orientation]) == ("AVIF", (40, 24), 6)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".jp2", ".ppm", ".tga"])
+def test_what_a_format_cannot_say_is_refused_or_told(suffix: str, tmp_path: Path, nearest: Path) -> None:
+    """A photograph taken upright would lie on its side, and what is transparent be seen."""
+    told, settings = Image.Exif(), UpscaleSettings(model=str(nearest), device="cpu")
+    told[Base.Make], result = "ACME", tmp_path / f"b{suffix}"
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", exif=told, icc_profile=b"a profile")
+    notes = upscale_image(tmp_path / "a.jpg", result, settings, overwrite=False, dry_run=True)["notes"]
+    assert [note.partition(" ")[2] for note in notes] == [
+        "has no place for its EXIF", "has no place for its colour profile",
+    ]  # fmt: skip
+    told[Base.Orientation] = 6
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", exif=told)
+    with pytest.raises(SettingsError, match=r"is shown turned, which .* cannot say; use -o NAME\.png"):
+        upscale_image(tmp_path / "a.jpg", result, settings, overwrite=False, dry_run=True)
+    if suffix in (".bmp", ".gif", ".ppm"):
+        Image.new("RGBA", (20, 12)).save(tmp_path / "a.png")
+        with pytest.raises(SettingsError, match=r"has transparency, which .* cannot keep; use -o NAME\.png"):
+            upscale_image(tmp_path / "a.png", result, settings, overwrite=False, dry_run=True)

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
 from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
-from vidsr.image_metadata import kept_metadata, lost_metadata
+from vidsr.image_metadata import WITH_EXIF, kept_metadata, lost_metadata
 from vidsr.model.registry import choose_model
 from vidsr.model.upscaler import Upscaler, find_device
 from vidsr.paths import check_result, check_source, default_result, refuse_still, write_output
@@ -33,6 +33,7 @@ NOT_RGB = ("CMYK", "LAB")
 MOST_PIXELS = {"JPEG": 65500, "WEBP": 16383, "ICO": 256}  # of a side
 LEAST_PIXELS = 2  # of a side
 OF_SOME_SIZES = ("ICNS",)  # Pillow writes squares of sizes of its own
+OPAQUE = ("JPEG", "MPO", "BMP", "DIB", "GIF", "PPM")  # what Pillow writes of transparency is lost, or on or off
 
 
 def upscale_image(
@@ -61,8 +62,10 @@ def upscale_image(
         raise OutputUnwritable(f"{result}: no pictures are written as {result.suffix}; choose another suffix with -o")
     check_result(source, result, overwrite, make=not dry_run)
     image = _open(source)
-    if image.has_transparency_data and kind == "JPEG":
-        raise SettingsError(f"{source} has transparency, which JPEG cannot keep; use -o NAME.png")
+    if image.has_transparency_data and kind in OPAQUE:
+        raise SettingsError(f"{source} has transparency, which {kind} cannot keep; use -o NAME.png")
+    if image.getexif().get(Base.Orientation, 1) != 1 and kind not in WITH_EXIF:
+        raise SettingsError(f"{source} is shown turned, which {kind} cannot say; use -o NAME.png")
     if min(image.size) < LEAST_PIXELS:
         raise UnsupportedSize(f"{source} is {image.width}x{image.height}; at least 2x2 pixels are needed")
     scale, size = _size(image, source, settings)
@@ -86,7 +89,7 @@ def upscale_image(
     large = upscaler.upscale(shown, size)
     content = BytesIO()
     try:
-        how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image)}
+        how = {"lossless": lossless_webp, "quality": JPEG_QUALITY, "subsampling": _chroma_sampling(image, kind)}
         sizes = [large.size]  # of an ICO, for which Pillow would take some of its own
         large.save(content, kind, sizes=sizes, **how, **kept_metadata(image, shown, kind, large.size))
     except (OSError, ValueError) as error:
@@ -104,6 +107,8 @@ def _notes(image: Image.Image, kind: str) -> list[str]:
         notes.append(f"it is an icon of {sizes} sizes; the largest is enlarged, and the others left out")
     if image.mode in NOT_RGB:
         notes.append(f"{image.mode} is converted to sRGB")
+    elif kind not in WITH_EXIF and "icc_profile" in image.info:
+        notes.append(f"{kind} has no place for its colour profile")
     return notes
 
 
@@ -118,8 +123,10 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         return plain
 
 
-def _chroma_sampling(image: Image.Image) -> int:
+def _chroma_sampling(image: Image.Image, kind: str) -> int | str:
     """How a JPEG is to hold colour, as Pillow counts: like its source, so that fine colour is not averaged away."""
+    if kind == "AVIF":  # for which Pillow has names
+        return "4:4:4"
     return get_sampling(image) if isinstance(image, JpegImageFile) else 0
 
 

@@ -12,6 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from PIL.TiffImagePlugin import XMP, TiffImageFile
 
+WITH_EXIF = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF")  # and with a colour profile
 _TOLD_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright)
 # Of a phone's XMP: where in the file a gain map, a depth map or a film lies behind the picture. They are not taken.
 _TELLS_OF_OTHERS = re.compile(rb"Container:Directory|MicroVideo|MotionPhoto|hdrgm:|GDepth:|GImage:")
@@ -77,6 +78,9 @@ def lost_metadata(image: Image.Image, kind: str) -> list[str]:
     """What of it the result does not tell, as sentences."""
     _, lost = _xmp(image, kind)
     found = [lost] if lost else []
+    if kind not in WITH_EXIF:
+        exif = _told(image) if isinstance(image, TiffImageFile) else image.getexif()
+        found += [f"{kind} has no place for its EXIF"] if exif else []
     if kind != "JPEG" and _iptc(image):
         found.append(f"{kind} has no place for its IPTC caption")
     chunks = _png_chunks(image)
