@@ -15,10 +15,11 @@ import pytest
 
 import vidsr
 from vidsr import api
+from vidsr.errors import SettingsError
 from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings
 
 GIVEN: dict[str, Any] = {
-    "scale": 4, "height": 1080, "model": "fast", "device": "cpu", "backend": "torch", "hwaccel": "nvdec",
+    "scale": 4, "height": None, "model": "fast", "device": "cpu", "backend": "torch", "hwaccel": "nvdec",
     "fidelity": 0.5, "stabilise_detail": 0.1, "codec": "ffv1", "crf": 20, "preset": "slow", "container": "mkv",
     "start": 1.0, "end": 2.0, "segment_seconds": 5.0, "deinterlace": "off", "fill_gaps": True, "gpx": True,
     "address": "head:6379", "actors": 3, "actor_cpus": 2, "encoder_cpus": 1.0,
@@ -35,6 +36,10 @@ def test_every_setting_has_an_argument_of_its_name(monkeypatch: pytest.MonkeyPat
     vidsr.upscale("drive.mp4", **GIVEN)
     made = asdict(upscale_video.call_args.args[2])
     assert made | made.pop("encode") | asdict(session.call_args.args[0]) == GIVEN
+    vidsr.upscale("drive.mp4", height=1080)
+    assert upscale_video.call_args.args[2] == UpscaleSettings(scale=None, height=1080)
+    with pytest.raises(SettingsError, match="--scale and --height cannot both be given"):
+        vidsr.upscale("drive.mp4", scale=4, height=1080)
     for word, weight in (("auto", None), ("off", 0.0), ("0.2", 0.2)):  # as the command has it
         vidsr.upscale("drive.mp4", stabilise_detail=word)
         assert upscale_video.call_args.args[2].stabilise_detail == weight

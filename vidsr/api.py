@@ -10,7 +10,7 @@ from vidsr.graph.progress import Progress, Silent
 from vidsr.graph.run import upscale_video
 from vidsr.graph.session import Session
 from vidsr.paths import output_path
-from vidsr.settings import SCALES, ClusterSettings, EncodeSettings, UpscaleSettings, stabilising
+from vidsr.settings import ClusterSettings, EncodeSettings, UpscaleSettings, asked_scale, stabilising
 
 # Who comes while another's Ray runs would work on it, and that one's end would end the whole process.
 _TURN = threading.Lock()
@@ -20,7 +20,7 @@ def upscale(
     source: str | Path,
     result: str | Path | None = None,
     *,
-    scale: int = SCALES[0],
+    scale: int | None = None,
     height: int | None = UpscaleSettings.height,
     model: str = UpscaleSettings.model,
     device: str = UpscaleSettings.device,
@@ -52,7 +52,7 @@ def upscale(
     Args:
         source: a video file.
         result: its name or folder; None is beside the source.
-        scale: 2 or 4.
+        scale: 2 or 4; None is 2, or with a height what reaches it.
         height: exact height of the result as it is shown, in pixels, instead of a scale.
         model: a bundled model's name, a weights file, or "auto".
         device: auto, cpu, cuda or cuda:N.
@@ -81,7 +81,8 @@ def upscale(
     """
     weight = stabilising(stabilise_detail) if isinstance(stabilise_detail, str) else stabilise_detail
     settings = UpscaleSettings(
-        scale=scale, height=height, model=model, device=device, backend=backend, hwaccel=hwaccel, fidelity=fidelity,
+        scale=asked_scale(scale, height), height=height, model=model, device=device, backend=backend, hwaccel=hwaccel,
+        fidelity=fidelity,
         encode=EncodeSettings(codec=codec, crf=crf, preset=preset, container=container),
         start=start, end=end, segment_seconds=segment_seconds, stabilise_detail=weight,
         deinterlace=deinterlace, fill_gaps=fill_gaps, gpx=gpx,

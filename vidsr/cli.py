@@ -32,6 +32,7 @@ from vidsr.settings import (
     ClusterSettings,
     EncodeSettings,
     UpscaleSettings,
+    asked_scale,
     stabilising,
 )
 
@@ -165,10 +166,7 @@ PICTURE_OPTIONS = options(
 
 def picture_settings(values: dict[str, Any]) -> UpscaleSettings:
     """UpscaleSettings from the values of PICTURE_OPTIONS, which are removed from the dictionary."""
-    if values["scale"] is not None and values["height"] is not None:
-        raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
-    if values["scale"] is None and values["height"] is None:
-        values["scale"] = UpscaleSettings.scale
+    values["scale"] = asked_scale(values["scale"], values["height"])
     values["stabilise_detail"] = stabilising(values["stabilise_detail"])
     values["encode"] = EncodeSettings(**_taken(EncodeSettings, values))
     return UpscaleSettings(**_taken(UpscaleSettings, values))

@@ -165,6 +165,17 @@ def stabilising(text: str) -> float | None:
         ) from None
 
 
+def asked_scale(scale: int | None, height: int | None) -> int | None:
+    """The scale for settings: None where a height, which chooses it, is given, else 2 if none is.
+
+    Raises:
+        SettingsError: both are given.
+    """
+    if scale is not None and height is not None:
+        raise SettingsError("--scale and --height cannot both be given; --height chooses the scale itself")
+    return UpscaleSettings.scale if height is None and scale is None else scale
+
+
 def reach_height(width: int, height: int, wanted: int, turned: bool = False, step: int = 1) -> tuple[int, int, int]:
     """(scale of the model, width, height) of a picture that is shown with `wanted` lines and keeps its shape.
 
