@@ -48,6 +48,16 @@ def test_every_setting_has_an_argument_of_its_name(monkeypatch: pytest.MonkeyPat
     assert session.call_args.args[0] == ClusterSettings()
 
 
+def test_weights_may_be_a_path_and_results_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscale_video = Mock()
+    monkeypatch.setattr(api, "upscale_video", upscale_video)
+    monkeypatch.setattr(api, "Session", Mock(return_value=nullcontext(Mock())))
+    vidsr.upscale(Path("drive.mp4"), Path("large"), model=Path("own.safetensors"))
+    assert upscale_video.call_args.args[2].model == "own.safetensors"  # settings go into JSON
+    with pytest.raises(SettingsError, match=r"drive\.mp4 is one file and s3://bucket/large\.mp4 a URL"):
+        vidsr.upscale("drive.mp4", "s3://bucket/large.mp4")
+
+
 def test_type_checkers_of_users_read_its_types() -> None:
     package = Path(vidsr.__file__).parent
     project = tomllib.loads((package.parent / "pyproject.toml").read_text())

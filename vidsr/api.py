@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from vidsr.errors import SettingsError
 from vidsr.graph.finish import Outcome
 from vidsr.graph.progress import Progress, Silent
 from vidsr.graph.run import upscale_video
@@ -22,7 +23,7 @@ def upscale(
     *,
     scale: int | None = None,
     height: int | None = UpscaleSettings.height,
-    model: str = UpscaleSettings.model,
+    model: str | Path = UpscaleSettings.model,
     device: str = UpscaleSettings.device,
     backend: str = UpscaleSettings.backend,
     hwaccel: str = UpscaleSettings.hwaccel,
@@ -79,10 +80,12 @@ def upscale(
     Raises:
         VidsrError: of the class of whatever is wrong; the tree is in vidsr.errors.
     """
+    if "://" in str(result):
+        raise SettingsError(f"{source} is one file and {result} a URL; name a file or folder")
     weight = stabilising(stabilise_detail) if isinstance(stabilise_detail, str) else stabilise_detail
     settings = UpscaleSettings(
-        scale=asked_scale(scale, height), height=height, model=model, device=device, backend=backend, hwaccel=hwaccel,
-        fidelity=fidelity,
+        scale=asked_scale(scale, height), height=height, model=str(model), device=device, backend=backend,
+        hwaccel=hwaccel, fidelity=fidelity,
         encode=EncodeSettings(codec=codec, crf=crf, preset=preset, container=container),
         start=start, end=end, segment_seconds=segment_seconds, stabilise_detail=weight,
         deinterlace=deinterlace, fill_gaps=fill_gaps, gpx=gpx,
