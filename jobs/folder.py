@@ -117,6 +117,7 @@ class FolderJob:
         self._state = JobState(self._results)
         self._state.refuse_other_settings(settings, options.overwrite)
         self._good: list[str] = []
+        self._refused: list[str] = []
         self.summary = JobSummary(self._inputs.url, self._results.url, started=time.time(), settings=wanted(settings))
         self.summary.videos = len(self._entries)
         self.summary.results_left_out, self.summary.other_files = self._found.results, self._found.others
@@ -128,7 +129,7 @@ class FolderJob:
         self._state.write_summary(self.summary)
         todo_bytes = sum(video.travel.entry.size for video in videos)
         view.begin(len(self._entries), self.summary.earlier, len(self.summary.failures), todo_bytes)
-        for sentence in self._found.sentences:
+        for sentence in (*self._found.sentences, *self._refused):
             view.say(sentence)
         try:
             with Leases(self._results) as leases:
@@ -153,6 +154,9 @@ class FolderJob:
             name, key, earlier = self._names[entry.name], f"{print_}-{digest}", old.get(entry.name)
             source, result = self._inputs.url_of(entry.name), self._results.url_of(name)
             fresh = VideoRecord(source, result, key=key, source_bytes=entry.size)
+            if earlier is not None and self._is_of_another(earlier, fresh) and name in there:
+                self._refuse(fresh, earlier.source)
+                continue
             earlier = earlier and earlier.at_places_of(fresh)
             if earlier is not None and earlier.key == key and self._stays(earlier, name in there):
                 self._count(earlier)
@@ -165,6 +169,17 @@ class FolderJob:
             anew = self._options.overwrite
             videos.append(Video(entry.name, travel, earlier, anew or ours, keep=not anew))
         return videos
+
+    def _is_of_another(self, earlier: VideoRecord, fresh: VideoRecord) -> bool:
+        """Whether a result is that of another folder's video: two cards number their files alike. Its record stays."""
+        return (
+            earlier.good and earlier.source != fresh.source and earlier.key != fresh.key and not self._options.overwrite
+        )
+
+    def _refuse(self, fresh: VideoRecord, other: str) -> None:
+        why = f"{fresh.result} was made of {other}; use --overwrite, or -o for another place"
+        self._refused.append(f"{fresh.source}: {why}")
+        self._count(replace(fresh, state="failed", error_class=OutputExists.__name__, error_message=why))
 
     @staticmethod
     def _may_replace(record: VideoRecord, has_record: bool) -> bool:

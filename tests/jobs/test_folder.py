@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,29 @@ def test_what_is_in_the_place_of_a_failed_result_is_not_ours(tmp_path: Path, sta
     (out / "a.mp4.vidsr.json").write_text("{}")  # of an older attempt, at another version of the source
     (video,) = FolderJob(card, out, UpscaleSettings(), FolderOptions()).videos_to_do()
     assert video.overwrite
+
+
+def test_a_result_of_another_folder_is_not_replaced(tmp_path: Path) -> None:
+    """Two cards whose cameras number their files alike: the second took the place of the first, and was called done."""
+    out = tmp_path / "out"
+    for number, card in enumerate(("front", "rear")):
+        (tmp_path / card).mkdir()
+        make_clip(tmp_path / card / "a.mp4", Clip(frames=1 + number))
+    (video,) = FolderJob(tmp_path / "front", out, UpscaleSettings(), FolderOptions()).videos_to_do()
+    done = replace(video.record, state="done", attempts=1)
+    JobState(open_place(out)).write("a.mp4", done)
+    (out / "a.mp4").write_text("of front")
+    job = FolderJob(tmp_path / "rear", out, UpscaleSettings(), FolderOptions())
+    assert not job.videos_to_do()
+    (why,) = job.summary.failures.values()
+    assert (
+        why == f"OutputExists: {out}/a.mp4 was made of {tmp_path}/front/a.mp4; use --overwrite, or -o for another place"
+    )
+    assert JobState(open_place(out)).read("a.mp4") == done
+    (video,) = FolderJob(tmp_path / "rear", out, UpscaleSettings(), FolderOptions(overwrite=True)).videos_to_do()
+    assert video.overwrite
+    (out / "a.mp4").unlink()
+    assert FolderJob(tmp_path / "rear", out, UpscaleSettings(), FolderOptions()).videos_to_do()
 
 
 def wait_for(ready: Callable[[], bool], job: subprocess.Popen[str], seconds: float = 500) -> None:
