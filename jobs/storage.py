@@ -94,12 +94,16 @@ def open_place(url: str | Path) -> Place:
     """The place of a path or URL: `folder`, `file:///folder`, `s3://bucket/folder`, `gs://...`, `az://...`.
 
     Raises:
-        SettingsError: no such protocol, or its library is not installed.
+        SettingsError: no such protocol, or its library is not installed; or the URL is that of no folder.
     """
     text = str(url)
     protocol, found, rest = text.partition("://")
     if not found or protocol in ("file", "local"):
         return FolderPlace(str(Path(rest or text).absolute()))
+    if protocol in ("http", "https"):  # their listings tell neither sizes nor times
+        raise SettingsError(
+            f"{text} is an address of the web, which has no folders; download the video and name its file"
+        )
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:

@@ -294,3 +294,9 @@ def test_protocols(tmp_path: Path) -> None:
     assert open_place("some/folder") == FolderPlace(str(Path("some/folder").absolute()))
     with pytest.raises(SettingsError, match="nosuch"):
         open_place("nosuch://bucket")
+
+
+def test_the_web_is_no_store() -> None:
+    """A video there was called a file whose folder is to be given, and the folder ended with a traceback."""
+    with pytest.raises(SettingsError, match=r"https://a\.example/drive\.mp4 is an address of the web.*; download"):
+        open_place("https://a.example/drive.mp4")
