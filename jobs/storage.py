@@ -104,6 +104,8 @@ def open_place(url: str | Path) -> Place:
         raise SettingsError(
             f"{text} is an address of the web, which has no folders; download the video and name its file"
         )
+    if "?versionId=" in rest:
+        raise SettingsError(f"{text} names one version of an object, and not a folder; leave out what follows its name")
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:

@@ -300,3 +300,9 @@ def test_the_web_is_no_store() -> None:
     """A video there was called a file whose folder is to be given, and the folder ended with a traceback."""
     with pytest.raises(SettingsError, match=r"https://a\.example/drive\.mp4 is an address of the web.*; download"):
         open_place("https://a.example/drive.mp4")
+
+
+def test_a_version_of_an_object_is_no_folder() -> None:
+    """The store's answer was said of the output, whose permissions were to be checked."""
+    with pytest.raises(SettingsError, match=r"a\.mp4\?versionId=1 names one version of an object, and not a folder"):
+        open_place("s3://bucket/a.mp4?versionId=1")
