@@ -159,11 +159,6 @@ class LoadedUpscaler:
                 os._exit(1)  # Ray starts another process in its place, which has the GPU anew, and the task again
             raise
 
-    def describe(self) -> dict[str, Any]:
-        """What computes, and how many input pixels were computed and reused since the start."""
-        work = self._upscaler.work
-        return {"backend": self._upscaler.backend, "computed": work.computed, "reused": work.reused}
-
 
 UpscalerActor: Any = ray.remote(LoadedUpscaler)
 

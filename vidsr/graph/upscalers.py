@@ -241,7 +241,7 @@ def _ends_at_start() -> DeviceError:
 def _reason(handle: Any) -> VidsrError:
     """The error with which an actor's creation ended; Ray tells it as text alone."""
     try:
-        ray.get(handle.describe.remote())
+        ray.get(handle.__ray_ready__.remote())
     except RayError as error:
         kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
         known = getattr(errors, kind.rpartition(".")[2], None)

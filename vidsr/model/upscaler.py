@@ -6,7 +6,6 @@ import copy
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -43,14 +42,6 @@ from vidsr.settings import check_device
 # Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
 SOURCES, SOURCES_ON_A_GPU = 4, 32
 _MORE_MEMORY = "close other programs or use --device cpu"
-
-
-@dataclass
-class Work:
-    """Input pixels that an upscaler computed, and those whose result it took from the frame before."""
-
-    computed: int = 0
-    reused: int = 0
 
 
 class Upscaler:
@@ -107,7 +98,6 @@ class Upscaler:
         self._last: OrderedDict[Hashable, tuple[Kept, Kept]] = OrderedDict()  # a frame, and the same enlarged
         self._sources = SOURCES_ON_A_GPU if self.device.type == "cuda" else SOURCES
         self._lanes = Lanes(self.device)
-        self.work = Work()
 
     @property
     def works(self) -> bool:
@@ -204,11 +194,9 @@ class Upscaler:
 
         The error is left behind here: while it is handled, it holds the memory of what failed.
         """
-        work = replace(self.work)
         try:
             return upscale(part)
         except torch.cuda.OutOfMemoryError:
-            self.work = work
             self._last.clear()
         torch.cuda.empty_cache()
         return None
@@ -286,7 +274,6 @@ class Upscaler:
             self._last.popitem(last=False)
         # Only now: what is kept for the next frame is what the network made.
         keep_brightness(x, out, *((0.0, 1.0) if self.config.colour == "rgb" else (SEEN_BLACK, SEEN_WHITE)))
-        self._count(changes, h * w)
         return out
 
     def _computed(self, x: Tensor, changes: list[list[Grid] | None], last: Tensor | None) -> Tensor | None:
@@ -355,12 +342,6 @@ class Upscaler:
             top, bottom, left, right = (edge * self.scale for edge in tile.keep)
             y, z = tile.top * self.scale, tile.left * self.scale
             out[k, :, top:bottom, left:right] = large[:, top - y : bottom - y, left - z : right - z]
-
-    def _count(self, changes: list[list[Grid] | None], pixels: int) -> None:
-        for windows in changes:
-            fresh = pixels if windows is None else min(sum(window.window for window in windows), pixels)
-            self.work.computed += fresh
-            self.work.reused += pixels - fresh
 
     def _compute(self, windows: Tensor) -> Tensor:
         large = self._generator.skip(windows, onto=self._backend.residual(windows))
