@@ -136,11 +136,10 @@ def _clips(
 
 
 @click.command()
+@click.argument("clips", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--model", "name", required=True, help="A bundled model's name or a weights file.")
 @click.option("--scale", type=click.Choice([2, 4]), default=2, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), help="A folder of pictures.")
-@click.option("--clips", type=click.Path(path_type=Path), multiple=True, help="A road clip; more may follow it.")
-@click.argument("more_clips", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--crf", default="23,28", show_default=True, help="What the clips are coded at.")
 @click.option("--frames", type=click.IntRange(1), default=10, show_default=True, help="Frames of each clip.")
 @noise_option
@@ -152,11 +151,10 @@ def _clips(
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with crops here.")
 def evaluate(
+    clips: tuple[Path, ...],
     name: str,
     scale: int,
     data: Path | None,
-    clips: tuple[Path, ...],
-    more_clips: tuple[Path, ...],
     crf: str,
     frames: int,
     noise: float,
@@ -166,10 +164,9 @@ def evaluate(
     json_file: Path | None,
     sheet: Path | None,
 ) -> None:
-    """Print a model's figures beside bicubic's and Lanczos', on a folder of pictures or on coded road clips."""
-    clips = clips + more_clips
+    """Print a model's figures beside bicubic's and Lanczos', on a folder of pictures or on road CLIPS, coded."""
     if bool(data) == bool(clips):
-        raise SettingsError("give either --data FOLDER or --clips FILE...")
+        raise SettingsError("give either --data FOLDER or CLIPS")
     crfs = whole_numbers("--crf", crf, 51)
     model = find_model(name, scale)
     upscaler = Upscaler(str(model.path), device=device, scale=scale, backend="torch")

@@ -180,11 +180,11 @@ def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
         (("--data", folder, "--scale", 4), WrongScale, "2x, not 4x"),
         (("--data", tmp_path / "empty"), NoPicture, "no photographs"),
         (("--data", tmp_path / "absent"), InputMissing, "not a folder"),
-        ((), SettingsError, "either --data FOLDER or --clips"),
-        (("--data", folder, "--clips", model), SettingsError, "either --data FOLDER or --clips"),
-        (("--clips", model, "--crf", "23,x"), SettingsError, "whole numbers from 0 to 51"),
-        (("--clips", tmp_path / "absent.mp4"), InputMissing, "absent.mp4"),
-        (("--clips", model), NotAVideo, "plain.safetensors"),
+        ((), SettingsError, "either --data FOLDER or CLIPS"),
+        (("--data", folder, model), SettingsError, "either --data FOLDER or CLIPS"),
+        ((model, "--crf", "23,x"), SettingsError, "whole numbers from 0 to 51"),
+        ((tmp_path / "absent.mp4",), InputMissing, "absent.mp4"),
+        ((model,), NotAVideo, "plain.safetensors"),
     ]:
         raised = failure("--model", model, *arguments)
         assert isinstance(raised, error)
@@ -247,7 +247,7 @@ def test_noise_has_its_deviation_and_spares_chroma() -> None:
 def test_the_command_takes_clips(tmp_path: Path) -> None:
     model, clip, out = weights(tmp_path / "plain.safetensors"), write_clip(tmp_path / "a.mp4"), tmp_path / "out.json"
     other = write_clip(tmp_path / "b.mp4", size=(64, 64))
-    result = command("--model", model, "--clips", clip, other, "--crf", "20,30", "--frames", 2, "--json", out)
+    result = command("--model", model, clip, other, "--crf", "20,30", "--frames", 2, "--json", out)
     assert result.exit_code == 0, result.output
     values = json.loads(out.read_text())
     assert [(c["clip"], c["crf"]) for c in values["clips"]] == [
