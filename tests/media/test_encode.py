@@ -284,6 +284,26 @@ def test_names_of_encoders() -> None:
             check_encoder("hevc_nvenc")
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv411p", "yuv410p"])
+@pytest.mark.parametrize(("width", "height"), [(67, 48), (64, 51), (351, 203)])
+def test_lossless_keeps_colour_that_four_pixels_share_up_to_the_border(
+    tmp_path: Path, pix_fmt: str, width: int, height: int
+) -> None:
+    """Of results as large as those of odd sources are."""
+    clip = Clip(codec="ffv1", pix_fmt=pix_fmt, width=64, height=48, frames=2)
+    info = probe(make_clip(tmp_path / "clip.mkv", clip))
+    random = np.random.default_rng(1)
+    shapes = info.layout.plane_shapes(2 * width, 2 * height)
+    planes = tuple(random.integers(0, 256, (2, *shape), np.uint8) for shape in shapes)
+    path = tmp_path / "segment.mkv"
+    with SegmentEncoder(path, info, 2 * width, 2 * height, EncodeSettings(codec="ffv1"), 2) as encoder:
+        encoder.write(FrameBatch(planes, info.layout, info.colour, (0, 1)))
+        encoder.close()
+    (made,) = decode_range(probe(path), 0, 2, 2)
+    for ours, theirs in zip(made.planes, planes, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_pixel_formats() -> None:
     assert pix_fmt_for("libx264", PixelLayout(10, 1, 1), False) == "yuv420p10le"
     assert pix_fmt_for("prores_ks", PixelLayout(10, 1, 0), False) == "yuv422p10le"

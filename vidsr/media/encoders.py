@@ -248,6 +248,9 @@ def encoder_options(codec: str, settings: EncodeSettings, info: VideoInfo, threa
     """
     rules = rules_of(codec)
     options = dict(rules.options(threads))
+    if codec == "ffv1" and max(info.layout.chroma_x, info.layout.chroma_y) > 1:
+        # Of four pixels that share their colour, FFmpeg's slices lose the last ones of a side; version 1 has no slices.
+        options = {"level": "1", "g": "1"}
     crf = rules.crf if settings.crf is None else settings.crf
     if settings.crf is not None and (rules.crf_option == "" or crf > rules.crf_max):
         limit = f"takes --crf 0 to {rules.crf_max}" if rules.crf_max else "is lossless or fixed and takes no --crf"
