@@ -94,6 +94,20 @@ def test_mixing_everywhere_gives_the_same(size: tuple[int, int], scale: int, mon
     assert torch.equal(everywhere[0], large[0])
 
 
+@pytest.mark.parametrize("size", [(37, 51), (64, 96)])
+def test_strips_change_nothing(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU takes the means of some rows at a time."""
+    torch.manual_seed(1)
+    source = torch.rand(2, 1, *size)
+    large = F.interpolate(source, scale_factor=2).contiguous()
+    large[1, :, 20:40] += 0.2
+    whole, strips = large.clone(), large.clone()
+    keep_brightness(source, whole, 0.0, 1.0)
+    monkeypatch.setattr(brightness, "_STRIP_SAMPLES", 1)
+    keep_brightness(source, strips, 0.0, 1.0)
+    assert torch.equal(strips, whole) and not torch.equal(whole, large)
+
+
 def test_what_will_be_cut_off_does_not_count() -> None:
     """Detail that overshoots white as far as it undershoots is darker than its source once it is a picture."""
     source = torch.full((1, 1, 32, 32), 0.9)

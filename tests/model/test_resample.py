@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vidsr.model import resample
 from vidsr.model.resample import bicubic_downscale, bicubic_upscale, lanczos_resize
 
 
@@ -19,6 +20,17 @@ def test_enlarging_is_pillows_bicubic(scale: int) -> None:
     theirs = np.asarray(Image.fromarray(small).resize((31 * scale, 20 * scale), Image.Resampling.BICUBIC))
     inner = slice(3 * scale, -3 * scale)  # Pillow shortens the kernel at borders, we repeat the border
     np.testing.assert_allclose(ours[inner, inner], theirs[inner, inner], atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_strips_leave_no_seams(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU enlarges some rows at a time, 8 at least; the last ones may be fewer."""
+    x = torch.from_numpy(picture(42, 30)).reshape(2, 1, 21, 30)
+    shift = (0.75, -0.75)
+    whole = bicubic_upscale(x, scale, shift)
+    monkeypatch.setattr(resample, "_STRIP_SAMPLES", 1)
+    assert torch.equal(bicubic_upscale(x, scale, shift), whole)
+    assert torch.equal(bicubic_upscale(x, scale, shift, onto=torch.ones_like(whole)), whole + 1)
 
 
 def test_factors_may_differ() -> None:
