@@ -224,6 +224,21 @@ def test_wrong_picture_is_found(source: Path, tmp_path: Path, sabotage: Any, cau
     assert_only(report, *caught)
 
 
+def test_a_small_hole_in_a_still_picture_is_found(tmp_path: Path) -> None:
+    """Where nothing moves, and too little is wrong for the mean, the worst blocks alone tell of it."""
+
+    def small_hole(frames: Frames) -> Frames:
+        y = frames[5][1][0].copy()
+        y[16:28, 32:44] = 16
+        frames[5] = (frames[5][0], [y, *frames[5][1][1:]])
+        return frames
+
+    still = make_clip(tmp_path / "still.mp4", Clip(still=True))
+    report = verify(still, enlarge(still, tmp_path / "r.mp4", frames=small_hole))
+    assert_only(report, "picture")
+    assert "frame 5 shows another picture" in faults(report)["picture"]
+
+
 def test_slow_motion_shift_is_found_over_the_whole_video(tmp_path: Path) -> None:
     """A change too small to judge one frame by: brightness waves of less than half a code value per frame."""
 
