@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +29,13 @@ from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.session import Session
 from vidsr.media.encoders import check_encoder
 from vidsr.model.registry import find_model
-from vidsr.paths import by_name, check_folder, own_files, size_label
+from vidsr.paths import by_name, check_folder, own_files, size_label, temporary_folder
 from vidsr.settings import CACHE_GB, UpscaleSettings
 
 
 def default_cache() -> Path:
     """A folder for copies of sources that every node may have, one for each user."""
-    return Path(tempfile.gettempdir()) / f"vidsr-{os.getuid()}" / "sources"
+    return temporary_folder() / f"vidsr-{os.getuid()}" / "sources"
 
 
 @dataclass(frozen=True)

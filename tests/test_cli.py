@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -510,6 +511,21 @@ def test_doctor_examines(tmp_path: Path) -> None:
     findings = {f["what"]: f for f in json.loads(vidsr("doctor", "--json").stdout)}
     assert findings["libx264"]["found"] == "works"
     assert findings["torch"]["ok"]
+
+
+def _write_nothing() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_a_disk_without_room_for_temporary_files_is_said(clip: Path) -> None:
+    larger = make_clip(clip.with_name("larger.mp4"), Clip(frames=6, width=192, height=128))
+    page = clip.with_name("page.html")
+    for command in (("upscale", clip), ("upscale", clip, "--dry-run"), ("compare", clip, larger, "-o", page)):
+        done = vidsr(*command, preexec_fn=_write_nothing)
+        assert done.returncode == errors.OutputUnwritable.exit_code, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and "TMPDIR" in done.stderr
+    findings = {f["what"]: f for f in json.loads(vidsr("doctor", "--json", preexec_fn=_write_nothing).stdout)}
+    assert not findings["temporary disk"]["ok"] and "TMPDIR" in findings["temporary disk"]["remedy"]
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,20 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import tempfile
 from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
 
 from vidsr import __version__
-from vidsr.errors import EncoderError
+from vidsr.errors import EncoderError, OutputUnwritable
 from vidsr.machine import free_memory, has_native_int8, usable_cores
 from vidsr.media.encoders import check_encoder
 from vidsr.media.nvdec import TRIED_WITH, is_exact
 from vidsr.model.backends import has_native_bf16
 from vidsr.model.registry import bundled_models
 from vidsr.model.upscaler import find_device
+from vidsr.paths import temporary_folder
 
 PACKAGES = ("torch", "av", "ray", "numpy")
 EXTRAS = {"openvino": "faster on CPUs", "gpxpy": "GPS tracks as GPX", "s3fs": "folders on S3"}
@@ -103,15 +103,22 @@ def _encoders() -> list[Finding]:
 def _room() -> list[Finding]:
     memory = free_memory()
     shared = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else memory
-    disk = shutil.disk_usage(tempfile.gettempdir()).free
     return [
         Finding("memory", f"{memory / 1e9:.1f} GB available", memory >= LEAST_MEMORY,
                 "" if memory >= LEAST_MEMORY else "close other programs; at least 4 GB are needed"),
         Finding("shared memory", f"{shared / 1e9:.1f} GB in /dev/shm", shared >= 1 << 30,
                 "" if shared >= 1 << 30 else "give the container more (docker run --shm-size=2g)"),
-        Finding("temporary disk", f"{disk / 1e9:.1f} GB free", disk >= LEAST_DISK,
-                "" if disk >= LEAST_DISK else "free some; Ray stops working on a full disk"),
+        _temporary_disk(),
     ]  # fmt: skip
+
+
+def _temporary_disk() -> Finding:
+    try:
+        disk = shutil.disk_usage(temporary_folder()).free
+    except OutputUnwritable as error:
+        return Finding("temporary disk", "not here", ok=False, remedy=error.message)
+    remedy = "" if disk >= LEAST_DISK else "free some; Ray stops working on a full disk"
+    return Finding("temporary disk", f"{disk / 1e9:.1f} GB free", disk >= LEAST_DISK, remedy)
 
 
 def _models() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os.path import exists, isdir  # unlike Path's, they take what may not be looked at for not there
@@ -130,6 +131,20 @@ def user_cache() -> Path:
         return platformdirs.user_cache_path("vidsr")
     except RuntimeError:  # HOME is not set, and the system knows no such user, as in containers
         return Path(os.devnull)
+
+
+def temporary_folder() -> Path:
+    """The folder for temporary files.
+
+    Raises:
+        OutputUnwritable: no file can be written in any that there is.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise OutputUnwritable(
+            "no temporary file can be written; make room in /tmp, or set TMPDIR to a folder that has room"
+        ) from error
 
 
 def is_image(path: Path) -> bool:

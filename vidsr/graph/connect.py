@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +25,7 @@ from ray.job_config import JobConfig
 from vidsr.environment import environment
 from vidsr.errors import ClusterError, DeviceError, Interrupted, first_line
 from vidsr.machine import free_memory, usable_cores
+from vidsr.paths import temporary_folder
 
 # Of a local Ray, whose frames in flight grow with the cores; memory that is not used is not taken.
 OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU = 1 << 30, 1 << 27
@@ -168,7 +168,7 @@ def _init_ray(address: str | None) -> None:
     # Otherwise Ray keeps a token in the home folder, which service accounts cannot write.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     AuthenticationTokenLoader.instance().reset_cache()  # it may hold that of a Ray that this process had before
-    temp = tempfile.gettempdir()  # unlike TMPDIR, which Ray would take, it is there and can be written
+    temp = str(temporary_folder())  # unlike TMPDIR, which Ray would take, it is there and can be written
     os.environ.setdefault("RAY_TMPDIR", temp if temp.isascii() and len(temp) <= LONGEST_TEMP else "/tmp")
     cores = usable_cores()  # Ray knows no affinity, and of the limits of containers not all
     wanted = max(OBJECT_STORE_BYTES, OBJECT_STORE_BYTES_PER_CPU * cores)

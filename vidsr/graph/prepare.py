@@ -26,7 +26,7 @@ from vidsr.media.recover import probe_or_recover
 from vidsr.media.salvage import assess, fill_gaps
 from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile
-from vidsr.paths import check_result, check_source, default_result, nearest_existing
+from vidsr.paths import check_result, check_source, default_result, nearest_existing, temporary_folder
 from vidsr.settings import UpscaleSettings
 
 
@@ -201,7 +201,7 @@ def preview(
     source: Path, out: Path | None, settings: UpscaleSettings, overwrite: bool, gpu: bool = False
 ) -> Iterator[VideoPlan]:
     """A video's plan as `prepare` makes it, to be looked at: nothing of it stays. No name in it depends on the GPU."""
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory(dir=temporary_folder()) as scratch:
         yield prepare(source, out, settings, overwrite, gpu, scratch=Path(scratch))
 
 

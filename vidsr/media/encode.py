@@ -23,7 +23,7 @@ from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, own
 from vidsr.media.packets import AnyPacket, VideoPacket
 from vidsr.media.pixels import empty_planes, fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
-from vidsr.paths import is_full, write_error
+from vidsr.paths import is_full, temporary_folder, write_error
 from vidsr.settings import EncodeSettings
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
@@ -189,7 +189,7 @@ def check_size(info: VideoInfo, width: int, height: int, settings: EncodeSetting
     for plane in planes:
         plane.fill(0)
     try:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(dir=temporary_folder()) as folder:
             path = Path(folder, "trial.mkv")
             with SegmentEncoder(path, info, width, height, settings, 1) as encoder:
                 encoder.write(FrameBatch(planes, info.layout, info.colour, (0,)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import math
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
@@ -28,7 +28,7 @@ from vidsr.media.comparison.excerpt import (
 from vidsr.media.comparison.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.comparison.still import compose
 from vidsr.page import fill_page
-from vidsr.paths import check_target, write_output
+from vidsr.paths import check_target, temporary_folder, write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -72,7 +72,7 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
     left, right = open_clip(source), open_clip(result)
     check_scale(left, right)
     copied = _plays_as_it_is(right, start, seconds)
-    with tempfile.TemporaryDirectory(prefix="vidsr-compare-") as folder:
+    with TemporaryDirectory(prefix="vidsr-compare-", dir=temporary_folder()) as folder:
         shown = (Path(folder, "source.mp4"), Path(folder, "result.mp4"))
         frames = _code_stretch(left, right, start, seconds, shown, copied)
         text = _fill_template(_describe(left, right, frames, copied), shown)
