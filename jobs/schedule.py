@@ -26,7 +26,7 @@ from vidsr.graph.pool import Event, SegmentPool
 from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
 from vidsr.graph.stages import UpscalerSpec
-from vidsr.graph.upscalers import ray_ended
+from vidsr.graph.upscalers import Head, ray_ended
 from vidsr.settings import UpscaleSettings
 
 ATTEMPTS = 2
@@ -114,7 +114,7 @@ class Schedule:
         self._leases, self._view, self._stop = leases, view, stop
         session.start()
         self._gpu = session.uses_gpus(settings.device)
-        self._pool = SegmentPool(session)
+        self._pool, self._head = SegmentPool(session), Head()
         self._metrics = Metrics()
         self._queue = deque(videos)
         self._elsewhere: deque[tuple[float, Video]] = deque()
@@ -247,6 +247,7 @@ class Schedule:
 
     def _listen(self) -> None:
         """Wait a moment for news of segments and tasks, and act on them."""
+        self._head.answers()  # upscalers look for themselves; a video may have only its other tasks left
         if self._loaded is not None and (self._pool or not self._tasks):
             for event in self._pool.wait(TICK):
                 self._heed(event)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ import vidsr
 from tests.graph.counting import Counting, frames_given
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import write_segment
-from vidsr.errors import InputMissing, Interrupted
+from vidsr.errors import ClusterError, InputMissing, Interrupted
 from vidsr.evidence import read_record
 from vidsr.graph import upscalers
 from vidsr.graph.finish import finish
@@ -192,6 +193,34 @@ def test_dead_processes_are_replaced(drive: Path, nearest: Path, tmp_path: Path,
     assert json.loads(printed)["verified"] is True
     assert max(map(len, errors.splitlines())) < 200, errors
     assert len(frames_of(result)) == 100
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_a_head_that_ends_is_said(drive: Path, nearest: Path, tmp_path: Path, whole_folder: bool) -> None:
+    """Ray ended the command, with 1 and words of its own, and a folder's videos stayed `running`."""
+    source = drive
+    if whole_folder:
+        (source := tmp_path / "card").mkdir()
+        (source / "drive.mp4").symlink_to(drive)
+    out = tmp_path / ("large" if whole_folder else "drive.mp4")
+    command = [*COMMAND, str(source), "--model", str(nearest), "-o", str(out), "--json", *SHORT]
+    silence = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=silence)
+    wait_for_segment((out if whole_folder else tmp_path) / ".drive.mp4.vidsr", process)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    busy = [p for p in helpers if _does(p, "LoadedUpscaler")]
+    for each in busy:
+        each.suspend()  # what is in flight would be finished without a head
+    next(p for p in helpers if p.name() == "gcs_server").kill()
+    printed, errors = process.communicate(timeout=600)
+    for each in busy:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    assert process.returncode == ClusterError.exit_code, errors
+    assert "Ray's head at 127.0.0.1" in json.loads(printed)["message"] and "Traceback" not in errors
+    if whole_folder:
+        record = json.loads((out / ".vidsr" / "videos" / "drive.mp4.json").read_text())
+        assert record["state"] == "pending" and not list((out / ".vidsr" / "leases").iterdir())
 
 
 def _does(process: psutil.Process, work: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ LOST_SECONDS = 15.0
 STARTS = 5
 # A cluster that has a place for upscalers shows it by then; without one, who waits is told for what.
 PLACE_SECONDS = 10.0
+# Ray ends a process whose head was silent for so long, without a word of ours.
+SILENCE, SILENCE_SECONDS = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0
 
 
 @dataclass
@@ -62,6 +66,39 @@ class _Member:
         return self.answered
 
 
+class Head:
+    """The process that knows all of a Ray. Without it, calls that ask for nodes or actors never return."""
+
+    def __init__(self) -> None:
+        """It answers, for all that is known."""
+        self._asked = 0.0
+        self._silent_since: float | None = None
+        self._patience = float(os.environ.get(SILENCE) or SILENCE_SECONDS) / 2
+
+    def answers(self) -> bool:
+        """Whether it does. It is asked now and then.
+
+        Raises:
+            ClusterError: it has been silent for too long.
+        """
+        now = time.monotonic()
+        if now - self._asked >= LOOK_SECONDS:
+            self._asked = now
+            address = ray.get_runtime_context().gcs_address
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), LOOK_SECONDS).close()
+                self._silent_since = None
+            except OSError as error:
+                self._silent_since = self._silent_since or now
+                if now - self._silent_since >= self._patience:
+                    raise ClusterError(
+                        f"Ray's head at {address} answers no more ({errors.first_line(error)}), most often because "
+                        "memory ran out there; run the same command to go on, with a cluster once that is back"
+                    ) from error
+        return self._silent_since is None
+
+
 class Upscalers:
     """Actors that all hold the same model.
 
@@ -83,7 +120,7 @@ class Upscalers:
         """
         self._spec, self._cluster = spec, cluster
         self._members: list[_Member] = []
-        self._looked = 0.0
+        self._looked, self._head = 0.0, Head()
         self._had_place, self._told = time.monotonic(), False
         self._placed, self._reserved = False, 0.0
         self.on_gpus = takes_gpus(spec.device, cluster_gpus())
@@ -156,6 +193,8 @@ class Upscalers:
         """See what became of each, and follow the cluster; not more often than needed."""
         now = time.monotonic()
         if now - self._looked < (LOOK_SECONDS if self.alive else START_SECONDS):
+            return
+        if not self._head.answers():
             return
         self._looked = now
         self._look_at_machines()  # first: upscalers that are seen on one are not on one that is known to be lost
