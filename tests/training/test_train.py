@@ -44,8 +44,10 @@ from vidsr.errors import (
     InputUnreadable,
     Interrupted,
     OutputExists,
+    OutputUnwritable,
     RunError,
     SettingsError,
+    VidsrError,
 )
 from vidsr.model.backends import Compiled, forbid_tf32
 from vidsr.model.generator import Generator
@@ -212,6 +214,20 @@ class Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.path,)
+
+
+def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
+    """Two that were resumed wrote their checkpoints over each other's."""
+    refused: list[VidsrError] = []
+
+    def resume_too(_: Progress) -> None:
+        with pytest.raises(OutputUnwritable, match="is being trained by another run; wait until it ends") as error:
+            fit(small(10), photos, tmp_path, resume=True)
+        refused.append(error.value)
+
+    fit(small(10), photos, tmp_path, report=resume_too)
+    assert refused
+    fit(small(10), photos, tmp_path, resume=True)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(

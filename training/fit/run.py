@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from training.fit.loop import Progress, Trainer
 from training.fit.presets import Preset, differences, to_json
 from training.fit.source import forget_banks, identity, open_source
 from training.fit.workers import Group
-from vidsr.errors import InputMissing, InputUnreadable, OutputExists, SettingsError
+from vidsr.errors import InputMissing, InputUnreadable, OutputExists, OutputUnwritable, SettingsError
 from vidsr.model.upscaler import find_device
 
 CONFIG = "config.json"
@@ -56,24 +59,48 @@ def fit(
     Raises:
         SettingsError: another preset or other data than the run that is resumed, or workers that do not fit the batch.
         OutputExists: the folder holds a run and `resume` is not set.
+        OutputUnwritable: another process of this machine trains there.
         DeviceError: the device is not there.
         VidsrError: what reading the data and training raise.
     """
     if not 1 <= workers <= wanted.batch:
         raise SettingsError(f"{workers} workers cannot share a batch of {wanted.batch}; use 1 to {wanted.batch}")
     folder.mkdir(parents=True, exist_ok=True)
-    _settle_config(wanted, folder, resume)
-    _settle_data(identity(data, bank), folder, resume)
-    if not resume and bank is None:
-        forget_banks(folder)
-    backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
-    work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
-    chosen = find_device(device)
-    if workers == 1:
-        work(report, Group(), chosen)
-    else:
-        run_on_workers(workers, folder, partial(work, None), gpus=chosen.type == "cuda")
+    with _held(folder):
+        _settle_config(wanted, folder, resume)
+        _settle_data(identity(data, bank), folder, resume)
+        if not resume and bank is None:
+            forget_banks(folder)
+        backbones = {"lpips_backbone": lpips_backbone, "vgg_backbone": vgg_backbone}
+        work = partial(_work, wanted, data, bank, folder.resolve(), resume, backbones)
+        chosen = find_device(device)
+        if workers == 1:
+            work(report, Group(), chosen)
+        else:
+            run_on_workers(workers, folder, partial(work, None), gpus=chosen.type == "cuda")
     return folder / f"{wanted.name}.safetensors"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other runs of this machine out of the folder; the end of the process, however it comes, lets go.
+
+    Raises:
+        OutputUnwritable: another run trains there.
+    """
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputUnwritable(
+                f"{folder} is being trained by another run; wait until it ends, or give another --run"
+            ) from None
+        except OSError:
+            pass  # some network drives have no locks
+        yield
+    finally:
+        os.close(lock)
 
 
 def _work(
