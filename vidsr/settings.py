@@ -93,8 +93,7 @@ class UpscaleSettings:
             raise SettingsError(f"--height {self.height} is out of range; use 16 to 16384")
         check_device(self.device)
         _one_of("--backend", self.backend, BACKENDS)
-        if not 0 <= self.fidelity <= 1:
-            raise SettingsError(f"--fidelity {self.fidelity} is out of range; use 0 (sharpest) to 1 (truest)")
+        check_fidelity(self.fidelity)
         if not 0 <= (self.stabilise_detail or 0) <= MOST_STABILISED:
             raise SettingsError(
                 f"--stabilise-detail {self.stabilise_detail} is out of range; use 0 (off) to {MOST_STABILISED}"
@@ -149,6 +148,16 @@ def check_device(name: str) -> None:
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise SettingsError(f"no device {name!r}; use auto, cpu, cuda or cuda:N")
+
+
+def check_fidelity(value: float) -> None:
+    """Refuse what is no `--fidelity`.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if not 0 <= value <= 1:
+        raise SettingsError(f"--fidelity {value} is out of range; use 0 (sharpest) to 1 (truest)")
 
 
 def stabilising(text: str) -> float | None:

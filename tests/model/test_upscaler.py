@@ -293,6 +293,17 @@ def test_what_cannot_be_done_is_said() -> None:
     upscaler = Upscaler(Generator(NEAREST), "cpu")
     with pytest.raises(SettingsError, match="uint8"):
         upscaler.upscale(np.zeros((4, 4, 3), np.float32))
+    for shape in ((0, 4, 4, 3), (4, 0, 3), (0, 0, 3)):
+        with pytest.raises(SettingsError, match=r"cannot upscale uint8 \(.*0.*\); give"):
+            upscaler.upscale(np.zeros(shape, np.uint8))
+    for other, kind in (([[[0, 0, 0]]], "list"), (None, "NoneType"), ("drive.mp4", "str")):
+        with pytest.raises(SettingsError, match=f"cannot upscale {kind}; give uint8 RGB"):
+            upscaler.upscale(other)  # type: ignore[call-overload]
+    with pytest.raises(SettingsError, match="size 0x10"):
+        upscaler.upscale(np.zeros((4, 4, 3), np.uint8), (0, 10))
+    for fidelity in (1.5, -0.5, float("nan")):
+        with pytest.raises(SettingsError, match="out of range; use 0"):
+            Upscaler("fast", "cpu", fidelity=fidelity)
     with pytest.raises(UnsupportedSize):
         upscaler.upscale(np.zeros((1, 1, 3), np.uint8))
     with pytest.raises(SettingsError):

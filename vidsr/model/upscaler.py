@@ -37,7 +37,7 @@ from vidsr.model.resample import bicubic_upscale, lanczos_resize
 from vidsr.model.tiles import Grid, Tile, changed_windows, make_grid
 from vidsr.model.transfer import Kept, Lanes, download, upload
 from vidsr.model.weights import load_interpolated
-from vidsr.settings import check_device
+from vidsr.settings import check_device, check_fidelity
 
 # Sources whose last frames are remembered: segments that take turns. A GPU has as many as the cores beside it encode.
 SOURCES, SOURCES_ON_A_GPU = 4, 32
@@ -74,7 +74,9 @@ class Upscaler:
         Raises:
             ModelError: the model cannot be had or read.
             DeviceError: the device is not there.
+            SettingsError: the device has no such name, or the fidelity is not from 0 to 1.
         """
+        check_fidelity(fidelity)
         if threads:
             torch.set_num_threads(threads)
         self.device = find_device(device)
@@ -146,18 +148,22 @@ class Upscaler:
             The same kind as was given.
 
         Raises:
-            SettingsError: the picture is of another type or has more than 8 bits.
+            SettingsError: the picture is of another type, empty or has more than 8 bits, or the size is none.
+            UnsupportedSize: it is less than 2x2.
             DeviceError: the GPU's memory does not hold one frame.
         """
+        if size and min(size) < 1:
+            raise SettingsError(f"no picture has the size {size[0]}x{size[1]}; give at least 1x1")
         if isinstance(picture, Image.Image):
             return self._upscale_image(picture, size, source)
         if isinstance(picture, FrameBatch):
             batch = picture
             return batch.with_planes(self._in_parts(len(batch), lambda part: self._planes(batch, part, size, source)))
-        if picture.dtype != np.uint8 or picture.ndim not in (3, 4) or picture.shape[-1] != 3:
-            raise SettingsError(
-                f"cannot upscale {picture.dtype} {picture.shape}; give uint8 RGB (H, W, 3) or (N, H, W, 3)"
-            )
+        is_array = isinstance(picture, np.ndarray)  # which not all callers have checked
+        is_rgb = is_array and picture.dtype == np.uint8 and picture.ndim in (3, 4) and picture.shape[-1] == 3
+        if not is_rgb or picture.size == 0:
+            given = f"{picture.dtype} {picture.shape}" if is_array else type(picture).__name__
+            raise SettingsError(f"cannot upscale {given}; give uint8 RGB (H, W, 3) or (N, H, W, 3)")
         frames = picture if picture.ndim == 4 else picture[None]
         (result,) = self._in_parts(len(frames), lambda part: (self._rgb(frames[part], size, source),))
         return result if picture.ndim == 4 else result[0]
