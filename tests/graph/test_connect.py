@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from ray._private import services
 from ray._raylet import AuthenticationTokenLoader
 
 from vidsr.errors import ClusterError, DeviceError
@@ -113,4 +114,17 @@ def test_an_address_at_which_nobody_listens_is_said_at_once(port: int, why: str)
 def test_who_listens_is_found_and_rays_own_words_are_left_to_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         _knock(f"[127.0.0.1]:{server.getsockname()[1]}")  # as addresses of IPv6 are written
+    _knock("local")
+
+
+def test_auto_waits_for_no_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for the Ray of another program on this machine, which listens elsewhere than where Ray looks for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gone = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: {gone})
+    with pytest.raises(ClusterError, match=r"nobody answers at .*; check --address"):
+        _knock("auto")
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
     _knock("auto")

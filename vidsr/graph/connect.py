@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import ray
@@ -84,10 +84,16 @@ def shut_down() -> None:
 
 
 def _knock(address: str) -> None:
-    """See whether anyone listens at a HOST:PORT, for which Ray itself would wait for minutes."""
+    """See whether anyone listens at a HOST:PORT, for which Ray itself would wait for minutes.
+
+    So it would for what "auto" finds: a cluster that was killed, or the Ray of another program that is for that alone.
+    """
+    if address == "auto":
+        with suppress(ConnectionError):  # there is none, which Ray says at once
+            address = services.canonicalize_bootstrap_address(address) or address
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        return  # "auto" and "local" are words of Ray's
+        return  # "local" is a word of Ray's
     try:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:
