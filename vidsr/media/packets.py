@@ -24,8 +24,6 @@ AnyPacket: TypeAlias = "Packet[Any]"
 
 # Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
 LEAD_SECONDS = Fraction(1, 10)
-# What `beyond_end` found in the latest file: an hour has half a million samples, and every reader of packets asks.
-_BEYOND: dict[tuple[str, int, int], dict[int, tuple[int, bool]]] = {}
 
 
 def demux(container: InputContainer, *streams: Stream, clock: Clock | None = None) -> Iterator[AnyPacket]:
@@ -75,17 +73,12 @@ def beyond_end(container: InputContainer) -> dict[int, tuple[int, bool]]:
     """Per stream of MP4 and MOV: how many samples of its index lie beyond the file's end, and if its last does."""
     if "mov" not in container.format.name:
         return {}
-    status = path_of(container).stat()
-    key = container.name, status.st_size, status.st_mtime_ns
-    if key not in _BEYOND:
-        found = {}
-        for stream in container.streams:
-            lost = [entry.pos + entry.size > status.st_size for entry in stream.index_entries]
-            if any(lost):
-                found[stream.index] = sum(lost), lost[-1]
-        _BEYOND.clear()
-        _BEYOND[key] = found
-    return _BEYOND[key]
+    size, found = path_of(container).stat().st_size, {}
+    for stream in container.streams:
+        lost = [entry.pos + entry.size > size for entry in stream.index_entries]
+        if any(lost):
+            found[stream.index] = sum(lost), lost[-1]
+    return found
 
 
 def _may_jump(container: InputContainer) -> bool:

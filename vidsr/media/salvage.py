@@ -54,7 +54,7 @@ def assess(info: VideoInfo) -> tuple[str, ...]:
     """
     gaps = list(_gaps_of(info))
     with open_input(info.path) as container:
-        beyond = dict(beyond_end(container))
+        beyond = beyond_end(container)
     end = info.table.time(len(info.table))
     lost, last = beyond.pop(info.stream_index, (0, False))
     if last:
