@@ -161,15 +161,16 @@ def sei_messages(body: bytes) -> Iterator[tuple[int, bytes]]:
     """The (payload type, payload) pairs of a SEI unit's body; a truncated last message is left out."""
     position = 0
     while position + 2 <= len(body) and body[position:] != b"\x80":
-        kind = size = 0
-        for value in (0, 1):
-            while position < len(body) and body[position] == 255:
-                kind, size = (kind + 255, size) if value == 0 else (kind, size + 255)
+        numbers = []  # the type and the size, each in bytes of which all but the last are 255
+        for _ in range(2):
+            start = position
+            while body[position : position + 1] == b"\xff":
                 position += 1
             if position >= len(body):
                 return
-            kind, size = (kind + body[position], size) if value == 0 else (kind, size + body[position])
             position += 1
+            numbers.append(sum(body[start:position]))
+        kind, size = numbers
         if position + size > len(body):
             return
         yield kind, body[position : position + size]
