@@ -10,7 +10,8 @@ from vidsr.errors import SettingsError
 from vidsr.frames import PixelLayout
 from vidsr.media.bitstream import NalFormat, declared_parameter_sets, nal_units
 from vidsr.media.container import open_input
-from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, is_blu_ray, takes_copy, takes_video
+from vidsr.media.matroska import MATROSKA_FAMILY
+from vidsr.media.muxers import MOV_FAMILY, is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
 from vidsr.media.soundheaders import changes_header
 from vidsr.media.tags import container_tags, needs_key_list

@@ -23,8 +23,8 @@ from vidsr.media.bitstream import NalFormat, nal_units
 from vidsr.media.chapters import moved_chapters
 from vidsr.media.container import RAW_TAGS, is_cover, made_whole, open_input, url_of
 from vidsr.media.formats import format_of
-from vidsr.media.matroska import add_copied, fill_rooms, make_room, needs_room
-from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, container_options, most_lead
+from vidsr.media.matroska import MATROSKA_FAMILY, add_copied, fill_rooms, make_room, needs_room
+from vidsr.media.muxers import MOV_FAMILY, container_options, most_lead
 from vidsr.media.outlets import Outlet, attach_cover, is_remade, least_step, reorder_depth, tracks_off
 from vidsr.media.packets import AnyPacket, demux, is_before_lead
 from vidsr.media.probe import StreamInfo, VideoInfo, probe

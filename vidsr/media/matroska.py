@@ -20,7 +20,7 @@ from av.stream import Stream
 from vidsr.media.tracks import keep_code
 from vidsr.media.waveformat import name_channels, wave_format
 
-FAMILY = ("matroska", "webm")
+MATROSKA_FAMILY = ("matroska", "webm")
 # More than two elements of the largest numbers need, and a longer size of the element that they are put into.
 ROOM = "room for DisplayWidth and DisplayHeight"
 # Before a WAVEFORMATEX in base64, which is longer than the element that it becomes.
@@ -40,7 +40,7 @@ _CRC_LENGTH = 6
 
 def needs_room(name: str, aspect: Fraction) -> bool:
     """Whether pixels of that shape must be written into a finished file; of most codecs the stream does not say it."""
-    return name in FAMILY and aspect != 1
+    return name in MATROSKA_FAMILY and aspect != 1
 
 
 def make_room(stream: Stream, room: str = ROOM) -> None:

@@ -20,8 +20,8 @@ from vidsr.media import timing
 from vidsr.media.container import RAW_TAGS, is_attached, made_whole, open_input, url_of
 from vidsr.media.formats import format_of
 from vidsr.media.leads import Leads
-from vidsr.media.matroska import fill_rooms, make_room, needs_room
-from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, container_options, most_lead
+from vidsr.media.matroska import MATROSKA_FAMILY, fill_rooms, make_room, needs_room
+from vidsr.media.muxers import MOV_FAMILY, container_options, most_lead
 from vidsr.media.outlets import MuxReport, Outlets
 from vidsr.media.packets import AnyPacket, Cuts, demux, moment_of
 from vidsr.media.probe import VideoInfo

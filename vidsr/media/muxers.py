@@ -11,13 +11,12 @@ import av
 from av.container import Container
 from av.stream import Stream
 
-from vidsr.media import matroska
 from vidsr.media.container import RAW_TAGS, open_input
+from vidsr.media.matroska import MATROSKA_FAMILY, add_copied
 from vidsr.media.probe import VideoInfo
 from vidsr.media.tags import container_tags, needs_key_list
 
 MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
-MATROSKA_FAMILY = matroska.FAMILY
 # Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
 MOST_LEAD = 2
 LARGEST_TIMESCALE = 10_000_000
@@ -103,7 +102,7 @@ def takes_copy(name: str, suffix: str, stream: Stream) -> bool:
         options = {"movflags": "empty_moov"}  # the muxer looks at its channels only when it describes it: now, so
     try:
         trial = av.open(io.BytesIO(), "w", format=name, container_options=options, metadata_errors=RAW_TAGS)
-        keep_pid(matroska.add_copied(trial, stream, {}), stream)
+        keep_pid(add_copied(trial, stream, {}), stream)
         trial.start_encoding()
     except (av.error.FFmpegError, ValueError, KeyError):
         return False

@@ -17,8 +17,8 @@ from vidsr.media.chapters import fit_mp4, moved_chapters, plain_chapter
 from vidsr.media.container import open_input, printable
 from vidsr.media.description import TIMECODE, codec_tag, description_of
 from vidsr.media.formats import fits, format_of
-from vidsr.media.matroska import add_copied
-from vidsr.media.muxers import MATROSKA_FAMILY, MOV_FAMILY, keep_pid
+from vidsr.media.matroska import MATROSKA_FAMILY, add_copied
+from vidsr.media.muxers import MOV_FAMILY, keep_pid
 from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.soundheaders import SoundHeaders, has_adts
