@@ -11,7 +11,7 @@ import pytest
 from tests.media import clips
 from tests.media.clips import Clip, make_clip
 from tests.media.pipeline import SETTINGS, upscale, write_segment
-from vidsr.media import formats
+from vidsr.media import formats, outlets
 from vidsr.media.beside.write import carry_beside
 from vidsr.media.formats import choose_suffix
 from vidsr.media.mux import mux
@@ -80,6 +80,34 @@ def test_a_changed_header_that_is_not_said_is_found(source: Path, monkeypatch: p
     upscale(source, source.with_name("result.mkv"))
     (fault,) = [check for check in verify(source, source.with_name("result.mkv")).checks if not check.ok]
     assert "where its coding changes in mid-stream is not said" in fault.detail
+
+
+def header_of(path: Path) -> tuple[int, bytes | None]:
+    """How many streams a file has, and the header that its sound has."""
+    with av.open(str(path)) as container:
+        return len(container.streams), container.streams.audio[0].codec_context.extradata
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_a_header_that_a_live_stream_repeats(suffix: str, tmp_path: Path) -> None:
+    """FFmpeg's muxer of Matroska would write it over the description of the track."""
+    part = make_clip(tmp_path / "part.flv", SOUND).read_bytes()
+    source, result = tmp_path / "source.flv", tmp_path / f"result.{suffix}"
+    source.write_bytes(joined_flv(part, part))
+    assert not upscale(source, result).left
+    report = verify(source, result)
+    assert report.ok and "unchanged" in sound_of(report), report
+    assert suffix == "ts" or header_of(result) == header_of(source)
+    assert decoded_rates(result) == {48_000}
+
+
+def test_a_broken_header_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = make_clip(tmp_path / "part.flv", SOUND).read_bytes()
+    (tmp_path / "source.flv").write_bytes(joined_flv(part, part))
+    monkeypatch.setattr(outlets, "without_header", lambda packet: packet)
+    upscale(tmp_path / "source.flv", tmp_path / "result.mkv")
+    (fault,) = [c for c in verify(tmp_path / "source.flv", tmp_path / "result.mkv").checks if not c.ok]
+    assert "its decoder is told otherwise how it is coded" in fault.detail
 
 
 def test_a_part_before_the_change_has_nothing_left_out(source: Path) -> None:

@@ -21,7 +21,7 @@ from vidsr.media.matroska import MATROSKA_FAMILY, add_copied
 from vidsr.media.muxers import MOV_FAMILY, keep_pid
 from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
-from vidsr.media.soundheaders import SoundHeaders, has_adts
+from vidsr.media.soundheaders import SoundHeaders, has_adts, without_header
 from vidsr.media.tags import container_tags, folded, stream_tags
 from vidsr.media.untimed import mark_klv
 
@@ -215,7 +215,8 @@ class Outlets:
         outlet.set_order(packet)
         if self.has_edit_lists:  # MP4 does not show a last packet that takes no time, as DVDs' subtitles do
             packet.duration = packet.duration or 1
-        return packet
+            return packet
+        return without_header(packet)
 
     def is_damaged(self, packet: AnyPacket) -> bool:
         """Whether a packet that the muxer takes would not come back: DVB subtitles that are none (EN 300 743, 7.2)."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
+
+from av.packet import Packet
 
 from vidsr.media.container import open_input
 from vidsr.media.packets import AnyPacket, demux
 
 # Bits of the third and fourth byte of ADTS (ISO 13818-7, 6.2) that say profile, sample rate and channels.
 _CODING = (0xFD, 0xC0)
+_HEADER: Final = "new_extradata"
 
 
 class SoundHeaders:
@@ -50,6 +54,23 @@ def begins_with_adts(content: bytes) -> bool:
     return len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
 
 
+def without_header(packet: AnyPacket) -> AnyPacket:
+    """A packet as it is, without the header that came with it: live streams repeat theirs after each break.
+
+    FFmpeg's muxer of Matroska writes that of AAC into the track's description again, and over what follows it there.
+    PyAV takes nothing off a packet, so it is made anew.
+    """
+    if not packet.has_sidedata(_HEADER):
+        return packet
+    made: AnyPacket = Packet(bytes(packet))
+    made.stream, made.time_base, made.is_keyframe = packet.stream, packet.time_base, packet.is_keyframe
+    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    for data in packet.iter_sidedata():
+        if data.data_type != _HEADER:
+            made.set_sidedata(data)
+    return made
+
+
 def _declared_header(packet: AnyPacket) -> bytes:
     """The header that the file says for the packet's whole stream; empty where it says none."""
     context = packet.stream.codec_context
@@ -60,8 +81,8 @@ def _own_header(packet: AnyPacket) -> bytes:
     """The header that comes with a packet; empty where none does."""
     if has_adts(packet):
         return bytes(byte & bits for byte, bits in zip(bytes(packet)[2:4], _CODING, strict=False))
-    if packet.stream.type == "audio" and packet.has_sidedata("new_extradata"):
-        return bytes(packet.get_sidedata("new_extradata"))
+    if packet.stream.type == "audio" and packet.has_sidedata(_HEADER):
+        return bytes(packet.get_sidedata(_HEADER))
     return b""
 
 

@@ -247,6 +247,9 @@ def _description_fault(stream: Contents, match: Contents, index: SideIndex) -> s
     lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not index.holds_tag(k, v, stream.index)}
     if lost:
         return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
+    headers = {coding["extradata"] for coding in (stream.coding, match.coding) if "extradata" in coding}
+    if stream.codec == match.codec == "aac" and len(headers) > 1:  # of others containers keep it in forms of their own
+        return "its decoder is told otherwise how it is coded"
     flags = set(stream.disposition) - set(match.disposition) - {"default"}
     if flags and not index.holds_tag("disposition", ",".join(stream.disposition), stream.index):
         return "flags lost: " + ", ".join(sorted(flags))
