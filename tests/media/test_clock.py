@@ -88,6 +88,23 @@ def test_times_go_on_where_fragments_begin_anew(tmp_path: Path) -> None:
     assert min(steps) * info.table.time_base == 1 / clip.rate
 
 
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "preset": "veryfast"}])
+def test_times_go_on_where_flv_begins_anew(options: dict[str, str], tmp_path: Path) -> None:
+    """As recorders of live streams go on after a break, in the same file."""
+    one = make_clip(tmp_path / "one.flv", Clip(sound=("aac",), options={**options, "g": "10"}, frames=40))
+    both, result = tmp_path / "both.flv", tmp_path / "result.mkv"
+    both.write_bytes(one.read_bytes() + one.read_bytes()[13:])  # of its second header
+    info = probe(both)
+    assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
+    upscale(both, result, segments=1)
+    assert verify(both, result).ok
+    alone, all_of = times_of(one), times_of(result)
+    for kind, times in alone.items():
+        moved = all_of[kind][len(times)] - times[0]
+        assert moved >= alone["video"][-1]
+        assert all_of[kind] == pytest.approx([*times, *(time + moved for time in times)], abs=0.002)
+
+
 def unrolled(*packets: tuple[int, float]) -> tuple[list[float], int]:
     """Times of packets, given as (stream, seconds), on the one clock; and how often it jumped."""
     clock, times = Clock(), []

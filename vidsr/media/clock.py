@@ -1,8 +1,8 @@
 """One clock for files that were put together from several, each of which begins to count anew.
 
 MPEG transport and programme streams may be joined by their bytes, and are: `cat a.ts b.ts`, a disc's VOB files; and so
-are fragments of MP4, of live streams that had a break. Players go on from where the clock jumps back, and so do the
-times that are read here.
+are FLV and fragments of MP4, of live streams that had a break. Players go on from where the clock jumps back, and so do
+the times that are read here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from av.packet import Packet
 
 # A stream's decode times never go back by so much, in seconds, while its clock runs on.
 JUMP = Fraction(1, 2)
-JOINED_FORMATS = ("mpegts", "mpeg")
+JOINED_FORMATS = ("mpegts", "mpeg", "flv")
 LATEST = (1 << 63) - 1  # FFmpeg's times have 64 bits
 
 

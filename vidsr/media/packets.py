@@ -82,7 +82,7 @@ def beyond_end(container: InputContainer) -> dict[int, tuple[int, bool]]:
 
 
 def _may_jump(container: InputContainer) -> bool:
-    """Whether a file may be of several that were put together: those of MPEG, and some fragments of MP4."""
+    """Whether a file may be of several that were put together: those of MPEG, FLV, and some fragments of MP4."""
     in_mov = "mov" in container.format.name
     return container.format.name in JOINED_FORMATS or (in_mov and begins_anew(path_of(container)))
 
