@@ -88,12 +88,15 @@ def test_times_go_on_where_fragments_begin_anew(tmp_path: Path) -> None:
     assert min(steps) * info.table.time_base == 1 / clip.rate
 
 
-@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "preset": "veryfast"}])
-def test_times_go_on_where_flv_begins_anew(options: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "depth"), [("flv", "0"), ("flv", "2"), ("mkv", "0"), ("mkv", "2"), ("webm", "0")])
+def test_times_go_on_where_another_file_begins(suffix: str, depth: str, tmp_path: Path) -> None:
     """As recorders of live streams go on after a break, in the same file."""
-    one = make_clip(tmp_path / "one.flv", Clip(sound=("aac",), options={**options, "g": "10"}, frames=40))
-    both, result = tmp_path / "both.flv", tmp_path / "result.mkv"
-    both.write_bytes(one.read_bytes() + one.read_bytes()[13:])  # of its second header
+    clip = Clip(sound=("aac",), options={"bf": depth, "g": "10", "preset": "veryfast"}, frames=40)
+    if suffix == "webm":
+        clip = Clip("libvpx", sound=("libopus",), options={"deadline": "realtime"}, frames=40, muxer={"live": "1"})
+    one = make_clip(tmp_path / f"one.{suffix}", clip)
+    both, result = tmp_path / f"both.{suffix}", tmp_path / "result.mkv"
+    both.write_bytes(one.read_bytes() + one.read_bytes()[13 if suffix == "flv" else 0 :])  # FLV: without its header
     info = probe(both)
     assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
     upscale(both, result, segments=1)

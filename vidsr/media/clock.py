@@ -1,8 +1,8 @@
 """One clock for files that were put together from several, each of which begins to count anew.
 
 MPEG transport and programme streams may be joined by their bytes, and are: `cat a.ts b.ts`, a disc's VOB files; and so
-are FLV and fragments of MP4, of live streams that had a break. Players go on from where the clock jumps back, and so do
-the times that are read here.
+are Matroska, and FLV and fragments of MP4, of live streams that had a break. Players go on from where the clock jumps
+back, and so do the times that are read here.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ import base64
 import zlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
+from typing import BinaryIO
 
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -28,6 +30,7 @@ WAVE_ROOM = "WAVEFORMATEX: "
 WAVE_CODEC, STAND_IN = b"A_MS/ACM", "pcm_s16le"
 EBML = b"\x1a\x45\xdf\xa3"  # how every file begins
 SEGMENT, TRACKS, TRACK_ENTRY, VOID, CRC_32 = 0x18538067, 0x1654AE6B, 0xAE, 0xEC, 0xBF
+CLUSTER = 0x1F43B675
 CODEC_ID, CODEC_PRIVATE, AUDIO, BIT_DEPTH = 0x86, 0x63A2, 0xE1, 0x6264
 NAME, VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT = 0x536E, 0xE0, 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = DISPLAY = 0x54B0, 0x54BA, 0x54B2
@@ -35,6 +38,7 @@ STEREO_MODE = 0x53B8
 # Of such pictures each eye sees half the width or height, and the size is what it sees (RFC 9559, 5.1.4.1.28.3).
 _SIDE_BY_SIDE, _TOP_AND_BOTTOM = (1, 8, 9, 11), (2, 3, 6, 7)
 LONGEST_HEADER = 12
+_LONGEST_ID = 4
 _CRC_LENGTH = 6
 
 
@@ -158,6 +162,42 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
         elif kind != NAME:
             made += head + body
     return made
+
+
+def is_of_several(path: Path) -> bool:
+    """Whether several files of Matroska were put together, each of which begins to count anew (`cat a.mkv b.mkv`)."""
+    status = path.stat()
+    return _is_of_several(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # live recordings have no longer parts than blocks, and every reader of packets asks
+def _is_of_several(path: Path, size: int, _: int) -> bool:
+    with path.open("rb") as file:
+        return any(kind == int.from_bytes(EBML, "big") and start for kind, start, _, _ in top_elements(file, size))
+
+
+def top_elements(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """(identifier, offset, length of the header, end) of the parts of a file's segments, and of what is beside them."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(LONGEST_HEADER)
+        try:
+            kind, length, within = element_header(head, 0)
+        except IndexError:
+            return
+        named = (kind.bit_length() + 7) // 8
+        if named > _LONGEST_ID:
+            return
+        endless = within == (1 << 7 * (length - named)) - 1
+        if kind == SEGMENT or (endless and kind == CLUSTER):  # of a live recording; what is in it follows
+            at += length
+            continue
+        stop = at + length + within
+        if endless or stop > size:
+            return
+        yield kind, at, length, stop
+        at = stop
 
 
 def elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

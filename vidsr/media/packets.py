@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.media.boxes import begins_anew, is_fragmented
 from vidsr.media.clock import JOINED_FORMATS, Clock
 from vidsr.media.container import path_of
+from vidsr.media.matroska import is_of_several
 
 # What a packet's stream is, is a type parameter only in PyAV's type hints.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -82,9 +83,11 @@ def beyond_end(container: InputContainer) -> dict[int, tuple[int, bool]]:
 
 
 def _may_jump(container: InputContainer) -> bool:
-    """Whether a file may be of several that were put together: those of MPEG, FLV, and some fragments of MP4."""
-    in_mov = "mov" in container.format.name
-    return container.format.name in JOINED_FORMATS or (in_mov and begins_anew(path_of(container)))
+    """Whether a file may be of several that were put together: those of MPEG, FLV, some of MP4 and of Matroska."""
+    name, path = container.format.name, path_of(container)
+    if "mov" in name:
+        return begins_anew(path)
+    return name in JOINED_FORMATS or ("matroska" in name and is_of_several(path))
 
 
 def moment_of(packet: AnyPacket) -> int | None:

@@ -11,16 +11,15 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from vidsr.media.beside.index import PrivateBlock
-from vidsr.media.matroska import EBML, LONGEST_HEADER, SEGMENT, TRACK_ENTRY, TRACKS, element_header, elements
+from vidsr.media.matroska import EBML, TRACK_ENTRY, TRACKS, elements, top_elements
 
-CLUSTER, CHAPTERS, TAGS = 0x1F43B675, 0x1043A770, 0x1254C367
+CHAPTERS, TAGS = 0x1043A770, 0x1254C367
 LANGUAGE, LANGUAGE_BCP47 = 0x22B59C, 0x22B59D
 EDITION, ATOM, DISPLAY = 0x45B9, 0xB6, 0x80
 ORDERED, HIDDEN, SEGMENT_UID, PROCESS = 0x45DD, 0x98, 0x6E67, 0x6944
 TAG, TARGETS, SIMPLE_TAG, TAG_NAME, TAG_LANGUAGE, TAG_BINARY = 0x7373, 0x63C0, 0x67C8, 0x45A3, 0x447A, 0x4485
 TARGET_TYPE, TRACK_TARGET, CHAPTER_TARGET, EDITION_TARGET, ATTACHMENT_TARGET = 0x63CA, 0x63C5, 0x63C4, 0x63C9, 0x63C6
 _LARGEST = 1 << 24  # bytes of what is looked into
-_LONGEST_ID = 4
 
 
 def is_matroska(file: BinaryIO) -> bool:
@@ -31,7 +30,7 @@ def is_matroska(file: BinaryIO) -> bool:
 
 def private_of_matroska(file: BinaryIO, size: int) -> Iterator[PrivateBlock]:
     """What the file tells and FFmpeg does not read; of a damaged one, what comes before the damage."""
-    for kind, start, length, stop in _top(file, size):
+    for kind, start, length, stop in top_elements(file, size):
         file.seek(start + length)
         content = file.read(min(stop - start - length, _LARGEST)) if kind in (TRACKS, CHAPTERS, TAGS) else b""
         with suppress(IndexError):
@@ -41,30 +40,6 @@ def private_of_matroska(file: BinaryIO, size: int) -> Iterator[PrivateBlock]:
                 yield PrivateBlock("Segment/Chapters", ((start, stop - start),))
             elif kind == TAGS and _is_any_unread(content):
                 yield PrivateBlock("Segment/Tags", ((start, stop - start),))
-
-
-def _top(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
-    """(identifier, offset, length of the header, end) of the parts of a file's segment."""
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(LONGEST_HEADER)
-        try:
-            kind, length, within = element_header(head, 0)
-        except IndexError:
-            return
-        named = (kind.bit_length() + 7) // 8
-        if named > _LONGEST_ID:
-            return
-        endless = within == (1 << 7 * (length - named)) - 1
-        if kind == SEGMENT or (endless and kind == CLUSTER):  # of a live recording; what is in it follows
-            at += length
-            continue
-        stop = at + length + within
-        if endless or stop > size:
-            return
-        yield kind, at, length, stop
-        at = stop
 
 
 def _languages(tracks: bytes, offset: int) -> Iterator[PrivateBlock]:
