@@ -86,7 +86,7 @@ def test_names_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: 
     assert default_result(Path("card/drive.new.mp4"), given, UpscaleSettings(scale=2)) == Path(result)
     named = default_result(Path("card/drive.mp4"), None, UpscaleSettings(height=1080), ".mkv")
     assert named == Path("card/drive_1080p.mkv")
-    assert is_image(Path("A.JPG")) and is_image(Path("a.jfif")) and not is_image(Path("a.mp4"))
+    assert all(is_image(Path(name)) for name in ("A.JPG", "a.jfif", "a.ico")) and not is_image(Path("a.mp4"))
 
 
 def test_folders_are_called_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 # Bytes of a file's name that file systems take, and what names beside the result have more than its own.
 LONGEST_NAME, WORKING_NAME = 255, 24
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp".split())
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .ico".split())
 # Of HEIC and AVIF files (ISO/IEC 23008-12): FFmpeg gives the tiles of such a picture as films of one frame each, and of
 # moving ones the first picture and transparency too.
 STILL_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"hevc", b"hevx", b"msf1", b"avis"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 
 from tests.graph.infos import info_of
 from tests.media.clips import Clip, make_clip
@@ -16,6 +17,7 @@ from vidsr.errors import NotAVideo, SettingsError, UnsupportedSize
 from vidsr.frames import PixelLayout
 from vidsr.graph.choose import choose_size
 from vidsr.graph.prepare import prepare
+from vidsr.paths import is_image
 from vidsr.settings import EncodeSettings, UpscaleSettings
 
 
@@ -155,3 +157,13 @@ def test_the_same_size_in_other_words_is_no_change(tmp_path: Path) -> None:
     source = joined(tmp_path / "live.ts", clip, replace(clip, colour=(1, 1, 1, 0)))
     plan = prepare(source, None, UpscaleSettings(model="fast"), False, False)
     assert plan.frames == 16 and len(plan.info.changes) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "ICO"])
+def test_a_picture_is_made_no_film(kind: str, tmp_path: Path) -> None:
+    """Its name does not say what it is, or `vidsr.upscale` was given it."""
+    source = tmp_path / "photo"
+    Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(source, kind)
+    with pytest.raises(NotAVideo, match=r"photo is a picture, .* under a name that ends in (\.\w+)$") as refused:
+        prepare(source, None, UpscaleSettings(model="fast"), overwrite=False, gpu=False)
+    assert is_image(Path("photo" + refused.value.message.rpartition(" ")[2]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vidsr.errors import DiskTooSmall, InputMissing, SettingsError
+from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, SettingsError
 from vidsr.graph.choose import choose
 from vidsr.graph.ledger import Ledger, key_digest, run_key
 from vidsr.graph.segments import FrameRange, Segment, choose_range, cut
@@ -28,6 +28,12 @@ from vidsr.model.ranges import INT8, choose_ranges
 from vidsr.model.registry import ModelFile
 from vidsr.paths import check_result, check_source, default_result, nearest_existing, temporary_folder
 from vidsr.settings import UpscaleSettings
+
+# FFmpeg's names of files that hold one picture, by the name that the command takes each for a picture.
+PICTURES = {
+    "jpeg_pipe": ".jpg", "png_pipe": ".png", "webp_pipe": ".webp", "tiff_pipe": ".tif", "bmp_pipe": ".bmp",
+    "ico": ".ico",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,11 @@ def prepare(
     check_result(source, stand_in, overwrite, make=scratch is None)
     recovered = (scratch or stand_in.parent) / f".{stand_in.name}.recovered.mp4"
     info, damage = _open_source(source, recovered, settings, decode)
+    if info.container in PICTURES and info.frames == 1:
+        raise NotAVideo(
+            f"{source} is a picture, not a video; give it to the command `vidsr upscale` under a name that ends in "
+            f"{PICTURES[info.container]}"
+        )
     chosen = choose(source, out, info, settings, gpu)
     settings, model, result = chosen.settings, chosen.model, chosen.result
     info = replace(info, notes=(*info.notes, *chosen.notes))
