@@ -261,6 +261,22 @@ def test_options_of_folders_need_one(clip: Path, options: tuple[str, ...], neare
     refused(errors.NoVideos, "upscale", card, *options, cwd=clip.parent)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--codec", "libx265"), ("--crf", "20"), ("--preset", "slow"), ("--container", "mkv"), ("--start", "1"),
+        ("--end", "2"), ("--segment-seconds", "9"), ("--stabilise-detail", "off"), ("--hwaccel", "nvdec"),
+        ("--deinterlace", "off"), ("--fill-gaps",), ("--gpx",),
+    ],
+    ids=lambda options: options[0],
+)  # fmt: skip
+def test_options_of_videos_need_one(options: tuple[str, ...], tmp_path: Path, nearest: Path) -> None:
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png")
+    line = refused(errors.SettingsError, "upscale", "a.png", *options, "--model", nearest, cwd=tmp_path)
+    assert line == f"vidsr: a.png is a picture, and only videos take {options[0]}; leave that out"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 @pytest.mark.slow
 def test_a_container_and_another_name(clip: Path, nearest: Path) -> None:
     words = ("upscale", clip, "--model", nearest, "--dry-run", "--container")

@@ -16,6 +16,12 @@ from vidsr.paths import by_name, check_name, check_source, default_result, is_im
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, open_signer
 
+# Settings that a picture has no use for.
+_OF_VIDEOS = (
+    "hwaccel", "stabilise_detail", "codec", "crf", "preset", "container", "start", "end", "segment_seconds",
+    "deinterlace", "fill_gaps", "gpx",
+)  # fmt: skip
+
 
 def is_folder(source: Path | str) -> bool:
     """Whether an input is a folder; every URL is taken for one."""
@@ -77,6 +83,7 @@ class Request:
         self._refuse_missing()
         self._refuse_odd_names()
         self._refuse_without_folder()
+        self._refuse_without_video()
         self._refuse_shared_results()
 
     def _refuse_missing(self) -> None:
@@ -111,6 +118,16 @@ class Request:
             raise SettingsError(
                 f"{self.inputs[0]} is no folder, and only folders take {' and '.join(vain)}; leave that out, "
                 "or name its folder"
+            )
+
+    def _refuse_without_video(self) -> None:
+        """Options of videos where all inputs are pictures, which have no place for what they ask for."""
+        if any(is_folder(source) or not is_image(Path(source)) for source in self.inputs):
+            return
+        asked, usual = ({**vars(each), **vars(each.encode)} for each in (self.settings, UpscaleSettings()))
+        if vain := [f"--{name.replace('_', '-')}" for name in _OF_VIDEOS if asked[name] != usual[name]]:
+            raise SettingsError(
+                f"{self.inputs[0]} is a picture, and only videos take {' and '.join(vain)}; leave that out"
             )
 
     def _refuse_shared_results(self) -> None:
