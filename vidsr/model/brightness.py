@@ -75,13 +75,12 @@ def _mix(source: Tensor, large: Tensor, share: Tensor, window: Window) -> None:
     k, top, bottom, left, right = window
     scale = large.shape[-1] // source.shape[-1]
     weight = F.interpolate(share[k : k + 1, :, top:bottom, left:right], scale_factor=SIDE * scale, mode="bilinear")
-    top, left = top * SIDE, left * SIDE
-    target = large[k : k + 1, :, top * scale : bottom * SIDE * scale, left * scale : right * SIDE * scale]
+    top, bottom, left, right = (edge * SIDE for edge in (top, bottom, left, right))
+    target = large[k : k + 1, :, top * scale : bottom * scale, left * scale : right * scale]
     height, width = target.shape[-2:]
-    above, before = min(top, 1), min(left, 1)  # a sample more on each side, where there is one
-    samples = source[k : k + 1, :, top - above : bottom * SIDE + 1, left - before : right * SIDE + 1]
-    plain = F.interpolate(samples, scale_factor=scale, mode="bilinear")[..., above * scale :, before * scale :]
-    target.lerp_(plain[..., :height, :width], weight[..., :height, :width])
+    # Cut off from what lies around it; but at an edge within the picture the weight is 0 (`_runs`).
+    plain = F.interpolate(source[k : k + 1, :, top:bottom, left:right], scale_factor=scale, mode="bilinear")
+    target.lerp_(plain, weight[..., :height, :width])
 
 
 def _means(x: Tensor, side: int, least: float, most: float) -> Tensor:
