@@ -27,6 +27,7 @@ from vidsr.media.probe import VideoInfo, probe
 from vidsr.media.proof import verify as verifying
 from vidsr.media.proof.carried import Timing
 from vidsr.media.proof.inventory import DIGEST_BYTES, Contents
+from vidsr.media.proof.picture import Grid, PictureJudge, grid_of
 from vidsr.media.proof.streams import check_streams
 from vidsr.media.proof.verify import VerifyReport, _check_description, verify
 
@@ -106,6 +107,13 @@ def test_grey_with_transparency_or_of_one_bit_passes(tmp_path: Path, pix_fmt: st
     upscale(original, result)
     report = verify(original, result, (128, 96))
     assert report.ok, faults(report)
+
+
+def test_the_order_of_bytes_is_heeded() -> None:
+    samples = np.random.default_rng(0).integers(0, 65536, (16, 16), np.uint16)
+    little, big = (grid_of(av.VideoFrame.from_ndarray(samples, f"gray16{end}"), 4, 4) for end in ("le", "be"))
+    np.testing.assert_array_equal(little.planes[0], big.planes[0])
+    assert little.planes[0][0, 0] == pytest.approx(samples[:4, :4].mean() / 256)
 
 
 def write_fields(path: Path, fields: list[NDArray[np.uint8]]) -> Path:
@@ -193,7 +201,7 @@ def _hole(frames: Frames) -> Frames:
 
 
 def _late(frames: Frames) -> Frames:
-    frames[9] = (frames[9][0] + 2, frames[9][1])
+    frames[9] = (frames[9][0] + 1, frames[9][1])
     return frames
 
 
@@ -237,6 +245,38 @@ def test_a_small_hole_in_a_still_picture_is_found(tmp_path: Path) -> None:
     report = verify(still, enlarge(still, tmp_path / "r.mp4", frames=small_hole))
     assert_only(report, "picture")
     assert "frame 5 shows another picture" in faults(report)["picture"]
+
+
+def test_a_picture_that_is_moved_in_matroska_is_found(tmp_path: Path) -> None:
+    """A whole file may be moved where it would begin before 0, by no more than that."""
+    original = make_clip(tmp_path / "source.mkv", Clip())
+    assert verify(original, enlarge(original, tmp_path / "right.mkv")).ok
+    moved = enlarge(original, tmp_path / "moved.mkv", frames=lambda f: [(pts + 40, planes) for pts, planes in f])
+    assert_only(verify(original, moved), "times", "end")
+
+
+def judged(motion: float, shown: float, error: float, frames: int = 40) -> list[str]:
+    """What is said of a video whose pictures change by `motion` a frame, up here and down there, if the result has gone
+    a share `shown` of the way to the next one and has errors of its own of a deviation of `error`."""
+    random, judge = np.random.default_rng(0), PictureJudge()
+    wave = np.where(np.indices((12, 16)).sum(0) % 2, 1, -1)
+
+    def grid(time: float, noise: float = 0.0) -> Grid:
+        return Grid(((128 + wave * motion * time + random.normal(0, noise, wave.shape)).astype(np.float32),))
+
+    for number in range(frames):
+        before, source, after = (grid(number + step) for step in (-1, 0, 1))
+        judge.compare(number, grid(number + shown, error), before, source, after)
+    judge.finish()
+    return judge.faults
+
+
+def test_what_is_weaker_than_the_errors_of_coding_says_nothing() -> None:
+    """Frames of little motion, a video of hardly any, and errors that motion explains badly."""
+    assert "frame 0 shows the frame after its own" in judged(0.6, 1, 0)
+    assert judged(0.4, 1, 0) == ["the frames show the picture of one frame later"]
+    assert judged(0.09, 1, 0) == []
+    assert judged(0.4, 0.9, 0.5) == []
 
 
 def test_slow_motion_shift_is_found_over_the_whole_video(tmp_path: Path) -> None:
