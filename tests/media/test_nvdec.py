@@ -19,7 +19,7 @@ from vidsr.errors import NotAVideo
 from vidsr.media import decode, nvdec
 from vidsr.media.container import open_input
 from vidsr.media.decoders import decode_packet
-from vidsr.media.pixels import SEMI_PLANAR, copy_planes, empty_planes, source_format
+from vidsr.media.pixels import SEMI_PLANAR, planes_of, source_format
 from vidsr.media.probe import probe
 
 GPU = torch.cuda.is_available()
@@ -29,8 +29,7 @@ FORMATS = [("h264", "yuv420p"), ("hevc", "yuv420p10le")]
 def semi_planar(frame: VideoFrame) -> VideoFrame:
     """The frame as a hardware decoder gives it."""
     layout = source_format(frame.format.name).layout
-    planes = empty_planes(layout, frame.width, frame.height, 1)
-    copy_planes(frame, planes, 0)
+    planes = planes_of(frame, layout)
     made = VideoFrame(frame.width, frame.height, SEMI_PLANAR[frame.format.name])
     made.pts = frame.pts
     y, u, v = (plane[0] << (6 if layout.depth == 10 else 0) for plane in planes)

@@ -13,8 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidsr.frames import Plane
-from vidsr.media.pixels import copy_planes, empty_planes, fill_planes, source_format
+from vidsr.media.pixels import empty_planes, fill_planes, planes_of, source_format
 
 # Pixel formats of cameras' codecs that NVIDIA's cards decode, with the encoder that makes a sample to try.
 TRIED_WITH = {
@@ -79,10 +78,5 @@ def _planes(sample: bytes, pix_fmt: str, accel: HWAccel | None = None) -> list[b
     """All samples of the coded frames."""
     with av.open(io.BytesIO(sample), hwaccel=accel) as container:
         assert isinstance(container, InputContainer)
-        return [plane.tobytes() for frame in container.decode(video=0) for plane in _arrays(frame, pix_fmt)]
-
-
-def _arrays(frame: VideoFrame, pix_fmt: str) -> tuple[Plane, ...]:
-    planes = empty_planes(source_format(pix_fmt).layout, *SAMPLE_SIZE, 1)
-    copy_planes(frame, planes, 0)
-    return planes
+        layout = source_format(pix_fmt).layout
+        return [plane.tobytes() for frame in container.decode(video=0) for plane in planes_of(frame, layout)]

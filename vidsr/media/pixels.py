@@ -110,8 +110,7 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     planar = pix_fmt.replace("yuv444p", "gbrp")
     # Where it only has to leave transparency out, swscale leaves some pixels unwritten.
     taken = frame.format.name in (planar, planar.replace("gbrp", "gbrap"))
-    rgb = empty_planes(layout, frame.width, frame.height, 1)
-    copy_planes(frame if taken else rearranged(frame, planar), rgb, 0)
+    rgb = planes_of(frame if taken else rearranged(frame, planar), layout)
     green, blue, red = (plane.astype(np.float32) for plane in rgb)
     kr, kb = Colour().luma_weights(frame.height)
     y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -121,6 +120,13 @@ def rgb_to_yuv(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     made.color_range = ColorRange.JPEG
     fill_planes(made, tuple(np.rint(plane).clip(0, top).astype(rgb[0].dtype) for plane in values), 0)
     return made
+
+
+def planes_of(frame: VideoFrame, layout: PixelLayout) -> tuple[Plane, ...]:
+    """A frame's samples as arrays (1, h, w), by `copy_planes`."""
+    planes = empty_planes(layout, frame.width, frame.height, 1)
+    copy_planes(frame, planes, 0)
+    return planes
 
 
 def copy_planes(frame: VideoFrame, targets: tuple[Plane, ...], at: int) -> None:

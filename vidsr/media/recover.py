@@ -32,7 +32,7 @@ from vidsr.media.boxes import Box, children, is_mp4
 from vidsr.media.carving import Unit, carved_parameter_sets, carved_samples
 from vidsr.media.container import find_video, open_input, url_of
 from vidsr.media.packets import demux
-from vidsr.media.pixels import copy_planes, empty_planes, source_format
+from vidsr.media.pixels import planes_of, source_format
 from vidsr.media.probe import VideoInfo, probe
 from vidsr.paths import is_still, write_whole
 
@@ -297,9 +297,7 @@ def _planes(sample: list[Unit], content: mmap.mmap, model: _Model, changed: Unit
     with suppress(av.error.FFmpegError):
         frames = [*context.decode(Packet(bytes(data))), *context.decode(None)]
         if frames:
-            planes = empty_planes(source_format(frames[0].format.name).layout, frames[0].width, frames[0].height, 1)
-            copy_planes(frames[0], planes, 0)
-            return [plane[0] for plane in planes]
+            return [plane[0] for plane in planes_of(frames[0], source_format(frames[0].format.name).layout)]
     return []
 
 
