@@ -93,12 +93,27 @@ def recordings(clips: Sequence[Clip]) -> list[Recording]:
 
     The order comes from the containers' creation times. Where one has none, or the camera's clock stood still, it
     comes from the clocks in the names, and where these are missing too, from the names; then nothing is known of
-    gaps.
+    gaps. So one name without a clock must not take those of all others away: it is of another recording.
     """
     groups: dict[tuple[str, str, tuple[int | str, ...]], list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[str(PurePosixPath(clip.name).parent), channel_of(clip.name), clip.shape].append(clip)
-    return [recording for _, group in sorted(groups.items()) for recording in _cut(group)]
+    parts = [part for _, group in sorted(groups.items()) for part in _told_apart(group)]
+    return [recording for part in parts for recording in _cut(part)]
+
+
+def _told_apart(group: Sequence[Clip]) -> list[list[Clip]]:
+    """The clips that one clock can order, or names."""
+    if _created(group):
+        return [list(group)]
+    named = [clip for clip in group if clock_of(clip.name) is not None]
+    return [part for part in (named, [clip for clip in group if clip not in named]) if part]
+
+
+def _created(group: Sequence[Clip]) -> dict[str, Fraction]:
+    """The containers' creation times; none where one is missing or the camera's clock stood still."""
+    times = {clip.name: clip.created for clip in group if clip.created is not None}
+    return times if len(times) == len(group) == len(set(times.values())) else {}
 
 
 def _cut(group: Sequence[Clip]) -> list[Recording]:
@@ -124,10 +139,11 @@ def _begins(group: Sequence[Clip]) -> dict[str, Fraction]:
 
     Chapters of a GoPro recording have one time together, that of the first.
     """
-    for clock in ({clip.name: clip.created for clip in group}, {clip.name: clock_of(clip.name) for clip in group}):
-        times = {name: time for name, time in clock.items() if time is not None}
-        if len(times) == len(group) == len(set(times.values())):
-            return times
+    if times := _created(group):
+        return times
+    clocks = {clip.name: clock for clip in group if (clock := clock_of(clip.name)) is not None}
+    if len(clocks) == len(group):
+        return clocks  # a copy has the time of its clip
     parts = {clip.name: _recording_of(clip) for clip in group}
     chaptered = None not in parts.values()
     begins: dict[str, Fraction] = {}

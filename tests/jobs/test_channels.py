@@ -107,3 +107,12 @@ def test_chapters_of_one_recording_follow_one_another() -> None:
     assert second.clips == (later,)
     older = [clip(name, 1000) for name in ("GOPR0001.MP4", "GP010001.MP4")]
     assert order(clip("GOPR0002.MP4", 9000), *older[::-1]) == [[c.name for c in older], ["GOPR0002.MP4"]]
+
+
+@pytest.mark.parametrize("other", ["holiday.mp4", "20260102_080000 (1).mp4"])
+def test_a_name_without_a_clock_and_a_copy_join_no_other_drives(other: str) -> None:
+    """All of them were ordered by their names then, and the drives of all days were one video without a gap."""
+    drives = [f"2026010{day}_080{minute}00.mp4" for day in (1, 2, 5) for minute in (0, 1)]
+    found = order(*(clip(name) for name in (other, *drives)))
+    first, second, third = ([name for name in each if name != other] for each in found if each != [other])
+    assert [first, second, third] == [drives[:2], drives[2:4], drives[4:]]
