@@ -106,8 +106,10 @@ def _told_apart(group: Sequence[Clip]) -> list[list[Clip]]:
     """The clips that one clock can order, or names."""
     if _created(group):
         return [list(group)]
-    named = [clip for clip in group if clock_of(clip.name) is not None]
-    return [part for part in (named, [clip for clip in group if clip not in named]) if part]
+    parts: dict[bool, list[Clip]] = defaultdict(list)
+    for clip in group:
+        parts[clock_of(clip.name) is None].append(clip)
+    return list(parts.values())
 
 
 def _created(group: Sequence[Clip]) -> dict[str, Fraction]:
