@@ -69,3 +69,13 @@ def test_a_stream_that_begins_too_late_is_said_to_be_left_out(tmp_path: Path, mo
     assert not any("begin after" in note for note in probe(source).notes)
     monkeypatch.setattr(probing, "FARTHEST", 1 << 14)
     assert any("1 of its streams begin after" in note for note in probe(source).notes)
+
+
+@pytest.mark.parametrize(("suffix", "files", "unread"), [("flv", 1, 0), ("flv", 2, 1), ("mkv", 2, 0), ("mkv", 4, 2)])
+def test_files_that_are_not_read_are_said_to_be_left_out(suffix: str, files: int, unread: int, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / f"clip.{suffix}", Clip(frames=40, options={"bf": "0"}))
+    clip.write_bytes(files * clip.read_bytes())
+    info = probe(clip)
+    assert info.frames == 40 * (files - unread)
+    said = f"it is of several files, of which FFmpeg does not read the last ({unread}): left out; split them off"
+    assert [note for note in info.notes if "left out" in note] == [said] * bool(unread)

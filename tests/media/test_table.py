@@ -55,8 +55,8 @@ def test_a_video_without_frames_has_a_rate() -> None:
 
 
 def packet(pts: int | None, key: bool = True, **more: Any) -> Any:
-    usual = {"size": 9, "duration": 10, "is_corrupt": False, "is_discard": False, "has_sidedata": lambda _: False}
-    return SimpleNamespace(pts=pts, is_keyframe=key, **{**usual, **more})
+    usual = {"size": 9, "pos": 0, "duration": 10, "is_corrupt": False, "is_discard": False}
+    return SimpleNamespace(pts=pts, is_keyframe=key, has_sidedata=lambda _: False, **{**usual, **more})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A DVD's first subtitle may come after many minutes. PyAV gives no packet of a st
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,10 @@ _WITHOUT_LIMIT = 10**15  # microseconds
 _PACK, _PRIVATE = 0xBA, 0xBD
 _SUBSTREAMS = range(0x20, 0xD0)  # subtitles and sound of DVDs
 _STREAMS = {*range(0xC0, 0xF0), 0xFD}
+_FILE_BEGINS = (
+    re.compile(rb"FLV\x01[\0-\x05]\0\0\0\x09"),
+    re.compile(rb"\x1a\x45\xdf\xa3.{0,48}?\x42\x82.{1,8}?(?:matroska|webm)", re.DOTALL),
+)
 _FLV_HEADER, _FLV_TAG, _FLV_SIZE = 13, 11, 4
 _FLV_STREAMS = (8, 9)  # sound and picture
 
@@ -51,6 +56,16 @@ def _late_begins(path: Path, size: int, _: int) -> tuple[int, ...]:
                 if walk is _flv and len(begins) == len(_FLV_STREAMS):
                     break
     return tuple(sorted(at for at in begins.values() if at > _USUAL))
+
+
+def files_behind(path: Path, at: int) -> int:
+    """How many files of FLV or Matroska begin in a file behind a place, as where several were put together.
+
+    FFmpeg stops where another FLV file begins, and where the third one of Matroska does.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        begin = next((begin for begin in _FILE_BEGINS if begin.match(data)), None)
+        return sum(1 for _ in begin.finditer(data, max(at, 1))) if begin else 0
 
 
 def _programme_stream(data: mmap.mmap) -> Iterator[tuple[int, int]]:

@@ -32,7 +32,7 @@ from vidsr.media.description import (
     tags_of,
 )
 from vidsr.media.firstframe import FirstFrames, Hdr, not_said, read_first_frames
-from vidsr.media.latecomers import FARTHEST, late_begins
+from vidsr.media.latecomers import FARTHEST, files_behind, late_begins
 from vidsr.media.packets import is_before_lead
 from vidsr.media.table import FrameTable
 from vidsr.media.tags import begun_later, folded
@@ -372,6 +372,10 @@ def _stream_info(container: InputContainer, stream: Stream) -> StreamInfo:
 def _with_table(info: VideoInfo, packets: tables.Packets, reason: str | None) -> VideoInfo:
     missing: tuple[int, ...] = ()
     notes = list(info.notes)
+    if behind := files_behind(info.path, packets.last):
+        notes.append(
+            f"it is of several files, of which FFmpeg does not read the last ({behind}): left out; split them off"
+        )
     table = packets.table()
     changes = packets.changes
     if reason is not None:

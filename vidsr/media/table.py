@@ -83,6 +83,7 @@ class Packets:
         user_data: whether any of them carries user data messages.
         size: bytes of all packets of the stream.
         changes: the times from which on pictures may have another size or format, as a header says it that is new.
+        last: where in the file the last of them is; 0 where it does not say.
     """
 
     pts: tuple[int, ...]
@@ -92,7 +93,8 @@ class Packets:
     distrust: str | None
     user_data: bool
     size: int
-    changes: tuple[int, ...]
+    changes: tuple[int, ...] = ()
+    last: int = 0
 
     def table(self) -> FrameTable:
         """The frame table, trusting the packets."""
@@ -111,6 +113,7 @@ class _Reader:
         self.entries: list[tuple[int | None, int, bool]] = []
         self.broken = 0
         self.size = 0
+        self.last = 0
         self.user_data = False
         self.begins_with_key: bool | None = None
         self.headers: dict[bytes, int | None] = {}
@@ -121,6 +124,7 @@ class _Reader:
             raise Encrypted(f"{self.path}: the video is encrypted; decrypt it first")
         facts = inspect(bytes(packet), self.codec, self.form) if self.codec in TELLING_CODECS else PacketFacts()
         self.size += packet.size
+        self.last = packet.pos or 0
         self.broken += packet.is_corrupt or not facts.whole
         self.user_data = self.user_data or facts.user_data
         key = packet.is_keyframe if facts.key is None else facts.key
@@ -177,7 +181,9 @@ def read_packets(container: InputContainer, stream: VideoStream, path: Path) -> 
         declared = [0] * (len(pts) - 1) + [pts[0] + stream.duration - pts[-1]]
     durations = _durations(pts, declared, in_mov)
     time_base = Fraction(stream.time_base or Fraction(1, 1000))
-    return Packets(pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size, reader.changes())
+    return Packets(
+        pts, durations, key, time_base, reader.distrust(), reader.user_data, reader.size, reader.changes(), reader.last
+    )
 
 
 def _durations(pts: tuple[int, ...], declared: list[int], declared_by_sum: bool) -> tuple[int, ...]:
