@@ -19,6 +19,7 @@ from vidsr.errors import (
     DiskTooSmall,
     EncoderError,
     EncoderMissing,
+    OutputUnwritable,
     SettingsError,
     UnknownCodec,
     UnsupportedSize,
@@ -348,3 +349,16 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DiskTooSmall, match=r"0\.mkv cannot be written, the disk is full; make room"):
         encode(tmp_path / "0.mkv", info, "libx264")
     assert not (tmp_path / "0.mkv").exists()
+
+
+def test_a_folder_that_goes_away_is_no_failure_of_the_encoder(tmp_path: Path) -> None:
+    """As that of a drive that was pulled out."""
+    info = probe(make_clip(tmp_path / "clip.mp4", Clip(frames=8)))
+    path = tmp_path / "drive" / "0.mkv"
+    path.parent.mkdir()
+    batch = double(next(decode_range(info, 0, 8, 8)))
+    settings = EncodeSettings("ffv1")  # which writes each frame at once
+    with SegmentEncoder(path, info, batch.width, batch.height, settings, 2) as encoder:
+        path.parent.rmdir()
+        with pytest.raises(OutputUnwritable, match="its folder is missing; make that, or use -o elsewhere"):
+            encoder.write(batch)

@@ -23,7 +23,7 @@ from vidsr.media.encoders import calm_threads, encoder_for, encoder_options, own
 from vidsr.media.packets import AnyPacket, VideoPacket
 from vidsr.media.pixels import empty_planes, fill_planes, rearranged, source_format
 from vidsr.media.probe import VideoInfo
-from vidsr.paths import is_full, temporary_folder, write_error
+from vidsr.paths import temporary_folder, write_error
 from vidsr.settings import EncodeSettings
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(500)
@@ -110,6 +110,7 @@ class SegmentEncoder:
         Raises:
             ValueError: the frames have another size or layout than was announced.
             EncoderError: the encoder fails.
+            OutputError: the file cannot be written.
         """
         if (batch.width, batch.height) != self._size or batch.layout != self._info.layout:
             raise ValueError(f"{self.path}: {batch.width}x{batch.height} {batch.layout} is not what was announced")
@@ -124,11 +125,13 @@ class SegmentEncoder:
 
     def _encode(self, frame: VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(frame):
-                self._container.mux(self._with_user_data(packet))
-        except av.error.FFmpegError as error:
-            if is_full(error):
+            packets = self._stream.encode(frame)
+            try:
+                for packet in packets:
+                    self._container.mux(self._with_user_data(packet))
+            except OSError as error:  # FFmpeg's too, where the system gives the reason
                 raise write_error(self.path, error) from error
+        except av.error.FFmpegError as error:
             raise EncoderError(f"{self.path}: {self.codec} failed ({reason_of(error)})") from error
 
     def _with_user_data(self, packet: VideoPacket) -> AnyPacket:
