@@ -40,6 +40,26 @@ def test_compare_writes_a_page_and_a_still(pair: tuple[Path, Path], tmp_path: Pa
         assert still.width > 1920
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "a.html", "--time", "1"), "only --png STILL.png takes --time; leave that out"),
+        (("--png", "a.png", "--start", "0", "--end", "1"), "only -o PAGE.html takes --start and --end; leave that out"),
+        (("--png", "a.png", "--max-seconds", "3"), "only -o PAGE.html takes --max-seconds; leave that out"),
+        (("-o", "a.html", "--png", "./a.html"), "a.html cannot be both the page and the still"),
+        (("-o", "a.html", "--end", "nan"), "--end nan makes no sense"),
+    ],
+)
+def test_options_of_compare_that_make_no_sense(
+    options: tuple[str, ...], said: str, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(main, ["compare", *map(str, pair), *options])
+    assert outcome.exit_code == SettingsError.exit_code
+    assert outcome.stderr.startswith(f"vidsr: {said}") and outcome.stderr.count("\n") == 1
+    assert not (tmp_path / "a.html").exists() and not (tmp_path / "a.png").exists()
+
+
 def test_compare_needs_something_to_write(pair: tuple[Path, Path]) -> None:
     outcome = CliRunner().invoke(main, ["compare", *map(str, pair)])
     assert outcome.exit_code == SettingsError.exit_code

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from jobs.cli import jobs, submit
 from vidsr import __version__
@@ -367,10 +368,24 @@ def compare(
 
     if output is None and png is None:
         raise SettingsError("nothing to write; give -o PAGE.html or --png STILL.png")
+    if output is not None and png is not None and output.resolve() == png.resolve():
+        raise SettingsError(f"{output} cannot be both the page and the still; give --png another name")
+    if end is not None and isnan(end):  # of which min() would make no end
+        raise SettingsError("--end nan makes no sense; give seconds from the first frame")
+    _refuse_vain("-o PAGE.html", output, "start", "end", "max_seconds")
+    _refuse_vain("--png STILL.png", png, "time")
     if output is not None:
         write_page(source, result, output, start, max_seconds if end is None else min(max_seconds, end - start))
     if png is not None:
         write_still(source, result, png, time)
+
+
+def _refuse_vain(needed: str, given: Path | None, *names: str) -> None:
+    """Refuse options of this command that mean nothing without another, which was not given."""
+    source = click.get_current_context().get_parameter_source
+    vain = [f"--{name.replace('_', '-')}" for name in names if source(name) is not ParameterSource.DEFAULT]
+    if given is None and vain:
+        raise SettingsError(f"only {needed} takes {' and '.join(vain)}; leave that out, or give {needed} too")
 
 
 @main.group()

@@ -197,6 +197,8 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
         write_page(source, result, page, start=100)
     with pytest.raises(SettingsError, match="not an enlargement"):
         write_page(source, write_numbered(tmp_path / "square.mp4", 128, 128), page)
+    with pytest.raises(SettingsError, match=r"a\.mp4 \(96x64\) is smaller than .*; name the source first"):
+        write_page(result, source, page)
     for start, seconds in ((0, 0), (-1, 10), (math.inf, 10), (0, math.nan)):
         with pytest.raises(SettingsError, match="empty"):
             write_page(source, result, page, start, seconds)

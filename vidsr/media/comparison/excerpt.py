@@ -129,9 +129,14 @@ def check_scale(source: Clip, result: Clip) -> float:
     """The factor by which the result is larger.
 
     Raises:
-        SettingsError: the result's shape is not the source's.
+        SettingsError: the result's shape is not the source's, or it is smaller.
     """
     scale = result.width / source.width
+    if scale < 1:
+        raise SettingsError(
+            f"{result.path} ({result.width}x{result.height}) is smaller than {source.path} "
+            f"({source.width}x{source.height}); name the source first, then its result"
+        )
     if abs(source.height * scale - result.height) > max(2.0, 0.01 * result.height):
         raise SettingsError(
             f"{result.path} ({result.width}x{result.height}) is not an enlargement of {source.path} "
