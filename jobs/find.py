@@ -109,9 +109,11 @@ def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:
         if inputs.folder is None and inputs.entry(""):
             name = PurePosixPath(inputs.url).name
             raise SettingsError(f"{inputs.url} is one file; give its folder with --pattern '{name}'")
-        wanted = f" that fit {', '.join(selection.patterns)}" if selection.patterns else ""
+        wanted, check = "", "the folder's name"
+        if selection.patterns:
+            wanted, check = f" that fit {', '.join(selection.patterns)}", "--pattern"
         left_out = "".join(f"; {sentence}" for sentence in found.sentences)
-        raise NoVideos(f"{inputs.url} holds no videos{wanted}; check the folder's name{left_out}")
+        raise NoVideos(f"{inputs.url} holds no videos{wanted}; check {check}{left_out}")
     return replace(found, videos=found.videos[: selection.limit])
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Protocol
 
 from rich.console import Console, Group
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from jobs.records import VideoRecord
-from vidsr.console import LINE_SECONDS, stderr
+from vidsr.console import LINE_SECONDS, counted, stderr
 
 LISTED = 6
 
@@ -103,7 +105,8 @@ class LineFolderView:
         self._figures.videos, self._figures.total_bytes = videos, source_bytes
         self._figures.done_before, self._figures.failed_before = done, failed
         and_failed = f" and {failed} failed before" if failed else ""
-        self.say(f"{videos} videos, {done} of them done before{and_failed}, {source_bytes / 1e6:.1f} MB to do")
+        all_videos, to_do = counted(videos, "video"), decimal(source_bytes)
+        self.say(f"{all_videos}, {done} of them done before{and_failed}, {to_do} to do")
 
     def advance(self, frames: int) -> None:
         """See View."""
@@ -121,10 +124,12 @@ class LineFolderView:
         self._figures.ended[record.state] += 1
         if record.good:
             self._figures.ended_bytes += record.source_bytes
-            self.say(f"{record.result}: {record.state}, {record.frames} frames")
+            self.say(f"{record.result}: {record.state}, {counted(record.frames, 'frame')}")
         else:
             self._figures.total_bytes -= record.source_bytes  # most fail at once, which tells nothing of the others
-            self.say(f"{record.source}: {record.state}, {record.reason}")
+            # Most messages begin with the file's name, which is said already.
+            why = replace(record, error_message=record.error_message.removeprefix(record.source).lstrip(": ")).reason
+            self.say(f"{record.source}: {record.state}, {why}")
 
     def say(self, sentence: str) -> None:
         """See View."""

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from rich.filesize import decimal
 
+from tests.media.clips import Clip, make_clip
 from tests.media.numbered import write_numbered
 from vidsr.cli import main
 from vidsr.errors import InputMissing, OutputUnwritable, SettingsError, VerifyFailed
@@ -102,4 +104,11 @@ def test_a_folder_in_the_place_of_a_file(
     monkeypatch.chdir(pair[0].parent)
     outcome = CliRunner().invoke(main, [*words, folder])
     assert outcome.exit_code == code, outcome.exception
-    assert "is a folder" in outcome.output or "is no file" in outcome.output
+    assert "is a folder" in outcome.output
+
+
+def test_probe_tells_small_sizes_and_single_frames(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", Clip(frames=1))
+    shown = " ".join(CliRunner().invoke(main, ["probe", str(clip)]).output.split())
+    assert f", {decimal(clip.stat().st_size)} picture" in shown
+    assert ", 1 frame, " in shown

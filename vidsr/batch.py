@@ -11,7 +11,7 @@ import click
 from jobs.folder import places, run_folder
 from jobs.storage import Place
 from jobs.view import make_view
-from vidsr.console import make_progress
+from vidsr.console import counted, make_progress
 from vidsr.errors import (
     EncoderError,
     InputError,
@@ -146,7 +146,7 @@ class Batch:
             if self._credentials:
                 signature = sign_result(outcome.plan.result, self._credentials).signature
                 progress.say(f"{outcome.plan.result}: {signature}")
-            progress.say(f"{outcome.plan.result} ({outcome.plan.frames} frames, {outcome.seconds:.1f} s)")
+            progress.say(f"{outcome.plan.result} ({counted(outcome.plan.frames, 'frame')}, {outcome.seconds:.1f} s)")
         finally:
             progress.stop()
         return outcome.as_json()

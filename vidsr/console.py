@@ -14,6 +14,11 @@ stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 LINE_SECONDS = 10.0
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing whose plural ends in s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 class TerminalProgress:
     """One rich bar for each video: frames, frames/s, time left, stage."""
 

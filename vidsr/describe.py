@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
 
+from vidsr.console import counted
 from vidsr.evidence import EvidenceRecord
 from vidsr.media.container import printable
 from vidsr.media.probe import VideoInfo
@@ -52,9 +53,9 @@ def info_table(info: VideoInfo) -> Table:
     table = Table("", escape(str(info.path)), box=None, pad_edge=False)
     colour = info.colour
     rows = {
-        "container": f"{info.container}, {info.size_bytes / 1e6:.1f} MB",
+        "container": f"{info.container}, {decimal(info.size_bytes)}",
         "picture": f"{info.width}x{info.height} {info.codec} {info.pix_fmt}, "
-        f"{float(info.rate):.3f} fps, {info.frames} frames, {float(info.duration or 0):.3f} s",
+        f"{float(info.rate):.3f} fps, {counted(info.frames, 'frame')}, {float(info.duration or 0):.3f} s",
         "coding": f"{info.bits_per_pixel:.3f} bits per pixel",
         "colour": f"matrix {_code(colour.matrix)}, primaries {_code(colour.primaries)}, "
         f"transfer {_code(colour.transfer)}, "

@@ -29,13 +29,28 @@ def test_what_is_shown(kind: type[LineFolderView]) -> None:
     view.stop()
     shown = text.getvalue()
     for words in (
-        "6 videos, 1 of them done before and 1 failed before, 0.0 MB to do",
+        "6 videos, 1 of them done before and 1 failed before, 400 bytes to do",
         "out/a.mp4: done, 30 frames",
         "in/b.mp4: failed, NotAVideo: no [x] it",
     ):
         assert words in shown
     if kind is TableFolderView:
         assert "c.mp4" in shown and "4/6" in shown
+
+
+def test_one_is_no_plural_and_a_name_is_said_once() -> None:
+    text = io.StringIO()
+    view = LineFolderView(Console(file=text, width=120))
+    view.begin(1, 0, 0, 1_500_000)
+    for name, said in (("in/c.mp4", "in/c.mp4 has 0 bytes"), ("in/d.mp4", "in/d.mp4: no video")):
+        view.end_video(VideoRecord(name, "", "failed", error_class="InputError", error_message=said))
+    view.end_video(VideoRecord("in/e.mp4", "out/e.mp4", "done", frames=1))
+    assert text.getvalue().splitlines() == [
+        "1 video, 0 of them done before, 1.5 MB to do",
+        "in/c.mp4: failed, InputError: has 0 bytes",
+        "in/d.mp4: failed, InputError: no video",
+        "out/e.mp4: done, 1 frame",
+    ]
 
 
 @pytest.mark.parametrize("kind", [LineFolderView, TableFolderView])

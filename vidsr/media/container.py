@@ -42,6 +42,8 @@ def open_input(path: Path, hwaccel: HWAccel | None = None, options: dict[str, st
         NotAVideo: FFmpeg finds no container in it, or it is a picture in one.
     """
     check_source(path)
+    if path.is_dir():
+        raise InputMissing(f"{path} is a folder; name a video in it")
     if not path.is_file():
         raise InputMissing(f"{path} is no file; check the name")
     refuse_still(path)
