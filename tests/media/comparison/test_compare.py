@@ -21,7 +21,7 @@ from vidsr.errors import DiskTooSmall, InputMissing, NotAVideo, OutputIsInput, O
 from vidsr.media.comparison.compare import thumbnail_pair, write_page, write_still
 from vidsr.media.comparison.excerpt import luma, open_clip, pair_frames, psnr_and_shift, read_frames
 from vidsr.media.comparison.proxy import ProxyEncoder, copy_packets, to_picture, to_rgb
-from vidsr.media.comparison.still import busiest_places
+from vidsr.media.comparison.still import GAP, PANEL, busiest_places, compose
 from vidsr.media.probe import probe
 from vidsr.settings import EncodeSettings
 
@@ -171,6 +171,14 @@ def test_the_crops_are_where_the_edges_are() -> None:
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[60:80:2, 150:170] = 255
     assert busiest_places(Image.fromarray(pixels), 50, 50, 1) == [(150, 50, 200, 100)]
+
+
+def test_a_long_name_stays_over_its_own_picture() -> None:
+    picture = Image.new("RGB", (96, 64))
+    short, long = (np.asarray(compose(picture, picture, ("a" * n, "", ""))) for n in (3, 250))
+    other_half = slice(GAP + PANEL, None)
+    assert np.array_equal(short[:44, other_half], long[:44, other_half])
+    assert not np.array_equal(short, long)
 
 
 def test_a_turned_video_is_upright_and_ten_bits_are_read(shared_data: Path) -> None:

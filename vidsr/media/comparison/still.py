@@ -59,7 +59,10 @@ def compose(before: Image.Image, after: Image.Image, captions: Sequence[str]) ->
     draw = ImageDraw.Draw(sheet)
     for side, (picture, caption) in enumerate(((before, captions[0]), (after, captions[1]))):
         left = GAP + side * (PANEL + GAP)
-        draw.text((left, GAP + 4), caption, font=ImageFont.load_default(22), fill=INK)
+        font = ImageFont.load_default(22)
+        while font.getlength(caption) > PANEL:  # its end says most: number, suffix, size
+            caption = f"...{caption[4:]}"
+        draw.text((left, GAP + 4), caption, font=font, fill=INK)
         sheet.paste(_with_boxes(picture, panel, boxes), (left, GAP + line))
         for number, box in enumerate(boxes):
             crop = picture.crop(box).resize((crop_width, crop_height), Image.Resampling.NEAREST)
