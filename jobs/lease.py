@@ -97,6 +97,7 @@ class Leases:
         self._held: dict[str, str] = {}
         self._unreadable: dict[Entry, float] = {}
         self._lost: set[str] = set()
+        self._renewed = now()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_often, name="leases", daemon=True)
@@ -142,6 +143,8 @@ class Leases:
 
     def holds(self, name: str) -> bool:
         """Whether a lease is held and was not taken over after it expired."""
+        if self._is_overdue():
+            self.renew()
         with self._lock:
             return name in self._held and name not in self._lost
 
@@ -150,19 +153,25 @@ class Leases:
         return not all(map(self._is_over, self._files()))
 
     def renew(self) -> None:
-        """Make all leases last again, and notice those that were taken over."""
+        """Make all leases last again, and notice those that were taken over, be it that the others ended since."""
         with self._lock:
             held = dict(self._held)
+        overdue, now = self._is_overdue(), self._now()
         files = self._files()
         for name, file in held.items():
             found = self._generations(name, files)
-            if found and found[max(found)] != file:
+            if found[max(found)] != file if found else overdue:
                 with self._lock:
                     self._lost.add(name)
                 continue
             with self._lock:  # a lease that is released now must not be written again
                 if name in self._held:
                     self._place.write(file, self._content())
+        self._renewed = now
+
+    def _is_overdue(self) -> bool:
+        """Whether the leases have expired meanwhile: the process was stopped, as on a laptop that sleeps."""
+        return self._now() - self._renewed >= self._seconds
 
     def _renew_often(self) -> None:
         while not self._ended.wait(self._seconds / 4):

@@ -334,8 +334,11 @@ class Schedule:
         self._prepare(video)
 
     def _settle(self, video: Video, record: VideoRecord) -> None:
-        if self._leases.holds(video.name):  # else another job took it over, and writes its own record
+        if self._leases.holds(video.name):
             self._state.write(video.name, record)
+        else:  # another job took it over, and writes its own record
+            theirs = self._state.read(video.name)
+            record = theirs if theirs is not None and theirs.final and theirs.key == record.key else record
         self._leases.release(video.name)
         self._end(video, record)
 

@@ -67,6 +67,19 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(place: Place) -> 
     assert one.acquire("a.mp4") and one.holds("a.mp4"), "what was lost once can be had again"
 
 
+def test_who_was_stopped_sees_what_others_did_meanwhile(place: Place) -> None:
+    """A laptop that slept: what it said of a video that another had finished replaced the other's record."""
+    clock = Clock()
+    one, two = Leases(place, 60, clock), Leases(place, 60, clock)
+    assert one.acquire("a.mp4") and one.acquire("b.mp4") and one.holds("a.mp4")
+    clock.now += 61
+    assert two.acquire("a.mp4")
+    two.release("a.mp4")
+    assert not one.holds("a.mp4") and one.holds("b.mp4")
+    one.release("a.mp4")
+    assert two.acquire("a.mp4")
+
+
 @dataclass(frozen=True)
 class Late(FolderPlace):
     """A folder of which much happens before a file is created in it."""

@@ -150,6 +150,11 @@ def test_what_another_job_took_over_is_its_own(monkeypatch: pytest.MonkeyPatch) 
     job._fail(video, Failure("NotAVideo", "why"))
     assert [record.state for record in job.finals] == ["failed"]
     assert [call.args[1].state for call in job._state.write.call_args_list] == ["running"]
+    job._prepare(video)
+    theirs = replace(video.record, state="done")
+    job._state.read.return_value = theirs
+    job._fail(video, Failure("InputMissing", "its segments are gone"))
+    assert job.finals[1:] == [theirs]
 
 
 def test_what_another_job_works_on_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
