@@ -58,7 +58,8 @@ class Owner:
         if (self.host, self.space) != (socket.gethostname(), _space()):
             return False
         try:
-            return abs(_born(self.pid) - self.born) > 1
+            zombie = psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE  # nobody has asked how it ended
+            return zombie or abs(_born(self.pid) - self.born) > 1
         except psutil.NoSuchProcess:
             return True
 

@@ -165,6 +165,20 @@ def test_a_dead_process_of_this_machine_keeps_nothing(tmp_path: Path) -> None:
     assert Leases(open_place(tmp_path)).acquire("a")
 
 
+def test_a_dead_process_keeps_nothing_while_nobody_asks_how_it_ended(tmp_path: Path) -> None:
+    """Of a script that had started two jobs, the one that was left waited for two minutes."""
+    place = open_place(tmp_path)
+    code = (
+        "import os, sys; from jobs.lease import Leases; from jobs.storage import open_place; "
+        "assert Leases(open_place(sys.argv[1])).acquire('a.mp4'); os._exit(0)"
+    )
+    ended = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert Leases(place).acquire("a.mp4")
+    ended.wait()
+
+
 @pytest.mark.parametrize("where", [{"host": "another"}, {"space": "another"}])
 def test_a_process_of_another_machine_is_not_looked_for_here(tmp_path: Path, where: dict[str, str]) -> None:
     clock = Clock()
