@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from jobs.state import JobState
 from jobs.tasks import Finished, Prepared
 from jobs.travel import Travel
 from jobs.view import View
+from vidsr.errors import VidsrError
 from vidsr.graph.pool import Event, SegmentPool
 from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
@@ -338,7 +340,11 @@ class Schedule:
             self._state.write(video.name, record)
         else:  # another job took it over, and writes its own record
             theirs = self._state.read(video.name)
-            record = theirs if theirs is not None and theirs.final and theirs.key == record.key else record
+            if theirs is not None and theirs.final and theirs.key == record.key:
+                record = theirs
+                if record.good and video.prepared:
+                    with suppress(OSError, VidsrError):  # the result is there, whatever is left beside it
+                        tasks.clear(video.prepared.travel, video.prepared.plan)
         self._leases.release(video.name)
         self._end(video, record)
 

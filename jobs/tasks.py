@@ -138,7 +138,7 @@ def finish_video(travel: Travel, plan: VideoPlan, computed: int, begun: float, m
     started = time.monotonic()
     record = _made_before(travel, plan, begun, made)
     if record is not None:
-        _clear(travel, plan)
+        clear(travel, plan)
         names = _thumbnail_names(travel)
         there = names if all(map(travel.output.entry, names)) else ()
         return Finished(record.result.bytes, plan.info.notes, record.salvaged, there, time.monotonic() - started)
@@ -172,8 +172,8 @@ def _made_before(travel: Travel, plan: VideoPlan, begun: float, made: bool) -> E
     return record if travel.lacks_segments(plan.segments) else None
 
 
-def _clear(travel: Travel, plan: VideoPlan) -> None:
-    """Remove what the lost try left."""
+def clear(travel: Travel, plan: VideoPlan) -> None:
+    """Remove what a try left of a video whose result is there by another."""
     if travel.output.folder is None:
         travel.clear()
         return

@@ -35,6 +35,7 @@ from jobs.view import LineFolderView
 from tests.jobs import runs
 from tests.media.clips import Clip, make_clip
 from vidsr.errors import ClusterError, DiskTooSmall, Interrupted, SegmentFailed, SettingsError, SomeFailed
+from vidsr.graph.ledger import Ledger
 from vidsr.graph.pool import Event
 from vidsr.graph.segments import Segment
 from vidsr.graph.session import Session
@@ -155,6 +156,27 @@ def test_what_another_job_took_over_is_its_own(monkeypatch: pytest.MonkeyPatch) 
     job._state.read.return_value = theirs
     job._fail(video, Failure("InputMissing", "its segments are gone"))
     assert job.finals[1:] == [theirs]
+
+
+def test_what_is_left_of_a_video_that_another_job_finished_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a laptop that slept, segments in flight made the folder anew which the other had removed."""
+    ledger = Ledger(tmp_path / ".a.mp4.vidsr")
+    ledger.folder.mkdir()
+    (ledger.folder / "000005.mkv").write_bytes(b"in flight")
+    video = a_video()
+    job = a_schedule(monkeypatch, video)
+    job._prepare(video)
+    plan = Mock(ledger=ledger, result=tmp_path / "a.mp4", source=Path("a"), info=Mock(path=Path("a")))
+    video.prepared = Mock(plan=plan)
+    job._leases.holds.return_value = False
+    job._state.read.return_value = replace(video.record, state="running")
+    job._settle(video, replace(video.record, state="failed"))
+    assert ledger.folder.exists(), "the other is at work"
+    job._state.read.return_value = replace(video.record, state="done")
+    job._settle(video, replace(video.record, state="failed"))
+    assert not ledger.folder.exists()
 
 
 def test_what_another_job_works_on_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
