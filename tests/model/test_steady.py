@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from vidsr.errors import SettingsError
 from vidsr.frames import Colour, FrameBatch, PixelLayout, Plane
-from vidsr.model.steady import stabilise
+from vidsr.model.steady import _moves, _rows, _step, stabilise
 from vidsr.settings import UpscaleSettings, stabilising
 
 GREY = PixelLayout(grey=True)
@@ -155,6 +155,22 @@ def test_bands_leave_no_seams(height: int, monkeypatch: pytest.MonkeyPatch) -> N
     difference = np.abs(steadied(source, large) - banded)
     assert difference.max() <= 1  # sums of coordinates are rounded elsewhere
     assert difference.mean() < 1e-3
+
+
+@pytest.mark.parametrize(("rows", "of"), [(67, 270), (67, 135), (48, 192), (135, 540), (90, 60)])
+def test_rows_of_a_band_are_those_of_the_whole(rows: int, of: int) -> None:
+    """Of fields smaller than the frame, half as high or so, and larger."""
+    field = np.random.default_rng(0).random((rows, 32), np.float32)
+    whole, step = _rows(field, (of, 64), 0, of), _step(of, rows)
+    for top in range(0, of, step):
+        bottom = min(top + step, of)
+        np.testing.assert_allclose(_rows(field, (of, 64), top, bottom), whole[top:bottom], atol=1e-5)
+
+
+def test_motion_is_scaled_as_each_side_is() -> None:
+    """Of odd sizes one half is not the half that the other is."""
+    x, y = _moves(np.ones((13, 23, 2), np.float32), (54, 92))
+    assert (x == 4).all() and (y == np.float32(54 / 13)).all()
 
 
 @pytest.mark.parametrize("value", ["0.51", "-0.1", "nan", "strong"])
