@@ -46,6 +46,26 @@ def test_starts_at_bicubic(scale: int) -> None:
     torch.testing.assert_close(Generator(GeneratorConfig(scale, 2, 8))(x), bicubic_upscale(x, scale))
 
 
+@pytest.mark.parametrize("config", [GeneratorConfig(4, 2, 16, tail="srgan"), GeneratorConfig(4, 2, 16, skip="none")])
+def test_what_pixel_shuffle_enlarges_starts_as_repeated_pixels(config: GeneratorConfig) -> None:
+    """With weights drawn for each place alone it would start as a grid of dots."""
+    features = torch.rand(1, 16, 6, 7)
+    convolution, shuffle = list(Generator(config).tail)[:2]
+    enlarged = shuffle(convolution(features))
+    factor = shuffle.upscale_factor
+    torch.testing.assert_close(
+        enlarged, nn.functional.interpolate(enlarged[..., ::factor, ::factor], scale_factor=factor)
+    )
+    assert enlarged.std() > 0.1
+
+
+def test_residual_blocks_start_with_little() -> None:
+    torch.manual_seed(0)
+    (block,) = Generator(GeneratorConfig(2, 1, 32)).body
+    x = torch.rand(1, 32, 16, 16)
+    assert 0.05 < float(((block(x) - x).std() / x.std()).detach()) < 0.5
+
+
 @pytest.mark.parametrize("config", SHAPES)
 def test_folding_changes_nothing(config: GeneratorConfig) -> None:
     generator = scrambled(config)
