@@ -62,6 +62,13 @@ def test_an_odd_height_is_refused_where_rows_share_their_colour(rotation: int, s
     assert choose_size(replace(info, layout=PixelLayout(8, 0, 0)), odd)[1:] in [(146, 97), (97, 146)]
 
 
+@pytest.mark.parametrize(("width", "height"), [(8200, 48), (48, 8200)])
+def test_a_result_that_no_encoder_takes_is_refused(width: int, height: int) -> None:
+    info = replace(info_of([0, 1], [True, True], Fraction(1, 10)), width=width, height=height)
+    with pytest.raises(UnsupportedSize, match=f"the result would have {2 * width}x{2 * height} pixels"):
+        choose_size(info, UpscaleSettings())
+
+
 def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:
     clips = {
         lines: make_clip(tmp_path / f"{lines}.mp4", Clip(width=32, height=lines, frames=2)) for lines in (352, 368)
@@ -69,6 +76,8 @@ def test_a_matrix_that_players_guess_otherwise_is_said(tmp_path: Path) -> None:
     notes = {lines: prepare(clip, None, UpscaleSettings(), False, False).info.notes for lines, clip in clips.items()}
     assert notes[352] == ()
     assert [("BT.601 for the source" in note, "BT.709 for the result" in note) for note in notes[368]] == [(True, True)]
+    grey = make_clip(tmp_path / "grey.mkv", Clip(codec="ffv1", pix_fmt="gray", width=32, height=368, frames=2))
+    assert prepare(grey, None, UpscaleSettings(), False, False).info.notes == ()
 
 
 def test_a_lossless_source_goes_into_the_container_that_is_settled(tmp_path: Path, nearest: Path) -> None:

@@ -38,6 +38,7 @@ def test_cuts_at_key_frames_where_they_are_near() -> None:
     pts = list(range(0, 10_000, 100))
     info = info_of(pts, [k % 25 == 0 for k in range(100)], Fraction(1, 1000))
     assert [s.first for s in cut(info, FrameRange(0, 100), 3.0)] == [0, 50]
+    assert [s.first for s in cut(info, FrameRange(0, 100), 2.5)] == [0, 25, 50, 75]
 
 
 def test_cuts_between_key_frames_that_are_far_apart() -> None:
