@@ -421,8 +421,12 @@ def test_wrong_size_is_found(source: Path, tmp_path: Path) -> None:
     result = enlarge(source, tmp_path / "r.mp4", 2)
     for width, height in ((4, 4), (2, 4), (4, 2)):
         assert_only(verify(source, result, (info.width * width, info.height * height)), "size")
-    square = make_clip(tmp_path / "square.mp4", replace(SOUND, width=info.width * 2, height=info.width * 2))
-    assert "size" in faults(verify(source, square))
+    for name, width, height in (
+        ("square", 2 * info.width, 2 * info.width),
+        ("wide", 2 * info.width + 2, 2 * info.height),
+    ):
+        other = make_clip(tmp_path / f"{name}.mp4", replace(SOUND, width=width, height=height))
+        assert "size" in faults(verify(source, other)), name
 
 
 def test_a_file_is_not_larger_than_itself(source: Path) -> None:
