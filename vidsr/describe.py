@@ -1,4 +1,4 @@
-"""Tables for people and plain values for `--json`, of what `probe`, `verify` and `models` found."""
+"""Tables for people and plain values for `--json`, of what commands found or a dry run would do."""
 
 from __future__ import annotations
 

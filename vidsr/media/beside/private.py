@@ -1,11 +1,11 @@
 """Private data of a container: what no stream holds and no tag says, above all the GPS of dashcams.
 
 MP4 and MOV: boxes that the format does not define (`gps `, vendors' boxes in `udta`, `uuid`, in fragments too), the
-wall clock of fragments (`prft`), `free` and `skip`
-boxes that are not empty, `meta` boxes that say what no tag does, the blocks that a `gps ` box points at, GPS blocks
-between the samples of `mdat`, what follows the last box, and of tracks the references and sample descriptions that no
-muxer writes. MPEG-TS: packets whose identifier no programme lists (GPS, when it was broadcast), and what the programme
-map says of data that no muxer does. Matroska: `matroska_private`. Other containers have no such places.
+wall clock of fragments (`prft`), `free` and `skip` boxes that are not empty, `meta` boxes that say what no tag does,
+the blocks that a `gps ` box points at, GPS blocks between the samples of `mdat`, what follows the last box, and of
+tracks the references and sample descriptions that no muxer writes. MPEG-TS: packets whose identifier no programme lists
+(GPS, when it was broadcast), and what the programme map says of data that no muxer does. Matroska: `matroska_private`.
+Other containers have no such places.
 """
 
 from __future__ import annotations
