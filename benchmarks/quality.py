@@ -15,7 +15,7 @@ from benchmarks.clips import SHARED
 from benchmarks.peers import make_peer
 from training.footage import Planes, PlaneWriter, crop_to_multiple, planes_to_rgb, read_planes, resize, rgb_to_planes
 from training.measure.coded import enlarge_luma
-from training.measure.metrics import crop_border, psnr
+from training.measure.metrics import psnr_inside
 from vidsr.model.upscaler import Upscaler
 
 CLIPS = ("drive-960x540.mp4", "drive-yellow.mp4")
@@ -41,9 +41,8 @@ def gain(kind: str, scale: int, model: str, frames: int) -> float | None:
     if not all(path.is_file() for path in paths):
         return None
     enlarge = _enlarger(kind, scale, model)
-    return float(
-        np.mean([_psnr(enlarge(s), t) - plain for path in paths for t, s, plain in _tasks(path, scale, frames)])
-    )
+    tasks = (task for path in paths for task in _tasks(path, scale, frames))
+    return float(np.mean([psnr_inside(enlarge(s), t, BORDER) - plain for t, s, plain in tasks]))
 
 
 @cache
@@ -51,7 +50,7 @@ def _tasks(path: Path, scale: int, frames: int) -> list[tuple[np.ndarray, Planes
     """The luma of each true frame, the coded small frame, and the bicubic's PSNR; the same for all that enlarge."""
     bicubic = _resampler(scale, Image.Resampling.BICUBIC)
     truth = [crop_to_multiple(planes, 4 * scale) for planes in read_planes(path, 50, frames)]
-    return [(t[0], s, _psnr(bicubic(s), t[0])) for t, s in zip(truth, _coded(truth, scale), strict=True)]
+    return [(t[0], s, psnr_inside(bicubic(s), t[0], BORDER)) for t, s in zip(truth, _coded(truth, scale), strict=True)]
 
 
 def _coded(truth: list[Planes], scale: int) -> list[Planes]:
@@ -77,7 +76,3 @@ def _enlarger(kind: str, scale: int, model: str) -> Luma:
         return lambda planes: rgb_to_planes(peer(planes_to_rgb(planes)))[0]
     upscaler = Upscaler(model, "auto", scale)
     return lambda planes: enlarge_luma(upscaler, [planes])[0]
-
-
-def _psnr(luma: np.ndarray, truth: np.ndarray) -> float:
-    return psnr(crop_border(luma, BORDER), crop_border(truth, BORDER), 255)

@@ -22,7 +22,7 @@ from rich.table import Table
 from training.console import console, noise_option, run, whole_numbers, write_json
 from training.footage import Plane, PlaneWriter, crop_to_multiple, frame_rate, middle, read_planes, resize
 from training.measure.coded import add_noise, enlarge_luma
-from training.measure.metrics import crop_border, psnr
+from training.measure.metrics import psnr_inside
 from vidsr.media.probe import probe
 from vidsr.model.registry import TIERS
 from vidsr.model.upscaler import Upscaler
@@ -93,11 +93,7 @@ def score_clip(
 
 
 def _mean_psnr(pictures: Sequence[Plane], truth: Sequence[Plane], border: int) -> float:
-    return float(
-        np.mean(
-            [psnr(crop_border(p, border), crop_border(t, border), 255) for p, t in zip(pictures, truth, strict=True)]
-        )
-    )
+    return float(np.mean([psnr_inside(p, t, border) for p, t in zip(pictures, truth, strict=True)]))
 
 
 def crossover_table(scores: Sequence[CodingScore], codec: str, scale: int) -> Table:

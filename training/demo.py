@@ -15,7 +15,7 @@ from rich.table import Table
 
 from training.console import console, run
 from training.footage import planes_to_rgb, read_planes, resize
-from training.measure.metrics import crop_border, psnr
+from training.measure.metrics import psnr_inside
 from training.measure.pipeline import upscale_files
 from training.measure.sheet import Tile, telling_window, window_around, write_sheet
 from training.scene.drive import DriveFiles, DriveSpec, read_labels, write_drive
@@ -39,7 +39,7 @@ def compare(files: DriveFiles, result: Path, scale: int) -> Comparison:
     for truth, clip, large in zip(read_planes(files.truth), read_planes(files.clip), read_planes(result), strict=True):
         height, width = truth[0].shape
         plain = resize(clip, width, height)[0]
-        values.append([psnr(crop_border(p, scale), crop_border(truth[0], scale), 255) for p in (large[0], plain)])
+        values.append([psnr_inside(p, truth[0], scale) for p in (large[0], plain)])
     ours, bicubic = np.mean(values, axis=0)
     return Comparison(len(values), float(ours), float(bicubic))
 

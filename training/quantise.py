@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from training.console import console, run
-from training.measure.metrics import crop_border, psnr
+from training.measure.metrics import psnr_inside
 from training.pairs.bank import make_bank
 from training.pairs.data import Pairs, centre, clean_pair, find_photos, read_photos
 from training.pairs.degrade import Degradation
@@ -217,10 +217,8 @@ def _psnr(generator: Generator, backend: OpenVinoBackend, pairs: Iterable[tuple[
         skip = generator.skip(low)
         residual = backend.residual(low)
         output = (residual if skip is None else residual + skip).mul(255).round().clamp(0, 255)
-        ours, truth = (
-            crop_border(picture[0].permute(1, 2, 0).numpy(), generator.config.scale) for picture in (output, high * 255)
-        )
-        values.append(psnr(ours, truth, 255))
+        ours, truth = (picture[0].permute(1, 2, 0).numpy() for picture in (output, high * 255))
+        values.append(psnr_inside(ours, truth, generator.config.scale))
     return np.array(values)
 
 

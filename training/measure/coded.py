@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from training.measure.metrics import crop_border, psnr
+from training.measure.metrics import psnr_inside
 from training.pairs.data import Pixels
 from training.pairs.degrade import expose
 from vidsr.errors import UnsupportedSize
@@ -130,7 +130,7 @@ def coded_gain(
     for (y, _, _), (low, _, _), large in zip(truth, coded, ours, strict=True):
         kernels = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
         others = (np.asarray(Image.fromarray(low).resize((width, height), k)) for k in kernels)
-        values.append([psnr(crop_border(p, scale), crop_border(y, scale), 255) for p in (*others, large)])
+        values.append([psnr_inside(p, y, scale) for p in (*others, large)])
     bicubic, lanczos, model = np.array(values).T
     return ClipScore(
         clip=clip.name,

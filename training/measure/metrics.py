@@ -60,6 +60,11 @@ def crop_border(array: Array, border: int) -> Array:
     return array[border : array.shape[0] - border, border : array.shape[1] - border]
 
 
+def psnr_inside(output: Array, target: Array, border: int) -> float:
+    """PSNR of samples in 0 to 255 without a border."""
+    return psnr(crop_border(output, border), crop_border(target, border), 255)
+
+
 def block_means(array: Array) -> NDArray[np.float64]:
     """Means of 8x8 blocks of (H, W, ...); what is left over at the right and bottom is cut off."""
     h, w = (n // BLOCK for n in array.shape[:2])
