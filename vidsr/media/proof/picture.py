@@ -138,16 +138,11 @@ def _without_mean(blocks: Blocks) -> Blocks:
 
 
 class PictureJudge:
-    """Collects the faults of a video, one pair of frames at a time.
+    """Collects the faults of a video, a sentence for each faulty frame, one pair of frames at a time."""
 
-    `faults` holds a sentence for each faulty frame, at most `most`; `faulty` counts all of them.
-    """
-
-    def __init__(self, most: int = 20) -> None:
+    def __init__(self) -> None:
         self.faults: list[str] = []
-        self.faulty = 0
         self.worst = 0.0
-        self._most = most
         self._product = np.zeros(2)
         self._motion = np.zeros(2)
         self._error_energy = np.zeros(2)
@@ -158,7 +153,7 @@ class PictureJudge:
         self._frames += 1
         fault = self._error(result, source) or self._shift(result, before, source, after)
         if fault:
-            self._add(f"frame {number} {fault}")
+            self.faults.append(f"frame {number} {fault}")
 
     def finish(self) -> None:
         """Judges the video as a whole: slow motion shows a shift only over many frames.
@@ -169,13 +164,8 @@ class PictureJudge:
             motion, product, error = self._motion[side], self._product[side], self._error_energy[side]
             unexplained = error - 2 * product + motion
             moved = motion > self._frames * SLOW_MOTION_FLOOR**2 and product > PROJECTION_LIMIT * motion
-            if moved and unexplained < UNEXPLAINED_LIMIT * error and not self.faulty:
-                self._add(f"the frames show the picture of one frame {name}")
-
-    def _add(self, sentence: str) -> None:
-        self.faulty += 1
-        if len(self.faults) < self._most:
-            self.faults.append(sentence)
+            if moved and unexplained < UNEXPLAINED_LIMIT * error and not self.faults:
+                self.faults.append(f"the frames show the picture of one frame {name}")
 
     def _error(self, result: Grid, source: Grid) -> str | None:
         if len(result.planes) != len(source.planes):

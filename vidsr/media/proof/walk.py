@@ -175,7 +175,7 @@ class Walk:
             yield self._check_end()
         judge = self._judge
         detail = f"every frame shows its source's; largest difference {judge.worst:.1f} of 255"
-        yield Check("picture", not judge.faulty, _few(judge.faults, judge.faulty) or detail)
+        yield Check("picture", not judge.faults, _few(judge.faults) or detail)
         if self._changes:
             yield Check(CHANGES, True, _few(self._changes))
         if self._messages or self._user_data:
@@ -234,7 +234,6 @@ def _grids(
     return one(before), (expected.grid, *fields)[which], one(after)
 
 
-def _few(sentences: list[str], total: int | None = None) -> str:
+def _few(sentences: list[str]) -> str:
     """The first sentences, and how many more there are."""
-    total = len(sentences) if total is None else total
-    return "; ".join(sentences[:3]) + (f"; and {total - 3} more" if total > 3 else "")
+    return "; ".join(sentences[:3]) + (f"; and {len(sentences) - 3} more" if len(sentences) > 3 else "")
