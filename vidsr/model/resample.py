@@ -16,14 +16,12 @@ from torch import Tensor
 _STRIP_SAMPLES = 1 << 16
 
 
-def cubic(x: float, a: float = -0.5) -> float:
+def _cubic(x: float) -> float:
     """Keys' cubic convolution kernel at distance x (Keys 1981, eq. 4 for a = -0.5)."""
     x = abs(x)
     if x < 1:
-        return (a + 2) * x**3 - (a + 3) * x**2 + 1
-    if x < 2:
-        return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
-    return 0.0
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
 
 
 @lru_cache(maxsize=64)
@@ -32,7 +30,7 @@ def _phase_kernel(scale: int, shift: float) -> tuple[tuple[float, ...], ...]:
     rows = []
     for phase in range(scale):
         centre = (phase + 0.5 + shift) / scale - 0.5  # where the output sample lies, in input samples
-        row = [cubic(offset - centre) for offset in range(-3, 4)]
+        row = [_cubic(offset - centre) for offset in range(-3, 4)]
         rows.append(tuple(w / sum(row) for w in row))
     return tuple(rows)
 
