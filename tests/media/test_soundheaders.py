@@ -119,6 +119,14 @@ def test_a_part_before_the_change_has_nothing_left_out(source: Path) -> None:
     assert report.ok and "unchanged" in sound_of(report), report
 
 
+def test_a_file_in_the_place_of_another_is_looked_at_anew(source: Path) -> None:
+    """By a process that goes on, as one that uses the Python API."""
+    path = source.with_name(f"48000{source.suffix}")
+    assert not changes_header(path, 1)
+    source.replace(path)
+    assert changes_header(path, 1)
+
+
 def test_a_live_stream_with_two_headers_becomes_mov(tmp_path: Path, source: Path) -> None:
     if source.suffix == ".flv":
         assert choose_suffix(probe(source), "auto", "libx264")[0] == ".mov"

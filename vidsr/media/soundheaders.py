@@ -86,9 +86,14 @@ def _own_header(packet: AnyPacket) -> bytes:
     return b""
 
 
-@lru_cache(maxsize=16)
 def changes_header(path: Path, stream_index: int) -> bool:
     """Whether a stream of sound is coded with another header from somewhere on; its packets are read to see."""
+    status = path.stat()
+    return _changes_header(path, stream_index, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)  # each container that a result may have asks
+def _changes_header(path: Path, stream_index: int, size: int, mtime_ns: int) -> bool:
     headers = SoundHeaders()
     with open_input(path) as container:
         return any(headers.changed(packet) for packet in demux(container, container.streams[stream_index]))
