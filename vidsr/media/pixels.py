@@ -64,9 +64,7 @@ def _log2(ratio: int) -> int:
 
 def _is_planar(name: str, layout: PixelLayout) -> bool:
     planar = layout.pix_fmt
-    return name in (planar, planar.replace("yuv", "yuvj"), planar.replace("yuv", "yuva")) or (
-        layout.grey and layout.depth == 8 and name in ("gray", "gray8")
-    )
+    return name in (planar, planar.replace("yuv", "yuvj"), planar.replace("yuv", "yuva"))
 
 
 def is_full_range(frame: VideoFrame) -> bool:
