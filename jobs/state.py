@@ -66,9 +66,8 @@ class JobSummary:
 
     def count(self, record: VideoRecord) -> None:
         """Add a video that is final."""
-        if record.final:
-            setattr(self, record.state, getattr(self, record.state) + 1)
-        if record.state in ("failed", "quarantined"):
+        setattr(self, record.state, getattr(self, record.state) + 1)
+        if not record.good:
             self.failures[record.source] = record.reason
 
     def as_json(self) -> dict[str, Any]:
