@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def prepare_video(
         travel: how the source comes here.
         settings: what to make.
         overwrite: whether a result that is there may be replaced.
-        keep: whether one that is just what would be made is taken.
+        keep: whether one that is just what would be made is taken, be it that no record of a job tells of it.
         gpu: whether the upscalers run on GPUs.
         decode: count the frames by decoding them, for a damaged source.
 
@@ -100,13 +101,18 @@ def prepare_video(
     """
     started = time.monotonic()
     shared = travel.output.folder is not None
-    if not shared and not overwrite and travel.output.entry(travel.result):
-        raise OutputExists(f"{travel.output.url_of(travel.result)} exists; use --overwrite, or -o for another place")
+    refusal = OutputExists(f"{travel.output.url_of(travel.result)} exists; use --overwrite, or -o for another place")
+    there = exists(travel.result_path) if shared else travel.output.entry(travel.result) is not None
+    refused = there and not overwrite
+    if refused and not (shared and keep):
+        raise refusal
     with travel.source() as source:
-        plan = prepare_plan(source, travel.result_path, settings, overwrite or not shared, gpu, decode)
+        plan = prepare_plan(source, travel.result_path, settings, overwrite or refused or not shared, gpu, decode)
         if shared and keep and made_before(plan):
             found = f"{travel.result} is there from an earlier run"
             return Prepared(plan, travel, (), (found,), time.monotonic() - started, made=True)
+        if refused:
+            raise refusal
         if shared:
             progress = _Sentences()
             with plan.ledger.held(plan.result):

@@ -139,6 +139,18 @@ def test_a_result_of_an_earlier_run_is_taken_where_that_is_asked_for(travel: Tra
     assert (anew.made, len(anew.missing)) == (False, 2)
 
 
+def test_a_result_of_an_earlier_run_that_no_job_knows_is_taken(travel: Travel, settings: UpscaleSettings) -> None:
+    """Where the job's folder was deleted, all that had been done was called failed, for it existed."""
+    prepared = planned(travel, settings)
+    compute(prepared, 2)
+    finish_video(travel, prepared.plan, 11, time.time())
+    if travel.output.folder:
+        assert planned(travel, settings).made
+        settings = replace(settings, fill_gaps=True)
+    with pytest.raises(OutputExists, match=r"day/a\.mp4 exists; use --overwrite"):
+        planned(travel, settings)
+
+
 def test_another_result_is_replaced_only_where_that_is_asked_for(travel: Travel, settings: UpscaleSettings) -> None:
     travel.output.write("day/a.mp4", b"of somebody else")
     with pytest.raises(OutputExists, match=r"day/a\.mp4 exists; use --overwrite"):
