@@ -598,3 +598,27 @@ def test_every_container_takes_what_is_written_into_it() -> None:
     }.items():
         for codec in codecs:
             check_container(suffix, codec)
+
+
+def lines_of(path: Path) -> list[tuple[Fraction, Fraction, bytes]]:
+    """Begin, length and content of each line of a file's first subtitles, in seconds."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size]
+    return [(each.pts * each.time_base, each.duration * each.time_base, bytes(each)) for each in packets]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_lines_that_count_in_milliseconds(suffix: str, tmp_path: Path) -> None:
+    """As dashcams and MP4Box write them; FFmpeg's muxer would put an empty line behind each."""
+    path = make_clip(tmp_path / f"clip.{suffix}", Clip(frames=24, sound=("aac",), subtitles=("mov_text",)))
+    lines, content = lines_of(path), bytearray(path.read_bytes())
+    header, lengths = content.rindex(b"mdhd") + 16, content.rindex(b"stts") + 8  # of the last track
+    scale, duration, count = *struct.unpack_from(">II", content, header), *struct.unpack_from(">I", content, lengths)
+    struct.pack_into(">II", content, header, 1000, duration * 1000 // scale)
+    for at in range(lengths + 8, lengths + 8 + 8 * count, 8):
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] * 1000 // scale)
+    path.write_bytes(content)
+    assert lines_of(path) == lines and len(lines) == 4
+    _, target, report = enlarge(path, tmp_path)
+    assert not report.left and lines_of(target)[:4] == lines
+    assert verify(path, target).ok

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 
 import av
 from av.container import Container
@@ -20,6 +20,7 @@ MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
 # Seconds that pictures may lie before their sound in a file; players read at least so far ahead.
 MOST_LEAD = 2
 LARGEST_TIMESCALE = 10_000_000
+FASTEST_SOUND = 192_000  # samples a second, each of which is a tick of MP4's sound
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
 SECOND_VIDEO = 0x1B00  # of Blu-ray
@@ -48,6 +49,17 @@ def _movie_timescale(info: VideoInfo) -> int:
         if stream.kind == "audio" and common <= LARGEST_TIMESCALE:
             scale = common
     return scale
+
+
+def ticks_of_lines(stream: Stream, info: VideoInfo) -> Fraction:
+    """Ticks, in seconds, for a copied track of subtitles in MP4 and MOV, of which its own are a multiple.
+
+    FFmpeg's muxer ends a line where a packet of another stream has a larger number of ticks than the line's end. Where
+    theirs are shorter, as with the milliseconds of many tracks, it would put an empty line behind each.
+    """
+    own = Fraction(stream.time_base or Fraction(1, 1000))
+    shortest = max(FASTEST_SOUND, *(each.time_base.denominator for each in info.streams))
+    return own / ceil(own * shortest)
 
 
 def _programme_map(suffix: str, info: VideoInfo) -> dict[str, str]:

@@ -18,7 +18,7 @@ from vidsr.media.container import open_input, printable
 from vidsr.media.description import TIMECODE, codec_tag, description_of
 from vidsr.media.formats import fits, format_of
 from vidsr.media.matroska import MATROSKA_FAMILY, add_copied
-from vidsr.media.muxers import MOV_FAMILY, keep_pid
+from vidsr.media.muxers import MOV_FAMILY, keep_pid, ticks_of_lines
 from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
 from vidsr.media.soundheaders import SoundHeaders, has_adts, without_header
@@ -171,6 +171,8 @@ class Outlets:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
             keep_pid(counterpart, stream)
+            if stream.type == "subtitle" and self.has_edit_lists:
+                counterpart.time_base = ticks_of_lines(stream, self._info)
             step = least_step(self._name, counterpart)
             self._outlets[stream.index] = Outlet(counterpart, step, reorder_depth(stream))
             self._carried.append(info.label)
