@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
 from tests.media import clips
-from tests.media.clips import Clip, make_clip
+from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import SETTINGS, upscale, write_segment
 from vidsr.media import formats, outlets
 from vidsr.media.beside.write import carry_beside
@@ -132,3 +133,22 @@ def test_a_live_stream_with_two_headers_becomes_mov(tmp_path: Path, source: Path
         assert choose_suffix(probe(source), "auto", "libx264")[0] == ".mov"
     plain = make_clip(tmp_path / "plain.flv", SOUND)
     assert not changes_header(plain, 1) and choose_suffix(probe(plain), "auto", "libx264")[0] == ".mkv"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_second_video_whose_header_changes(suffix: str, tmp_path: Path) -> None:
+    """A track of two sample descriptions, which Matroska and FFmpeg's muxer of MPEG-TS have no place for."""
+    first = make_clip(tmp_path / "first.flv", Clip(frames=10, options={"bf": "0"})).read_bytes()
+    later = Clip(frames=10, start=Fraction(1), options={"bf": "0", "preset": "veryfast", "x264-params": "cabac=1"})
+    rear, result = tmp_path / "rear.flv", tmp_path / f"result.{suffix}"
+    rear.write_bytes(first + make_clip(tmp_path / "later.flv", later).read_bytes()[13:])
+    source = join_streams(tmp_path / "source.mp4", make_clip(tmp_path / "front.mp4", Clip(frames=10)), rear)
+    left = upscale(source, result).left
+    report = verify(source, result)
+    assert report.ok, report
+    detail = next(check.detail for check in report.checks if check.name == "video 1")
+    assert (
+        ("unchanged" in detail and not left) if suffix == "mp4" else "20 packets beside the result, 10 in it" in detail
+    )
+    with av.open(str(result)) as container:
+        assert sum(1 for _ in container.decode(container.streams.video[1])) == (20 if suffix == "mp4" else 10)

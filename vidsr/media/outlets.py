@@ -227,7 +227,7 @@ class Outlets:
         return dvb and bytes(packet)[:1] != _DVB_SYNC
 
     def cannot_say(self, packet: AnyPacket) -> bool:
-        """Whether the source's next packet is sound with a header that its stream in the result cannot say.
+        """Whether the source's next packet has a header that its stream in the result cannot say.
 
         Containers that say one header for all cannot say another. MP4 and MOV can, where FFmpeg tells of the change.
         """

@@ -1,4 +1,4 @@
-"""What a decoder of sound has to know, packet by packet: some files change it in mid-stream."""
+"""What a decoder of copied sound or video has to know, packet by packet: some files change it in mid-stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER: Final = "new_extradata"
 
 
 class SoundHeaders:
-    """The header that each packet of a file's sound is coded with, given all of its packets in order.
+    """The header that each packet of a file's copied streams is coded with, given all of their packets in order.
 
     AAC in MPEG-TS has one before each packet (ADTS). Other files say one for all, and another where it changes.
     """
@@ -27,7 +27,7 @@ class SoundHeaders:
         self._latest: dict[int, bytes] = {}
 
     def take(self, packet: AnyPacket) -> bytes:
-        """The header of the next packet; that of other than sound never changes."""
+        """The header of the next packet."""
         index = packet.stream_index
         header = _own_header(packet)
         if not header:
@@ -81,7 +81,7 @@ def _own_header(packet: AnyPacket) -> bytes:
     """The header that comes with a packet; empty where none does."""
     if has_adts(packet):
         return bytes(byte & bits for byte, bits in zip(bytes(packet)[2:4], _CODING, strict=False))
-    if packet.stream.type == "audio" and packet.has_sidedata(_HEADER):
+    if packet.has_sidedata(_HEADER):
         return bytes(packet.get_sidedata(_HEADER))
     return b""
 

@@ -53,7 +53,7 @@ class Contents:
         durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
         coding: what a decoder has to know (`coding_of`).
-        changes: the numbers of packets of sound from which on a decoder has to know something else.
+        changes: the numbers of packets from which on a decoder has to know something else.
     """
 
     index: int

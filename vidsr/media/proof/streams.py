@@ -151,7 +151,7 @@ def _whole_fault(stream: Contents, match: Contents, damaged: bool) -> str | None
 
 
 def _header_fault(stream: Contents, match: Contents, first: int) -> str | None:
-    """Whether sound says elsewhere that its coding changes; `first` is the source's packet with which it begins."""
+    """Whether a stream says elsewhere that its coding changes; `first` is the source's packet with which it begins."""
     stop = first + len(match.digests)
     expected = [number - first for number in stream.changes if first < number < stop]
     return None if match.changes == expected else "where its coding changes in mid-stream is not said"
