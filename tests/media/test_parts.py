@@ -50,6 +50,17 @@ def test_a_part_has_the_timecode_of_its_first_frame(shared_data: Path, tmp_path:
         assert track.metadata["timecode"] == after
 
 
+@pytest.mark.parametrize("suffix", ["mov", "mkv"])
+def test_a_part_has_the_uncompressed_sound_of_its_time(suffix: str, tmp_path: Path) -> None:
+    """Packets that begin with the part's first frame are its own, those that begin where it ends are not."""
+    source = make_clip(tmp_path / f"clip.{suffix}", Clip(frames=40, sound=("pcm_s16le",)))
+    with av.open(str(source)) as container:
+        times = {p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None}
+    first, stop = 8, 32
+    assert {Fraction(first, 25), Fraction(stop, 25)} <= times
+    cut_out(source, tmp_path / f"part.{suffix}", first, stop)
+
+
 def _count_by(path: Path, rate: Fraction) -> None:
     """Makes a file's timecode count so many frames a second."""
     content = bytearray(path.read_bytes())
