@@ -40,6 +40,13 @@ def test_the_height_is_that_which_players_show(rotation: int, size: tuple[int, i
     assert choose_size(info, UpscaleSettings(scale=None, height=96)) == size
 
 
+@pytest.mark.parametrize("height", [48, 193])
+def test_a_height_that_is_no_enlargement_or_too_large_a_one_is_refused(height: int) -> None:
+    info = info_of([0, 1], [True, True], Fraction(1, 10))
+    with pytest.raises(SettingsError, match=f"--height {height} cannot be reached from 48 lines; use 49 to 192"):
+        choose_size(info, UpscaleSettings(scale=None, height=height))
+
+
 @pytest.mark.parametrize(
     ("width", "reason"),
     [(96, "rv10 failed .*; use --codec libx264 or libx265"), (100, "rv10 cannot code 200x128 .*; use another --codec")],
