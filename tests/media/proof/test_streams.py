@@ -55,14 +55,19 @@ def sound(packets: str, times: Sequence[int] = (), index: int = 1, **more: Any) 
     )  # fmt: skip
 
 
-def wrong(source: Sequence[Contents], result: Sequence[Contents], part: tuple[int, int] | None = None) -> list[str]:
+def wrong(
+    source: Sequence[Contents],
+    result: Sequence[Contents],
+    part: tuple[int, int] | None = None,
+    damaged: bool = False,
+) -> list[str]:
     """What is found of a result's streams, of which `part` is shown, in ms."""
     begin, end = (Fraction(time, 1000) for time in part) if part else (None, None)
     ours, theirs = (
         cast("Inventory", SimpleNamespace(others={stream.index: stream for stream in streams}))
         for streams in (source, result)
     )
-    timing = Timing(begin or Fraction(0), Fraction(0), begin, end)
+    timing = Timing(begin or Fraction(0), Fraction(0), begin, end, damaged)
     return [check.detail.split(": ")[1] for check in check_streams(ours, theirs, timing, SideIndex()) if not check.ok]
 
 
@@ -76,6 +81,12 @@ def test_a_stream_is_itself_and_nothing_else() -> None:
         assert wrong([first], [sound(less)]) == ["5 packets instead of 6"]
     assert wrong([first], [sound("abcdex")]) == ["1 packets changed"]
     assert wrong([first], [sound("abcdefx")]) == ["7 packets instead of 6"]
+
+
+def test_a_stream_of_a_damaged_file_may_be_read_further_and_is_not_less() -> None:
+    assert wrong([sound("abcdef")], [sound("abcdefgh")], damaged=True) == []
+    assert wrong([sound("abcdef")], [sound("abcde")], damaged=True) == ["5 packets instead of 6"]
+    assert wrong([sound("abcdef")], [sound("abxdef")], damaged=True) == ["1 packets changed"]
 
 
 def test_a_packet_comes_when_it_came() -> None:
