@@ -13,7 +13,7 @@ from vidsr.media.container import open_input
 from vidsr.media.matroska import MATROSKA_FAMILY
 from vidsr.media.muxers import MOV_FAMILY, is_blu_ray, takes_copy, takes_video
 from vidsr.media.probe import VideoInfo
-from vidsr.media.soundheaders import changes_header
+from vidsr.media.streamheaders import changes_header
 from vidsr.media.tags import container_tags, needs_key_list
 
 # Containers that keep any frame's time. AVI, MPEG-PS, ASF and others count frames, or FFmpeg writes them so.

@@ -21,7 +21,7 @@ from vidsr.media.matroska import MATROSKA_FAMILY, add_copied
 from vidsr.media.muxers import MOV_FAMILY, keep_pid, ticks_of_lines
 from vidsr.media.packets import AnyPacket, demux
 from vidsr.media.probe import StreamInfo, VideoInfo
-from vidsr.media.soundheaders import SoundHeaders, has_adts, without_header
+from vidsr.media.streamheaders import StreamHeaders, has_adts, without_header
 from vidsr.media.tags import container_tags, folded, stream_tags
 from vidsr.media.untimed import mark_klv
 
@@ -147,7 +147,7 @@ class Outlets:
         self._not_carried: list[str] = []
         self._left: list[StreamInfo] = []
         self._damaged: dict[int, int] = {}
-        self._headers = SoundHeaders()
+        self._headers = StreamHeaders()
         self._unsaid: dict[int, int] = {}
         self._shown: dict[int, Fraction] = {}
         self._unordered: dict[int, int] = {}

@@ -28,7 +28,7 @@ from vidsr.media.container import attachments_of, data_of, dispositions, open_in
 from vidsr.media.decoders import decode_packet, decoder_threads, frames_of
 from vidsr.media.description import codec_tag, description_of, tags_of
 from vidsr.media.packets import Cuts, demux, moment_of
-from vidsr.media.soundheaders import SoundHeaders, begins_with_adts
+from vidsr.media.streamheaders import StreamHeaders, begins_with_adts
 from vidsr.media.tags import begun_later
 
 NO_TIME = -(2**63)
@@ -84,7 +84,7 @@ class Contents:
         return "attached_pic" in self.disposition
 
     def add(self, packet: Packet[Any], header: bytes = b"") -> None:
-        """Takes one packet in, and the header that it is coded with (`SoundHeaders`)."""
+        """Takes one packet in, and the header that it is coded with (`StreamHeaders`)."""
         if self._header not in (None, header):
             self.changes.append(len(self.times))
         self._header = header
@@ -149,7 +149,7 @@ class Inventory:
             for s in self._container.streams
             if s.index != stream_index and s.type != "attachment"
         }
-        self._cuts, self._headers = Cuts(path), SoundHeaders()
+        self._cuts, self._headers = Cuts(path), StreamHeaders()
         self._begin: Fraction | None = None
         self._end: Fraction | None = None
         self.decoding = True

@@ -1,4 +1,4 @@
-"""Sound whose coding changes in mid-stream: live streams after a break, broadcasts between programmes."""
+"""Sound and second videos whose coding changes in mid-stream: live streams after a break, broadcasts between programmes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import VerifyReport, verify
-from vidsr.media.soundheaders import changes_header
+from vidsr.media.streamheaders import changes_header
 
 SOUND = Clip(frames=25, options={"bf": "0"}, sound=("aac",))
 SCRIPT, VIDEO = 18, 9  # kinds of FLV's tags

@@ -16,7 +16,7 @@ _CODING = (0xFD, 0xC0)
 _HEADER: Final = "new_extradata"
 
 
-class SoundHeaders:
+class StreamHeaders:
     """The header that each packet of a file's copied streams is coded with, given all of their packets in order.
 
     AAC in MPEG-TS has one before each packet (ADTS). Other files say one for all, and another where it changes.
@@ -94,6 +94,6 @@ def changes_header(path: Path, stream_index: int) -> bool:
 
 @lru_cache(maxsize=16)  # each container that a result may have asks
 def _changes_header(path: Path, stream_index: int, size: int, mtime_ns: int) -> bool:
-    headers = SoundHeaders()
+    headers = StreamHeaders()
     with open_input(path) as container:
         return any(headers.changed(packet) for packet in demux(container, container.streams[stream_index]))
