@@ -89,6 +89,17 @@ def test_a_local_ray_starts_whatever_the_folder_for_temporary_files(
             session.close()
 
 
+def test_a_folder_that_ray_cannot_use_is_said_with_what_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where /tmp/ray is somebody else's."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    with pytest.raises(ClusterError, match=r"file/ray.*; set RAY_TMPDIR to a folder that you may write into"):
+        Session(ClusterSettings()).start()
+    assert not ray.is_initialized()
+
+
 def test_workers_import_nothing_from_the_folder_that_the_command_runs_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

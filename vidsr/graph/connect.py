@@ -64,7 +64,9 @@ def connect(address: str | None, device: str) -> None:
         raise Interrupted("stopped while Ray was starting; run the same command again") from error
     except Exception as error:  # a start that times out on a busy machine raises a bare one
         where = f"the Ray cluster at {address}" if address else "a local Ray"
-        raise ClusterError(f"cannot reach {where}: {first_line(error)}; see `vidsr doctor`") from error
+        its_files = isinstance(error, OSError) and error.filename  # as where /tmp/ray is somebody else's
+        remedy = "set RAY_TMPDIR to a folder that you may write into" if its_files else "see `vidsr doctor`"
+        raise ClusterError(f"cannot reach {where}: {first_line(error)}; {remedy}") from error
 
 
 def shut_down() -> None:
