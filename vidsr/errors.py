@@ -142,7 +142,7 @@ class OutputExists(OutputError):
 
 
 class OutputUnwritable(OutputError):
-    """The result's folder is missing or may not be written."""
+    """The result's folder may not be written, or cannot be made; `compare` makes none."""
 
     exit_code = 23
 
