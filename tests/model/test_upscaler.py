@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 from torch import nn
 
 import vidsr.model.upscaler
@@ -261,6 +262,17 @@ def test_pictures_of_every_mode_of_8_bits(mode: str) -> None:
     large = Upscaler(busy(GeneratorConfig(2, 1, 4, "luma", kernel=3)), "cpu").upscale(picture)
     assert large.size == (40, 24)
     assert large.mode == {"RGBA": "RGBA", "LA": "LA", "L": "L", "1": "L"}.get(mode, "RGB")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
+def test_pictures_keep_their_orientation_and_profile(mode: str) -> None:
+    picture, told = Image.new("RGB", (20, 12), (200, 30, 60)).convert(mode), Image.Exif()
+    told[Base.Orientation] = 6
+    picture.info |= {"exif": told.tobytes(), "icc_profile": b"a profile", "transparency": 3, "dpi": (72, 72)}
+    large = Upscaler(Generator(NEAREST), "cpu").upscale(picture)
+    assert large.getexif()[Base.Orientation] == 6
+    assert large.info.get("icc_profile") == (None if mode == "CMYK" else b"a profile")
+    assert set(large.info) <= {"exif", "icc_profile"}
 
 
 def test_what_transparency_hides_is_not_mixed_into_its_border() -> None:

@@ -138,8 +138,8 @@ class Upscaler:
         """Enlarge by the model's scale.
 
         Args:
-            picture: a FrameBatch, a PIL image of 8 bits (any mode; alpha is kept), or RGB uint8 (H, W, 3) or
-                (N, H, W, 3).
+            picture: a FrameBatch, a PIL image of 8 bits (any mode; alpha, EXIF and profile are kept), or RGB uint8
+                (H, W, 3) or (N, H, W, 3).
             size: exact (width, height) of the result, reached from the enlarged picture by Lanczos.
             source: what the frames belong to, where batches of several videos take turns; the first frame is
                 compared with the last one of the same source.
@@ -253,6 +253,9 @@ class Upscaler:
         if alpha is not None:
             rgb = _bled(rgb, np.asarray(alpha))
         large = Image.fromarray(self.upscale(rgb, size, source))
+        # Without them a photograph would lie on its side, and have other colours; a profile of inks would not fit RGB.
+        told = ("exif",) if image.mode in ("CMYK", "LAB") else ("exif", "icc_profile")
+        large.info.update({key: image.info[key] for key in told if key in image.info})
         if alpha is not None:
             large.putalpha(alpha.resize(target, Image.Resampling.BICUBIC))
         if image.mode in ("L", "LA", "1"):
