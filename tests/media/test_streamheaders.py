@@ -1,4 +1,4 @@
-"""Sound and second videos whose coding changes in mid-stream: live streams after a break, broadcasts between programmes."""
+"""Copied sound and videos whose coding changes in mid-stream: live streams after a break, broadcasts."""
 
 from __future__ import annotations
 
