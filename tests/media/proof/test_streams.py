@@ -17,6 +17,7 @@ from av.stream import Disposition
 from tests.media.clips import Clip, join_streams, make_clip
 from tests.media.pipeline import upscale
 from tests.media.test_parts import cut_out
+from vidsr.evidence import Check
 from vidsr.media import mux as muxing
 from vidsr.media.beside.index import SideIndex
 from vidsr.media.bitstream import NalFormat
@@ -55,20 +56,25 @@ def sound(packets: str, times: Sequence[int] = (), index: int = 1, **more: Any) 
     )  # fmt: skip
 
 
-def wrong(
+def checked(
     source: Sequence[Contents],
     result: Sequence[Contents],
     part: tuple[int, int] | None = None,
     damaged: bool = False,
-) -> list[str]:
-    """What is found of a result's streams, of which `part` is shown, in ms."""
+) -> list[Check]:
+    """The checks of a result's streams, of which `part` is shown, in ms."""
     begin, end = (Fraction(time, 1000) for time in part) if part else (None, None)
     ours, theirs = (
         cast("Inventory", SimpleNamespace(others={stream.index: stream for stream in streams}))
         for streams in (source, result)
     )
     timing = Timing(begin or Fraction(0), Fraction(0), begin, end, damaged)
-    return [check.detail.split(": ")[1] for check in check_streams(ours, theirs, timing, SideIndex()) if not check.ok]
+    return list(check_streams(ours, theirs, timing, SideIndex()))
+
+
+def wrong(*given: Any, **more: Any) -> list[str]:
+    """What is found to be wrong."""
+    return [check.detail.split(": ")[1] for check in checked(*given, **more) if not check.ok]
 
 
 def test_a_stream_is_itself_and_nothing_else() -> None:
@@ -99,7 +105,9 @@ def test_a_packet_comes_when_it_came() -> None:
     assert wrong([data], [less]) == ["packet 1 has lost its time"]
     assert wrong([less], [data]) == []
     back = sound("abcd", (0, 5, 3, 6))
-    assert wrong([back], [sound("abcd", (0, 5, 6, 6))]) == []  # which no muxer takes
+    (check,) = checked([back], [sound("abcd", (0, 5, 6, 6))])  # which no muxer takes
+    assert check.ok and check.detail.endswith("4 packets, unchanged but for times that go back in the source (1)")
+    assert checked([source], [source])[0].detail.endswith("4 packets, unchanged")
     assert wrong([back], [sound("abcd", (0, 5, 6, 7))]) == ["packet 3 is +1.000 ms off against the picture"]
 
 

@@ -374,7 +374,8 @@ def test_a_turned_picture_that_is_moved_elsewhere_is_found(tmp_path: Path) -> No
     original = make_clip(tmp_path / "source.mp4", Clip(frames=6, rotation=90))
     result = enlarge(original, tmp_path / "r.mp4")
     rotate(result, 90, 2 * 96, 2 * 64)
-    assert verify(original, result).ok
+    report = verify(original, result)
+    assert report.ok and [check.detail for check in report.checks if check.name == "rotation"] == ["-90 degrees"]
     rotate(result, 90, 96, 64)
     assert_only(verify(original, result), "rotation")
 

@@ -45,7 +45,14 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, index: S
             if not fault and match.index < latest.get(stream.kind, -1):
                 fault = "comes in another order"
             latest[stream.kind] = match.index
-        yield Check(name, not fault, f"{_named(stream)}: {fault or f'{len(match.times)} packets, unchanged'}")
+        yield Check(name, not fault, f"{_named(stream)}: {fault or _unchanged(stream, match, timing)}")
+
+
+def _unchanged(stream: Contents, match: Contents, timing: Timing) -> str:
+    """What is said of a stream without a fault; also how many packets `_times_fault` passed over."""
+    back = sum(_goes_back(stream, match, timing))
+    but = f" but for times that go back in the source ({back})" if back else ""
+    return f"{len(match.times)} packets, unchanged{but}"
 
 
 def _without_empty_ends(stream: Contents) -> Contents:
@@ -206,10 +213,8 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
     """
     if _is_remade(stream, timing) or (stream.attached and timing.start is not None):
         return None
-    latest = NO_TIME
-    for number, (theirs, ours) in enumerate(_pairs_of_times(stream, match, timing)):
-        backwards = stream.kind in ("audio", "data") and theirs <= latest
-        latest = max(latest, theirs)
+    pairs = zip(_pairs_of_times(stream, match, timing), _goes_back(stream, match, timing), strict=True)
+    for number, ((theirs, ours), backwards) in enumerate(pairs):
         if ours == NO_TIME != theirs and stream.kind != "audio":  # which goes on from the packet before
             return f"packet {number} has lost its time"
         if backwards or NO_TIME in (ours, theirs):
@@ -222,6 +227,14 @@ def _times_fault(stream: Contents, match: Contents, timing: Timing) -> str | Non
         if abs(moved) >= match.time_base * (2 if ours < 0 else 1):
             return f"packet {number} is {float(moved) * 1000:+.3f} ms off against the picture"
     return None
+
+
+def _goes_back(stream: Contents, match: Contents, timing: Timing) -> Iterator[bool]:
+    """Of each packet that both have: whether it is of sound or data and its time not after all of those before it."""
+    latest = NO_TIME
+    for theirs, _ in _pairs_of_times(stream, match, timing):
+        yield stream.kind in ("audio", "data") and NO_TIME != theirs <= latest
+        latest = max(latest, theirs)
 
 
 def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterator[tuple[int, int]]:

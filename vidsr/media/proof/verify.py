@@ -156,7 +156,14 @@ def _check_description(info: VideoInfo, made: VideoInfo, index: SideIndex) -> It
         expected = info.display_matrix_at(made.width, made.height)
         if "matroska" in made.container and turn_of(expected) == turn_of(made.display_matrix):
             expected = made.display_matrix  # it has no place for what the turned picture is moved by
-        yield _same("rotation", expected, made.display_matrix)
+        kept = expected == made.display_matrix
+        yield Check("rotation", True, _turned(made)) if kept else _same("rotation", expected, made.display_matrix)
+
+
+def _turned(info: VideoInfo) -> str:
+    """How players turn and mirror the picture, in words."""
+    a, b, _, c, d, _ = turn_of(info.display_matrix)
+    return f"{info.rotation} degrees{', mirrored' if a * d < b * c else ''}"
 
 
 def _check_chroma_location(info: VideoInfo, made: VideoInfo) -> Check:
