@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import re
+import shutil
 from io import BytesIO
 from pathlib import Path
 from unittest.mock import Mock
@@ -173,6 +174,19 @@ def test_the_crops_are_where_the_edges_are() -> None:
     assert busiest_places(Image.fromarray(pixels), 50, 50, 1) == [(150, 50, 200, 100)]
 
 
+def test_the_crops_of_a_tiny_picture_lie_within_it() -> None:
+    assert busiest_places(Image.new("RGB", (128, 96)), 154, 115, 3) == [(0, 0, 128, 96)]
+
+
+def test_videos_of_one_name_are_told_apart_by_their_folders(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    source, result = pair
+    (tmp_path / "large").mkdir()
+    same = Path(shutil.copy(result, tmp_path / "large" / source.name))
+    write_page(source, same, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"<title>{source.parent.name}/{source.name} and large/{source.name}</title>" in page
+
+
 def test_a_long_name_stays_over_its_own_picture() -> None:
     picture = Image.new("RGB", (96, 64))
     short, long = (np.asarray(compose(picture, picture, ("a" * n, "", ""))) for n in (3, 250))
@@ -207,6 +221,8 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
         write_page(source, write_numbered(tmp_path / "square.mp4", 128, 128), page)
     with pytest.raises(SettingsError, match=r"a\.mp4 \(96x64\) is smaller than .*; name the source first"):
         write_page(result, source, page)
+    with pytest.raises(SettingsError, match=r"still\.jpg would be a PNG.*ends in \.png"):
+        write_still(source, result, tmp_path / "still.jpg", 0)
     for start, seconds in ((0, 0), (-1, 10), (math.inf, 10), (0, math.nan)):
         with pytest.raises(SettingsError, match="empty"):
             write_page(source, result, page, start, seconds)

@@ -90,13 +90,16 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
 
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame at that time.
-        SettingsError: the result is not an enlargement of the source, or the time is no number.
+        SettingsError: the result is not an enlargement of the source, the name has another suffix than .png, or the
+            time is no number.
         OutputIsInput: the picture would replace one of them.
         OutputUnwritable, DiskTooSmall: the picture cannot be written.
     """
     check_target(png, source, result)
     if not math.isfinite(time):
         raise SettingsError(f"--time {time:g} makes no sense; give seconds from the first frame")
+    if png.suffix.lower() != ".png":
+        raise SettingsError(f"{png} would be a PNG of another suffix; give --png a name that ends in .png")
     left, right = open_clip(source), open_clip(result)
     scale = check_scale(left, right)
     pair = _pair_at(left, right, time)
@@ -104,9 +107,10 @@ def write_still(source: Path, result: Path, png: Path, time: float) -> None:
     before, after = to_picture(pair.source, left, width, height), to_picture(pair.result, right, width, height)
     psnr, _ = psnr_and_shift(luma(pair.source), luma(pair.result))
     agreement = "exactly" if psnr is None else f"to {psnr:.1f} dB"
+    names = _told_apart(source, result)
     captions = (
-        f"{source.name}  {left.width} x {left.height}, enlarged {scale:g}x by bicubic",
-        f"{result.name}  {right.width} x {right.height}",
+        f"{names[0]}  {left.width} x {left.height}, enlarged {scale:g}x by bicubic",
+        f"{names[1]}  {right.width} x {right.height}",
         f"At {pair.time:.3f} s. The result, made small again, agrees with the source {agreement} (PSNR of luma).",
     )
     write_output(png, _encode(compose(before, after, captions), "PNG"))
@@ -183,14 +187,16 @@ def _describe(left: Clip, right: Clip, frames: list[FrameMeasure], copied: bool)
     aspect = width * right.aspect / height
     sides = {
         name: {
-            "name": clip.path.name,
+            "name": shown,
             "width": clip.width,
             "height": clip.height,
             "codec": clip.codec,
             "rate": round(clip.rate, 3),
             "bytes": clip.size_bytes,
         }
-        for name, clip in (("source", left), ("result", right))
+        for name, clip, shown in zip(
+            ("source", "result"), (left, right), _told_apart(left.path, right.path), strict=True
+        )
     }
     return {
         **sides,
@@ -203,6 +209,13 @@ def _describe(left: Clip, right: Clip, frames: list[FrameMeasure], copied: bool)
         "psnr": [None if f.psnr is None else round(f.psnr, 3) for f in frames],
         "shift": [round(f.shift, 4) for f in frames],
     }
+
+
+def _told_apart(source: Path, result: Path) -> tuple[str, str]:
+    """What both videos are called: their names, with their folders' where these are the same."""
+    names = [(path.name, f"{path.absolute().parent.name}/{path.name}") for path in (source, result)]
+    number = int(source.name == result.name)
+    return names[0][number], names[1][number]
 
 
 def _fill_template(data: dict[str, Any], shown: tuple[Path, Path]) -> str:

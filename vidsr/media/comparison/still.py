@@ -32,7 +32,8 @@ def busiest_places(picture: Image.Image, width: int, height: int, count: int) ->
     strength = np.zeros_like(grey)
     strength[:, 1:] += np.abs(np.diff(grey, axis=1))
     strength[1:] += np.abs(np.diff(grey, axis=0))
-    columns, rows = max(1, grey.shape[1] // width), max(1, grey.shape[0] // height)
+    width, height = min(width, grey.shape[1]), min(height, grey.shape[0])
+    columns, rows = grey.shape[1] // width, grey.shape[0] // height
     sums = {
         (x, y): float(strength[y * height : (y + 1) * height, x * width : (x + 1) * width].sum())
         for x in range(columns)
