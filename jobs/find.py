@@ -10,6 +10,7 @@ from os.path import relpath
 from pathlib import Path, PurePosixPath
 
 from jobs.storage import STATE_FOLDER, Entry, Place
+from vidsr.console import counted
 from vidsr.errors import InputMissing, InputUnreadable, NoVideos, SettingsError, first_line
 from vidsr.evidence import RECORD_SUFFIX
 from vidsr.graph.ledger import content_sample
@@ -70,12 +71,13 @@ class Found:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is left out, for the user."""
-        made = f"{self.results} videos that vidsr made are left out; --list takes them too"
-        pictures = f"{self.pictures} pictures are left out; name the pictures instead of their folder"
         unknown = self.others - self.pictures
-        others = f"{unknown} other files are no videos by their names; --list takes them too"
-        counted = ((made, self.results), (pictures, self.pictures), (others, unknown))
-        return tuple(sentence for sentence, files in counted if files)
+        kinds = (
+            (self.results, "video", " that vidsr made; --list takes them too"),
+            (self.pictures, "picture", "; name the pictures instead of their folder"),
+            (unknown, "other file", " without a video's name; --list takes them too"),
+        )
+        return tuple(f"left out: {counted(n, kind)}{why}" for n, kind, why in kinds if n)
 
 
 def find_videos(inputs: Place, output: Place, selection: Selection) -> Found:

@@ -134,6 +134,9 @@ def test_several_inputs_need_a_folder_for_their_results(inputs: list[Path], near
     out = tmp_path / "large.d"
     with pytest.raises(SettingsError, match=r"2 inputs cannot all become .*large\.d; give a folder with -o"):
         upscale(inputs[1:], nearest, out)
+    with pytest.raises(SettingsError, match=r"all videos of a folder cannot become .*large\.mp4; give a folder with"):
+        Request((tmp_path,), tmp_path / "large.mp4").check()
+    Request((tmp_path,), out).check()
     out.mkdir()
     picture, video = upscale(inputs[1:], nearest, out)
     assert picture["result"] == str(out / "b_2x.png") and "NotAVideo" in video["failures"][str(inputs[2])]

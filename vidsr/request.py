@@ -12,7 +12,7 @@ from jobs.find import result_suffix
 from jobs.folder import FolderOptions, places
 from vidsr.errors import InputEmpty, InputError, InputUnreadable, OutputUnwritable, SettingsError
 from vidsr.graph.prepare import VideoPlan, preview
-from vidsr.paths import by_name, check_name, check_source, default_result, is_image, is_output_folder
+from vidsr.paths import VIDEO_SUFFIXES, by_name, check_name, check_source, default_result, is_image, is_output_folder
 from vidsr.settings import ClusterSettings, UpscaleSettings
 from vidsr.signing import Credentials, open_signer
 
@@ -78,8 +78,11 @@ class Request:
         if self.credentials:
             with open_signer(self.credentials):
                 pass
-        if isinstance(self.out, Path) and not is_output_folder(self.out) and not self.is_single:
-            raise SettingsError(f"{len(self.inputs)} inputs cannot all become {self.out}; give a folder with -o")
+        if isinstance(self.out, Path) and not is_output_folder(self.out):
+            if not self.is_single:
+                raise SettingsError(f"{len(self.inputs)} inputs cannot all become {self.out}; give a folder with -o")
+            if self.out.suffix.lower() in VIDEO_SUFFIXES and is_folder(self.inputs[0]):
+                raise SettingsError(f"all videos of a folder cannot become {self.out}; give a folder with -o")
         self._refuse_missing()
         self._refuse_odd_names()
         self._refuse_without_folder()

@@ -68,13 +68,13 @@ def test_earlier_results_are_no_sources(card: Path, tmp_path: Path) -> None:
     assert ([e.name for e in found.videos], found.results) == (["b.mp4", "sub/a.MOV"], 3)
     assert found.others == 1, "notes.txt, beside hidden files and records"
     assert found.sentences == (
-        "3 videos that vidsr made are left out; --list takes them too",
-        "1 other files are no videos by their names; --list takes them too",
+        "left out: 3 videos that vidsr made; --list takes them too",
+        "left out: 1 other file without a video's name; --list takes them too",
     )
     assert find_videos(open_place(card), open_place(tmp_path / "out"), Selection(("sub/a.*",))).sentences == ()
     assert names(card, tmp_path / "out", names=("b_2x.mp4",)) == ["b_2x.mp4"]
     with pytest.raises(
-        NoVideos, match=r"holds no videos that fit large/\*; check --pattern; 1 videos that vidsr made are"
+        NoVideos, match=r"holds no videos that fit large/\*; check --pattern; left out: 1 video that vidsr made"
     ):
         names(card, tmp_path / "out", patterns=("large/*",))
 
@@ -96,7 +96,7 @@ def test_earlier_joins_are_no_sources(card: Path, tmp_path: Path) -> None:
 def test_a_folder_of_pictures_says_what_to_name_instead(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "c.txt"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(NoVideos, match=r"2 pictures are left out; name the pictures.*; 1 other files"):
+    with pytest.raises(NoVideos, match=r"left out: 2 pictures; name the pictures.*; left out: 1 other file "):
         names(tmp_path, tmp_path / "out")
 
 
