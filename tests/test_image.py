@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from tests.fuzzing import flip_bits, truncate
-from vidsr.errors import OutputUnwritable, SettingsError, UnsupportedSize, VidsrError
+from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize, VidsrError
 from vidsr.image import upscale_image
 from vidsr.settings import UpscaleSettings
 
@@ -93,3 +94,14 @@ def test_what_a_format_cannot_say_is_refused_or_told(suffix: str, tmp_path: Path
         Image.new("RGBA", (20, 12)).save(tmp_path / "a.png")
         with pytest.raises(SettingsError, match=r"has transparency, which .* cannot keep; use -o NAME\.png"):
             upscale_image(tmp_path / "a.png", result, settings, overwrite=False, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"no picture", "of no known format"), (None, "image file is truncated.*")]
+)
+def test_a_picture_that_cannot_be_read_says_why(content: bytes | None, why: str, tmp_path: Path, nearest: Path) -> None:
+    path, whole = tmp_path / "a.png", BytesIO()
+    Image.radial_gradient("L").save(whole, "BMP")
+    path.write_bytes(content or whole.getvalue()[:3000])
+    with pytest.raises(NotAVideo, match=rf"a\.png is not a picture that can be read \({why}\); copy it again"):
+        upscale_image(path, None, UpscaleSettings(model=str(nearest), device="cpu"), overwrite=False)

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from vidsr.errors import OutputUnwritable, SettingsError, VidsrError
-from vidsr.paths import write_whole
+from vidsr.paths import is_full, write_error, write_whole
 
 # A file or pipe has no width; 80 columns would cut the tables.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -57,10 +57,13 @@ def write_file(path: Path, content: bytes) -> None:
 
     Raises:
         OutputUnwritable: its folder is missing or may not be written.
+        DiskTooSmall: the disk is full.
     """
     try:
         write_whole(path, content)
     except OSError as error:
+        if is_full(error):
+            raise write_error(path, error) from error
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); choose another place") from error
 
 

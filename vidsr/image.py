@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from vidsr.clean import is_clean
-from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize
+from vidsr.errors import NotAVideo, OutputUnwritable, SettingsError, UnsupportedSize, first_line
 from vidsr.image_metadata import WITH_EXIF, kept_metadata, lost_metadata
 from vidsr.model.registry import choose_model
 from vidsr.model.upscaler import Upscaler, find_device
@@ -138,9 +138,9 @@ def _open(source: Path) -> Image.Image:
         image.getexif()
         pictures = getattr(image, "n_frames", 1)
     except (UnidentifiedImageError, OSError, SyntaxError, TypeError, ValueError, LookupError, struct.error) as error:
-        raise NotAVideo(
-            f"{source} is not a picture that can be read ({type(error).__name__}); copy it again"
-        ) from error
+        unknown = isinstance(error, UnidentifiedImageError)  # whose message is of the name alone
+        why = "of no known format" if unknown else first_line(error)
+        raise NotAVideo(f"{source} is not a picture that can be read ({why}); copy it again") from error
     except Image.DecompressionBombError as error:
         raise UnsupportedSize(f"{source} has too many pixels for one picture; cut it up first") from error
     if pictures > 1 and image.format != "MPO":
