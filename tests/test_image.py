@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def test_what_a_format_cannot_say_is_refused_or_told(suffix: str, tmp_path: Path
     ("content", "why"), [(b"no picture", "of no known format"), (None, "image file is truncated.*")]
 )
 def test_a_picture_that_cannot_be_read_says_why(content: bytes | None, why: str, tmp_path: Path, nearest: Path) -> None:
-    path, whole = tmp_path / "a.png", BytesIO()
+    path, whole = tmp_path / "a.png", io.BytesIO()
     Image.radial_gradient("L").save(whole, "BMP")
     path.write_bytes(content or whole.getvalue()[:3000])
     with pytest.raises(NotAVideo, match=rf"a\.png is not a picture that can be read \({why}\); copy it again"):
