@@ -139,3 +139,11 @@ def test_auto_waits_for_no_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(services, "find_gcs_addresses", set)
     monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
     _knock("auto")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
+def test_auto_with_an_address_for_other_commands_of_ray_is_said(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Whoever had set RAY_ADDRESS for `ray job submit` got a traceback."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ClusterError, match=rf"RAY_ADDRESS.* no HOST:PORT \(.*{address}\); unset it"):
+        _knock("auto")

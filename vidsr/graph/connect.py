@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -91,8 +91,15 @@ def _knock(address: str) -> None:
     So it would for what "auto" finds: a cluster that was killed, or the Ray of another program that is for that alone.
     """
     if address == "auto":
-        with suppress(ConnectionError):  # there is none, which Ray says at once
+        try:
             address = services.canonicalize_bootstrap_address(address) or address
+        except ConnectionError:
+            pass  # there is none, which Ray says at once
+        except ValueError as error:  # as `ray job submit` takes it: http://HOST:8265
+            raise ClusterError(
+                f"RAY_ADDRESS, which --address auto takes, is no HOST:PORT ({first_line(error)}); unset it, or give "
+                "--address HOST:PORT"
+            ) from error
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return  # "local" is a word of Ray's
