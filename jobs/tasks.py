@@ -112,6 +112,8 @@ def prepare_video(
             found = f"{travel.result} is there from an earlier run"
             return Prepared(plan, travel, (), (found,), time.monotonic() - started, made=True)
         if refused:
+            if plan.info.path != source:
+                remove_recovered(plan.info.path)
             raise refusal
         if shared:
             progress = _Sentences()

@@ -158,3 +158,19 @@ def test_another_result_is_replaced_only_where_that_is_asked_for(travel: Travel,
     prepared = planned(travel, settings, overwrite=True)
     compute(prepared, 2)
     assert finish_video(travel, prepared.plan, 11, time.time()).result_bytes > 100
+
+
+def test_nothing_is_left_of_a_recovered_source_whose_result_is_refused(
+    tmp_path: Path, settings: UpscaleSettings
+) -> None:
+    """Its frames, hundreds of MB of them, stayed beside what somebody else had put there."""
+    card, out = open_place(tmp_path / "card"), open_place(tmp_path / "out")
+    options = {"x264-params": "repeat-headers=1"}
+    content = make_clip(tmp_path / "clip.mp4", Clip(frames=11, options=options)).read_bytes()
+    card.write("a.mp4", content[: content.rindex(b"moov") - 4])
+    out.write("a.mp4", b"of somebody else")
+    entry = card.entry("a.mp4")
+    assert entry is not None
+    with pytest.raises(OutputExists, match=r"a\.mp4 exists; use --overwrite"):
+        planned(Travel(card, entry, out, "a.mp4", NodeCache(tmp_path / "cache", 1 << 30)), settings)
+    assert [entry.name for entry in out.files()] == ["a.mp4"]
