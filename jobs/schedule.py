@@ -341,7 +341,7 @@ class Schedule:
         else:  # another job took it over, and writes its own record
             theirs = self._state.read(video.name)
             if theirs is not None and theirs.final and theirs.key == record.key:
-                record = theirs
+                record = theirs.at_places_of(record)
                 if record.good and video.prepared:
                     with suppress(OSError, VidsrError):  # the result is there, whatever is left beside it
                         tasks.clear(video.prepared.travel, video.prepared.plan)
