@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -189,6 +190,11 @@ def fingerprint(inputs: Place, entry: Entry) -> str:
         except OSError:
             sample = "unreadable"  # which is said of this video once it is its turn
     return f"{entry.size}-{entry.mtime_ns}-{sample}"
+
+
+def without_time(key: str) -> str:
+    """A fingerprint, or what begins with one, without the time."""
+    return re.sub(r"^(\d+)--?\d+-", r"\1-", key)
 
 
 def longest_first(entries: Sequence[Entry]) -> list[Entry]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ray.exceptions import RayError
 
 from jobs.cache import NodeCache
-from jobs.find import Selection, find_videos, fingerprint, longest_first, result_names
+from jobs.find import Selection, find_videos, fingerprint, longest_first, result_names, without_time
 from jobs.join import Results, join_results
 from jobs.lease import Leases
 from jobs.records import VideoRecord
@@ -170,10 +170,12 @@ class FolderJob:
         return videos
 
     def _is_of_another(self, earlier: VideoRecord, fresh: VideoRecord) -> bool:
-        """Whether a result is that of another folder's video: two cards number their files alike. Its record stays."""
-        return (
-            earlier.good and earlier.source != fresh.source and earlier.key != fresh.key and not self._options.overwrite
-        )
+        """Whether a result is that of another folder's video: two cards number their files alike. Its record stays.
+
+        A copy, whose time is another, is none: `prepare` compares it whole.
+        """
+        differs = earlier.source != fresh.source and without_time(earlier.key) != without_time(fresh.key)
+        return earlier.good and differs and not self._options.overwrite
 
     def _refuse(self, fresh: VideoRecord, other: str) -> None:
         why = f"{fresh.result} was made of {other}; use --overwrite, or -o for another place"

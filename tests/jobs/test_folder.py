@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -66,6 +67,21 @@ def test_a_result_of_another_folder_is_not_replaced(tmp_path: Path) -> None:
     assert video.overwrite
     (out / "a.mp4").unlink()
     assert FolderJob(tmp_path / "rear", out, UpscaleSettings(), FolderOptions()).videos_to_do()
+
+
+@pytest.mark.parametrize("time_ns", [10**18, -(10**18)])
+def test_a_copied_folder_is_not_taken_for_another(tmp_path: Path, time_ns: int) -> None:
+    """A copy has other times, as a card has in another time zone: all of its results were refused."""
+    card, copy, out = tmp_path / "card", tmp_path / "copy", tmp_path / "out"
+    card.mkdir()
+    make_clip(card / "a.mp4", Clip(frames=1))
+    (video,) = FolderJob(card, out, UpscaleSettings(), FolderOptions()).videos_to_do()
+    JobState(open_place(out)).write("a.mp4", replace(video.record, state="done", attempts=1))
+    (out / "a.mp4").write_text("of card")
+    shutil.copytree(card, copy)
+    os.utime(copy / "a.mp4", ns=(time_ns, time_ns))
+    (video,) = FolderJob(copy, out, UpscaleSettings(), FolderOptions()).videos_to_do()
+    assert video.overwrite and video.keep, "it is compared whole"
 
 
 def wait_for(ready: Callable[[], bool], job: subprocess.Popen[str], seconds: float = 500) -> None:
