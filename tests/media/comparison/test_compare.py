@@ -223,6 +223,9 @@ def test_wrong_inputs_name_the_file_and_leave_nothing(pair: tuple[Path, Path], t
         write_page(result, source, page)
     with pytest.raises(SettingsError, match=r"still\.jpg would be a PNG.*ends in \.png"):
         write_still(source, result, tmp_path / "still.jpg", 0)
+    for name in ("still.png", "side by side.mp4"):  # as other programs would make; another's video became a page
+        with pytest.raises(SettingsError, match=rf"{name} would be a page of .*ends in \.html"):
+            write_page(source, result, tmp_path / name)
     for start, seconds in ((0, 0), (-1, 10), (math.inf, 10), (0, math.nan)):
         with pytest.raises(SettingsError, match="empty"):
             write_page(source, result, page, start, seconds)

@@ -28,7 +28,7 @@ from vidsr.media.comparison.excerpt import (
 from vidsr.media.comparison.proxy import ProxyEncoder, copy_packets, to_picture
 from vidsr.media.comparison.still import compose
 from vidsr.page import fill_page
-from vidsr.paths import check_target, temporary_folder, write_output
+from vidsr.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, check_target, temporary_folder, write_output
 
 LARGEST_SIDE = 4096  # pixels; what H.264 decoders in browsers take
 LARGEST_COPY = 48 << 20  # bytes; a larger result is coded again for the page
@@ -62,11 +62,14 @@ def write_page(source: Path, result: Path, page: Path, start: float = 0, seconds
 
     Raises:
         InputError: one of the videos is missing, cannot be decoded, or has no frame in the stretch.
-        SettingsError: the result is not an enlargement of the source, or the stretch is empty.
+        SettingsError: the result is not an enlargement of the source, the name is that of a picture or video, or the
+            stretch is empty.
         OutputIsInput: the page would replace one of them.
         OutputUnwritable, DiskTooSmall: the page cannot be written.
     """
     check_target(page, source, result)
+    if page.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        raise SettingsError(f"{page} would be a page of another suffix; give -o a name that ends in .html")
     if not (0 <= start < math.inf and seconds > 0):
         raise SettingsError(f"a stretch of {seconds:g} s from {start:g} s is empty; give positive times")
     left, right = open_clip(source), open_clip(result)
