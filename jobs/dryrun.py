@@ -28,9 +28,9 @@ def estimate_folder(
     first: dict[str, Any] | None = None
     report: dict[str, Any] = {
         "input": summary.input, "output": summary.output, "videos": summary.videos,
-        "done_before": summary.earlier, "failed_before": len(summary.failures),
+        "done_before": summary.earlier, "failed_before": len(summary.failures) - len(job.refused),
         "results_left_out": summary.results_left_out, "other_files": summary.other_files,
-        "frames": 0, "seconds": 0.0, "output_bytes": 0, "unreadable": {},
+        "frames": 0, "seconds": 0.0, "output_bytes": 0, "refused": job.refused, "unreadable": {},
     }  # fmt: skip
     pixels = 0
     for video in videos:

@@ -99,7 +99,12 @@ def run_folder(
 
 
 class FolderJob:
-    """One run over a folder."""
+    """One run over a folder.
+
+    Attributes:
+        summary: what became of the videos so far.
+        refused: sources of which nothing is made, since what is in the result's place is of another folder, and why.
+    """
 
     def __init__(
         self, folder: str | Path, output: str | Path | None, settings: UpscaleSettings, options: FolderOptions
@@ -116,7 +121,7 @@ class FolderJob:
         self._state = JobState(self._results)
         self._state.refuse_other_settings(settings, options.overwrite)
         self._good: list[str] = []
-        self._refused: list[str] = []
+        self.refused: dict[str, str] = {}
         self.summary = JobSummary(self._inputs.url, self._results.url, started=time.time(), settings=wanted(settings))
         self.summary.videos = len(self._entries)
         self.summary.results_left_out, self.summary.other_files = self._found.results, self._found.others
@@ -128,7 +133,7 @@ class FolderJob:
         self._state.write_summary(self.summary)
         todo_bytes = sum(video.travel.entry.size for video in videos)
         view.begin(len(self._entries), self.summary.earlier, len(self.summary.failures), todo_bytes)
-        for sentence in (*self._found.sentences, *self._refused):
+        for sentence in (*self._found.sentences, *(f"{source}: {why}" for source, why in self.refused.items())):
             view.say(sentence)
         try:
             with Leases(self._results) as leases:
@@ -179,7 +184,7 @@ class FolderJob:
 
     def _refuse(self, fresh: VideoRecord, other: str) -> None:
         why = f"{fresh.result} was made of {other}; use --overwrite, or -o for another place"
-        self._refused.append(f"{fresh.source}: {why}")
+        self.refused[fresh.source] = why
         self._count(replace(fresh, state="failed", error_class=OutputExists.__name__, error_message=why))
 
     @staticmethod

@@ -13,6 +13,7 @@ from jobs.cache import NodeCache
 from jobs.dryrun import estimate_folder
 from jobs.find import Selection
 from jobs.folder import FolderJob, FolderOptions
+from jobs.records import VideoRecord
 from jobs.state import JobState, JobSummary, wanted
 from jobs.storage import open_place
 from tests.media.clips import Clip, make_clip
@@ -69,6 +70,17 @@ def test_what_is_done_costs_nothing_more(card: Path, tmp_path: Path, nearest: Pa
     report = estimate_folder(card, output, settings, options(tmp_path), gpu=False)
     assert (report["videos"], report["done_before"], report["failed_before"], report["frames"]) == (3, 1, 1, 9)
     assert not report["unreadable"]
+
+
+def test_what_would_be_refused_is_named(card: Path, tmp_path: Path, nearest: Path) -> None:
+    """It was counted as failed before, and only the run itself said that it was not."""
+    settings, output = UpscaleSettings(model=str(nearest)), tmp_path / "large"
+    record = VideoRecord(str(tmp_path / "rear" / "a.mp4"), str(output / "a.mp4"), "done", key="of another")
+    JobState(open_place(output)).write("a.mp4", record)
+    (output / "a.mp4").touch()
+    report = estimate_folder(card, output, settings, options(tmp_path), gpu=False)
+    assert (report["failed_before"], report["frames"], list(report["refused"])) == (0, 9, [str(card / "a.mp4")])
+    assert "was made of" in report["refused"][str(card / "a.mp4")]
 
 
 def test_the_disk_of_the_results_has_to_hold_them(
