@@ -19,7 +19,7 @@ from vidsr.media.mux import mux
 from vidsr.media.outlets import Outlets
 from vidsr.media.probe import probe
 from vidsr.media.proof.verify import VerifyReport, verify
-from vidsr.media.streamheaders import changes_header
+from vidsr.media.streamheaders import StreamHeaders, changes_header
 
 SOUND = Clip(frames=25, options={"bf": "0"}, sound=("aac",))
 SCRIPT, VIDEO = 18, 9  # kinds of FLV's tags
@@ -118,6 +118,28 @@ def test_a_part_before_the_change_has_nothing_left_out(source: Path) -> None:
     carry_beside(source, target, made=target)
     report = verify(source, target, stop=20)
     assert report.ok and "unchanged" in sound_of(report), report
+
+
+def part_behind_the_change(source: Path) -> tuple[Path, VerifyReport]:
+    """A result in MP4 of frames from 1.4 s on, and what the proof says of it."""
+    info, segment, target = probe(source), source.with_name("segment.mkv"), source.with_name("part.mp4")
+    write_segment(segment, info, 35, info.frames, 2, SETTINGS)
+    carry_beside(source, target, mux(info, [segment], target, 35, info.frames).left, made=target)
+    return target, verify(source, target, first=35)
+
+
+def test_a_part_behind_the_change_begins_with_the_new_header(source: Path) -> None:
+    target, report = part_behind_the_change(source)
+    assert report.ok, report
+    if source.suffix == ".flv":
+        assert "unchanged" in sound_of(report) and decoded_rates(target) == {24_000}
+
+
+@pytest.mark.parametrize("source", ["flv"], indirect=True)
+def test_a_part_behind_the_change_with_the_first_header_is_found(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StreamHeaders, "repeat", lambda *_: None)
+    (fault,) = [check for check in part_behind_the_change(source)[1].checks if not check.ok]
+    assert "its decoder is told otherwise how it is coded" in fault.detail
 
 
 def test_a_file_in_the_place_of_another_is_looked_at_anew(source: Path) -> None:

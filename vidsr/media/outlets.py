@@ -233,7 +233,11 @@ class Outlets:
         """
         if not self._headers.changed(packet):
             return False
-        return self._name != "mpegts" if has_adts(packet) else not self.has_edit_lists
+        if has_adts(packet):
+            return self._name != "mpegts"
+        if self.has_edit_lists:
+            self._headers.repeat(packet)
+        return not self.has_edit_lists
 
     def note_unsaid(self, packet: AnyPacket) -> None:
         """Note that such a packet was left out."""

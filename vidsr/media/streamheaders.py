@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from av.packet import Packet
+from av.packet import Packet, PacketSideData
 
 from vidsr.media.container import open_input
 from vidsr.media.packets import AnyPacket, demux
@@ -25,6 +25,7 @@ class StreamHeaders:
     def __init__(self) -> None:
         self._first: dict[int, bytes] = {}
         self._latest: dict[int, bytes] = {}
+        self._came: dict[int, PacketSideData] = {}
 
     def take(self, packet: AnyPacket) -> bytes:
         """The header of the next packet."""
@@ -34,11 +35,18 @@ class StreamHeaders:
             header = self._latest[index] if index in self._latest else _declared_header(packet)
         self._first.setdefault(index, header)
         self._latest[index] = header
+        if packet.has_sidedata(_HEADER):
+            self._came[index] = packet.get_sidedata(_HEADER)
         return header
 
     def changed(self, packet: AnyPacket) -> bool:
         """Whether the next packet has another header than the first of its stream."""
         return self.take(packet) != self._first[packet.stream_index]
+
+    def repeat(self, packet: AnyPacket) -> None:
+        """Put the header that came last onto the packet that was taken last: a part may begin behind its own one."""
+        if came := self._came.get(packet.stream_index):
+            packet.set_sidedata(came)
 
 
 def has_adts(packet: AnyPacket) -> bool:

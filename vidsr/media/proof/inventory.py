@@ -53,7 +53,7 @@ class Contents:
         durations: how long each packet is played or shown, in `time_base`; 0 where it does not say.
         digests: DIGEST_BYTES per packet; one for the whole stream where packets have no fixed borders (PCM).
         coding: what a decoder has to know (`coding_of`).
-        changes: the numbers of packets from which on a decoder has to know something else.
+        changes: the numbers of packets from which on a decoder has to know something else, and the header that says it.
     """
 
     index: int
@@ -69,7 +69,7 @@ class Contents:
     durations: array[int] = field(default_factory=lambda: array("q"))
     digests: list[bytes] = field(default_factory=list)
     coding: dict[str, Any] = field(default_factory=dict)
-    changes: list[int] = field(default_factory=list)
+    changes: dict[int, bytes] = field(default_factory=dict)
     _header: bytes | None = None
     _running: Any = field(default_factory=hashlib.sha256)
 
@@ -86,7 +86,7 @@ class Contents:
     def add(self, packet: Packet[Any], header: bytes = b"") -> None:
         """Takes one packet in, and the header that it is coded with (`StreamHeaders`)."""
         if self._header not in (None, header):
-            self.changes.append(len(self.times))
+            self.changes[len(self.times)] = header
         self._header = header
         payload = normalised(bytes(packet), self.codec, self.form)
         moment = moment_of(packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -40,7 +41,7 @@ def check_streams(source: Inventory, result: Inventory, timing: Timing, index: S
                 yield Check(name, False, f"{_named(stream)}: {fault}")
                 continue
         left.pop(match.index)
-        fault = fault or _times_fault(stream, match, timing) or _description_fault(stream, match, index)
+        fault = fault or _times_fault(stream, match, timing) or _description_fault(stream, match, timing, index)
         if stream.tag != TIMECODE:  # which muxers put last
             if not fault and match.index < latest.get(stream.kind, -1):
                 fault = "comes in another order"
@@ -161,7 +162,7 @@ def _header_fault(stream: Contents, match: Contents, first: int) -> str | None:
     """Whether a stream says elsewhere that its coding changes; `first` is the source's packet with which it begins."""
     stop = first + len(match.digests)
     expected = [number - first for number in stream.changes if first < number < stop]
-    return None if match.changes == expected else "where its coding changes in mid-stream is not said"
+    return None if list(match.changes) == expected else "where its coding changes in mid-stream is not said"
 
 
 def _video_fault(stream: Contents, match: Contents, timing: Timing) -> str | None:
@@ -250,7 +251,15 @@ def _pairs_of_times(stream: Contents, match: Contents, timing: Timing) -> Iterat
         yield from zip(stream.times, match.times[_position(match, stream) or 0 :], strict=False)
 
 
-def _description_fault(stream: Contents, match: Contents, index: SideIndex) -> str | None:
+def _header_at(stream: Contents, match: Contents, timing: Timing) -> str | None:
+    """What a decoder has to know of the source's packet with which the result's begin; None where no header says it."""
+    declared: str | None = stream.coding.get("extradata")
+    first = _place(stream, match, timing) or 0 if stream.changes and declared else 0
+    changed = [header for number, header in stream.changes.items() if number <= first]
+    return base64.b64encode(changed[-1]).decode() if changed else declared
+
+
+def _description_fault(stream: Contents, match: Contents, timing: Timing, index: SideIndex) -> str | None:
     if stream.kind == "data" and match.tag not in ("", stream.tag or match.tag):
         return f"it is marked {match.tag} instead of {stream.tag}"
     if stream.language != match.language and not index.holds_tag("language", stream.language, stream.index):
@@ -260,9 +269,10 @@ def _description_fault(stream: Contents, match: Contents, index: SideIndex) -> s
     lost = {k: v for k, v in lost_tags(stream.tags, match.tags).items() if not index.holds_tag(k, v, stream.index)}
     if lost:
         return "tags lost: " + ", ".join(f"{key}={value!r}" for key, value in lost.items())
-    headers = {coding["extradata"] for coding in (stream.coding, match.coding) if "extradata" in coding}
-    if stream.codec == match.codec == "aac" and len(headers) > 1:  # of others containers keep it in forms of their own
-        return "its decoder is told otherwise how it is coded"
+    if stream.codec == match.codec == "aac":  # of others containers keep their headers in forms of their own
+        headers = {_header_at(stream, match, timing), match.coding.get("extradata")} - {None}
+        if len(headers) > 1:
+            return "its decoder is told otherwise how it is coded"
     flags = set(stream.disposition) - set(match.disposition) - {"default"}
     if flags and not index.holds_tag("disposition", ",".join(stream.disposition), stream.index):
         return "flags lost: " + ", ".join(sorted(flags))
