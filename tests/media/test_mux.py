@@ -622,3 +622,26 @@ def test_lines_that_count_in_milliseconds(suffix: str, tmp_path: Path) -> None:
     _, target, report = enlarge(path, tmp_path)
     assert not report.left and lines_of(target)[:4] == lines
     assert verify(path, target).ok
+
+
+def test_lines_too_far_apart_for_short_ticks_lie_beside(tmp_path: Path) -> None:
+    """Beside a picture with 10,000,000 ticks a second; FFmpeg's muxer takes no line of more than 214 seconds then."""
+    fine = {"video_track_timescale": "10000000"}
+    film = make_clip(tmp_path / "film.mp4", Clip(times=tuple(range(0, 300, 10)), tick=Fraction(1), muxer=fine))
+    path = tmp_path / "source.mp4"
+    with av.open(str(film)) as source, av.open(str(path), "w", options=fine) as made:
+        copy = made.add_stream_from_template(source.streams.video[0], opaque=True)
+        text = made.add_mux_stream("mov_text")
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in packets:
+            packet.stream = copy
+        for second in (1, 250):
+            line = av.Packet(b"\0\4line")
+            line.stream, line.time_base, line.pts, line.dts, line.duration = text, Fraction(1), second, second, 2
+            packets.append(line)
+        for packet in sorted(packets, key=lambda each: each.dts * each.time_base):
+            made.mux(packet)
+    _, result, report = enlarge(path, tmp_path)
+    carry_beside(path, result, report.left, made=result)
+    assert [stream.kind for stream in report.left] == ["subtitle"] and "too far apart" in report.not_carried[0]
+    assert verify(path, result).ok

@@ -21,6 +21,7 @@ MOV_FAMILY = ("mp4", "mov", "3gp", "3g2")
 MOST_LEAD = 2
 LARGEST_TIMESCALE = 10_000_000
 FASTEST_SOUND = 192_000  # samples a second, each of which is a tick of MP4's sound
+LONGEST_LINE = (1 << 31) - 1  # ticks
 # The packet identifiers that FFmpeg gives to MPEG-TS's programme map: always on Blu-ray, and unless told otherwise.
 BLU_RAY_MAP, FIRST_MAP = 0x100, 0x1000
 SECOND_VIDEO = 0x1B00  # of Blu-ray
@@ -51,15 +52,19 @@ def _movie_timescale(info: VideoInfo) -> int:
     return scale
 
 
-def ticks_of_lines(stream: Stream, info: VideoInfo) -> Fraction:
+def ticks_of_lines(stream: Stream, info: VideoInfo) -> Fraction | None:
     """Ticks, in seconds, for a copied track of subtitles in MP4 and MOV, of which its own are a multiple.
 
     FFmpeg's muxer ends a line where a packet of another stream has a larger number of ticks than the line's end. Where
-    theirs are shorter, as with the milliseconds of many tracks, it would put an empty line behind each.
+    theirs are shorter, as with the milliseconds of many tracks, it would put an empty line behind each. None is for
+    lines that last more of these ticks than it takes: minutes to hours, as where a film has few.
     """
     own = Fraction(stream.time_base or Fraction(1, 1000))
     shortest = max(FASTEST_SOUND, *(each.time_base.denominator for each in info.streams))
-    return own / ceil(own * shortest)
+    finer = ceil(own * shortest)
+    begins = [entry.timestamp for entry in stream.index_entries]
+    longest = max((after - before for before, after in itertools.pairwise(begins)), default=0)
+    return own / finer if longest * finer <= LONGEST_LINE else None
 
 
 def _programme_map(suffix: str, info: VideoInfo) -> dict[str, str]:

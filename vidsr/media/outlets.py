@@ -167,15 +167,22 @@ class Outlets:
         elif info.cover and self._name in MATROSKA_FAMILY:  # where it is an attachment
             if attach_cover(self._out, self._info.path, info):
                 self._carried.append(info.label)
+        elif (ticks := self._ticks_of(stream)) is None:
+            self._leave(info, f"its lines are too far apart for the ticks that they need in {self._name}")
         else:
             counterpart = add_copied(self._out, stream, stream_tags(info.tags, copied=True))
             counterpart.disposition = stream.disposition
             keep_pid(counterpart, stream)
-            if stream.type == "subtitle" and self.has_edit_lists:
-                counterpart.time_base = ticks_of_lines(stream, self._info)
+            if ticks:
+                counterpart.time_base = ticks
             step = least_step(self._name, counterpart)
             self._outlets[stream.index] = Outlet(counterpart, step, reorder_depth(stream))
             self._carried.append(info.label)
+
+    def _ticks_of(self, stream: Stream) -> Fraction | None:
+        """The ticks of a stream's counterpart; 0 where they are its own, None where it cannot be written."""
+        is_text = stream.type == "subtitle" and self.has_edit_lists
+        return ticks_of_lines(stream, self._info) if is_text else Fraction(0)
 
     def _leave(self, info: StreamInfo, why: str) -> None:
         self._not_carried.append(f"{info.label}: {why}")
