@@ -85,6 +85,9 @@ def test_what_a_format_cannot_say_is_refused_or_told(suffix: str, tmp_path: Path
     assert [note.partition(" ")[2] for note in notes] == [
         "has no place for its EXIF", "has no place for its colour profile",
     ]  # fmt: skip
+    told[Base.Orientation] = 0  # some cameras and editors write it where they do not know
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", exif=told)
+    assert upscale_image(tmp_path / "a.jpg", result, settings, overwrite=False, dry_run=True)["width"] == 40
     told[Base.Orientation] = 6
     Image.new("RGB", (20, 12)).save(tmp_path / "a.jpg", exif=told)
     with pytest.raises(SettingsError, match=r"is shown turned, which .* cannot say; use -o NAME\.png"):

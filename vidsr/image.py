@@ -64,7 +64,7 @@ def upscale_image(
     image = _open(source)
     if image.has_transparency_data and kind in OPAQUE:
         raise SettingsError(f"{source} has transparency, which {kind} cannot keep; use -o NAME.png")
-    if image.getexif().get(Base.Orientation, 1) != 1 and kind not in WITH_EXIF:
+    if image.getexif().get(Base.Orientation) in range(2, 9) and kind not in WITH_EXIF:
         raise SettingsError(f"{source} is shown turned, which {kind} cannot say; use -o NAME.png")
     if min(image.size) < LEAST_PIXELS:
         raise UnsupportedSize(f"{source} is {image.width}x{image.height}; at least 2x2 pixels are needed")
