@@ -88,6 +88,20 @@ def test_times_go_on_where_fragments_begin_anew(tmp_path: Path) -> None:
     assert min(steps) * info.table.time_base == 1 / clip.rate
 
 
+def test_times_go_on_where_the_clock_of_a_stream_that_was_joined_late_jumps_back(tmp_path: Path) -> None:
+    """FFmpeg takes less than the first time for a clock of 32 bits that begins anew, and adds 49 days."""
+    one = make_clip(tmp_path / "one.flv", Clip(frames=10, options={"bf": "0"})).read_bytes()
+    late, at = bytearray(one), 13
+    while at < len(late):  # each tag's time, in milliseconds
+        late[at + 4 : at + 7] = (int.from_bytes(late[at + 4 : at + 7]) + 10_000_000).to_bytes(3)
+        at += int.from_bytes(late[at + 1 : at + 4]) + 15
+    both = tmp_path / "both.flv"
+    both.write_bytes(late + one[13:])
+    info = probe(both)
+    assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
+    assert len(info.table) == 20 and info.table.duration is not None and info.table.duration < 1
+
+
 @pytest.mark.parametrize(("suffix", "depth"), [("flv", "0"), ("flv", "2"), ("mkv", "0"), ("mkv", "2"), ("webm", "0")])
 def test_times_go_on_where_another_file_begins(suffix: str, depth: str, tmp_path: Path) -> None:
     """As recorders of live streams go on after a break, in the same file."""

@@ -24,6 +24,7 @@ _FILE_BEGINS = (
     re.compile(rb"FLV\x01[\0-\x05]\0\0\0\x09"),
     re.compile(rb"\x1a\x45\xdf\xa3.{0,48}?\x42\x82.{1,8}?(?:matroska|webm)", re.DOTALL),
 )
+_FLV = b"FLV"
 _FLV_HEADER, _FLV_TAG, _FLV_SIZE = 13, 11, 4
 _FLV_STREAMS = (8, 9)  # sound and picture
 
@@ -35,11 +36,16 @@ def late_begins(path: Path) -> tuple[int, ...]:
 
 
 def options_for(path: Path) -> dict[str, str]:
-    """Options of FFmpeg's demuxer with which it finds all of a file's streams but those beyond FARTHEST."""
+    """Options of FFmpeg's demuxer with which it finds all of a file's streams but those beyond FARTHEST.
+
+    Where the clock of FLV goes back to before the first packet, it would take it for one of 32 bits that begins anew,
+    and add 49 days to all that follows.
+    """
+    options = {"correct_ts_overflow": "0"} if _is_flv(path) else {}
     within = [begin for begin in late_begins(path) if begin <= FARTHEST]
-    if not within:
-        return {}
-    return {"probesize": str(within[-1] + _ENOUGH), "analyzeduration": str(_WITHOUT_LIMIT)}
+    if within:
+        options |= {"probesize": str(within[-1] + _ENOUGH), "analyzeduration": str(_WITHOUT_LIMIT)}
+    return options
 
 
 @lru_cache(maxsize=8)  # every opening asks, and a file is read to its end to answer
@@ -47,7 +53,7 @@ def _late_begins(path: Path, size: int, _: int) -> tuple[int, ...]:
     begins: dict[int, int] = {}
     with path.open("rb") as file:
         head = file.read(4)
-        walk = _programme_stream if head == b"\0\0\1\xba" else _flv if head[:3] == b"FLV" else None
+        walk = _programme_stream if head == b"\0\0\1\xba" else _flv if head[:3] == _FLV else None
         if walk is None:
             return ()
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
@@ -66,6 +72,11 @@ def files_behind(path: Path, at: int) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         begin = next((begin for begin in _FILE_BEGINS if begin.match(data)), None)
         return sum(1 for _ in begin.finditer(data, max(at, 1))) if begin else 0
+
+
+def _is_flv(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_FLV)) == _FLV
 
 
 def _programme_stream(data: mmap.mmap) -> Iterator[tuple[int, int]]:
