@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +62,24 @@ def test_times_go_on_where_the_clock_jumps_back(joined: tuple[Path, Path, Path],
     made = times_of(result)
     for kind in ("video", "audio"):
         assert max(abs(a - b) for a, b in zip(made[kind], all_of[kind], strict=True)) <= Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("begin", [5000, 90_000])
+def test_times_go_on_where_the_clock_jumps_back_to_before_the_first(begin: int, tmp_path: Path) -> None:
+    """FFmpeg takes that for a clock of 33 bits that began anew, 26 hours later."""
+    late = replace(PART, muxer={"mpegts_copyts": "1", "output_ts_offset": str(begin)})
+    one, other = make_clip(tmp_path / "one.ts", late), make_clip(tmp_path / "other.ts", PART)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() + other.read_bytes())
+    info = probe(both)
+    assert info.sequential is not None and "clock jumps back (1 x)" in info.sequential
+    assert info.duration is not None and info.duration == pytest.approx(2 * PART.frames / PART.rate, abs=0.2)
+    first, second, all_of = times_of(one), times_of(other), times_of(both)
+    apart = second["audio"][0] - second["video"][0]
+    assert all_of["audio"][len(first["audio"])] - all_of["video"][len(first["video"])] == apart
+    result = tmp_path / "both.mp4"
+    upscale(both, result, segments=1)
+    assert verify(both, result).ok
 
 
 def test_times_go_on_where_fragments_begin_anew(tmp_path: Path) -> None:
@@ -163,6 +182,15 @@ def test_a_clock_that_is_about_to_begin_anew(suffix: str, tmp_path: Path) -> Non
     upscale(source, tmp_path / f"result.{suffix}")
     proof = verify(source, tmp_path / f"result.{suffix}")
     assert proof.ok, [check for check in proof.checks if not check.ok]
+
+
+def test_a_clock_that_begins_anew_by_itself_goes_on(tmp_path: Path) -> None:
+    begin = 2**33 // 90_000 - 100
+    slow = Clip(
+        times=tuple(range(0, 200, 10)), tick=Fraction(1), muxer={"mpegts_copyts": "1", "output_ts_offset": str(begin)}
+    )
+    info = probe(make_clip(tmp_path / "slow.ts", slow))
+    assert info.sequential is None and info.duration == pytest.approx(200, abs=0.01)
 
 
 def test_a_time_beyond_what_packets_can_have_is_none() -> None:

@@ -16,6 +16,9 @@ from av.packet import Packet
 # A stream's decode times never go back by so much, in seconds, while its clock runs on.
 JUMP = Fraction(1, 2)
 JOINED_FORMATS = ("mpegts", "mpeg", "flv")
+PAUSE = 60  # seconds; a clock that begins anew within a longer one is rarer than files that were put together
+# Seconds after which the clock of 33 bits of MPEG's formats begins anew, by FFmpeg's name of the format.
+PERIODS = dict.fromkeys(("mpegts", "mpeg"), Fraction(1 << 33, 90_000))
 LATEST = (1 << 63) - 1  # FFmpeg's times have 64 bits
 
 
@@ -34,9 +37,11 @@ class Clock:
 
     Attributes:
         jumps: how often the clock jumped back so far.
+        period: seconds after which it begins anew by itself, or None.
     """
 
     def __init__(self) -> None:
+        self.period: Fraction | None = None
         self._offsets = [Fraction(0)]
         self._streams: dict[int, _Stream] = {}
 
@@ -52,14 +57,26 @@ class Clock:
         if ticks is None or not base:
             return
         known = self._streams.get(packet.stream_index)
-        time = ticks * base
+        added = self._added(ticks * base, known)
+        time = ticks * base - added
         run = self._run_of(time, known)
         self._streams[packet.stream_index] = _Stream(
             run, time, known.time if known else None, (packet.duration or 0) * base
         )
-        shift = round(self._offsets[run] / base)
+        shift = round((self._offsets[run] - added) / base)
         if shift:
             packet.pts, packet.dts = _moved(packet.pts, shift), _moved(packet.dts, shift)
+
+    def _added(self, time: Fraction, known: _Stream | None) -> Fraction:
+        """What FFmpeg added to a packet's time, in seconds, though its clock jumped back and did not begin anew.
+
+        It adds a period to all times before the file's first. Where the clock does begin anew, they go on after that,
+        without a pause as a rule.
+        """
+        if self.period is None or time < self.period:
+            return Fraction(0)
+        latest = known.time if known else max((each.time for each in self._streams.values()), default=time)
+        return self.period if time - latest > PAUSE else Fraction(0)
 
     def _run_of(self, time: Fraction, known: _Stream | None) -> int:
         """Which run of the clock a packet is from; a new one where its stream went back and no run so far explains it.

@@ -15,7 +15,7 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from vidsr.media.boxes import begins_anew, is_fragmented
-from vidsr.media.clock import JOINED_FORMATS, Clock
+from vidsr.media.clock import JOINED_FORMATS, PERIODS, Clock
 from vidsr.media.container import path_of
 from vidsr.media.matroska import is_of_several
 
@@ -41,6 +41,7 @@ def demux(container: InputContainer, *streams: Stream, clock: Clock | None = Non
     wanted = {stream.index for stream in streams}
     if _may_jump(container):
         clock, streams = clock or Clock(), ()
+        clock.period = PERIODS.get(container.format.name)
     else:
         clock = None
         for stream in container.streams:
