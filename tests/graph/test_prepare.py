@@ -168,6 +168,19 @@ def test_a_size_that_changes_where_clocks_begin_anew_is_refused_before_the_work(
         prepare(source, None, UpscaleSettings(model="fast"), False, False)
 
 
+@pytest.mark.parametrize("other", [LARGER, {"options": {"preset": "veryfast"}}])
+def test_files_of_matroska_that_are_coded_otherwise_are_refused(other: dict[str, Any], tmp_path: Path) -> None:
+    """FFmpeg reads the second like the first: its pictures would be broken, and called whole."""
+    clip, source = Clip(frames=8, options={"preset": "ultrafast"}), tmp_path / "two.mkv"
+    one = make_clip(tmp_path / "one.mkv", clip)
+    two = make_clip(tmp_path / "other.mkv", replace(clip, **other))
+    source.write_bytes(one.read_bytes() + two.read_bytes())
+    with pytest.raises(NotAVideo, match=r"two\.mkv is of several files that are coded in different ways.*; split it"):
+        prepare(source, None, UpscaleSettings(model="fast"), False, False)
+    source.write_bytes(one.read_bytes() * 2)
+    assert prepare(source, None, UpscaleSettings(model="fast"), False, False).frames == 16
+
+
 def test_the_same_size_in_other_words_is_no_change(tmp_path: Path) -> None:
     clip = Clip(frames=8, options={"g": "4"})
     source = joined(tmp_path / "live.ts", clip, replace(clip, colour=(1, 1, 1, 0)))

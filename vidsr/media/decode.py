@@ -22,6 +22,7 @@ from vidsr.frames import FrameBatch
 from vidsr.media.bitstream import captions, is_banner
 from vidsr.media.container import open_input
 from vidsr.media.decoders import decode_in_order, decode_packet, decoder_threads, side_data
+from vidsr.media.matroska import differ_in_coding
 from vidsr.media.nvdec import accelerator
 from vidsr.media.packets import VideoPacket, demux
 from vidsr.media.pixels import SEMI_PLANAR, SourceFormat, copy_planes, empty_planes, source_format, to_planar
@@ -88,8 +89,13 @@ def check_one_picture(info: VideoInfo, first: int, stop: int) -> None:
     """Decode those of frames first..stop-1 from which on the picture may have another size or format.
 
     Raises:
-        NotAVideo: it has.
+        NotAVideo: it has, or parts of the file are coded so that FFmpeg does not see that.
     """
+    if "matroska" in info.container and differ_in_coding(info.path):
+        raise NotAVideo(
+            f"{info.path} is of several files that are coded in different ways, and FFmpeg reads all like the first; "
+            "split it and upscale the parts"
+        )
     for time in info.changes:
         index = max(bisect.bisect_left(info.table.pts, time), first)
         if index < stop:

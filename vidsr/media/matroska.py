@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -167,13 +168,34 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
 def is_of_several(path: Path) -> bool:
     """Whether several files of Matroska were put together, each of which begins to count anew (`cat a.mkv b.mkv`)."""
     status = path.stat()
-    return _is_of_several(path, status.st_size, status.st_mtime_ns)
+    return len(_codings(path, status.st_size, status.st_mtime_ns)) > 1
+
+
+def differ_in_coding(path: Path) -> bool:
+    """Whether several files were put together whose tracks are coded otherwise: FFmpeg reads all as the first one."""
+    status = path.stat()
+    return len(set(filter(None, _codings(path, status.st_size, status.st_mtime_ns)))) > 1
 
 
 @lru_cache(maxsize=8)  # live recordings have no longer parts than blocks, and every reader of packets asks
-def _is_of_several(path: Path, size: int, _: int) -> bool:
+def _codings(path: Path, size: int, _: int) -> tuple[tuple[bytes, ...], ...]:
+    """Codec and header of each track, of each of the files that were put together."""
+    files: list[tuple[bytes, ...]] = []
     with path.open("rb") as file:
-        return any(kind == int.from_bytes(EBML, "big") and start for kind, start, _, _ in top_elements(file, size))
+        for kind, start, length, stop in top_elements(file, size):
+            if kind == int.from_bytes(EBML, "big"):
+                files.append(())
+            elif kind == TRACKS and files:
+                file.seek(start + length)
+                with suppress(IndexError):
+                    files[-1] = tuple(_coding(file.read(stop - start - length)))
+    return tuple(files)
+
+
+def _coding(tracks: bytes) -> Iterator[bytes]:
+    for kind, _, entry in elements(tracks):
+        if kind == TRACK_ENTRY:
+            yield from (content for part, _, content in elements(entry) if part in (CODEC_ID, CODEC_PRIVATE))
 
 
 def top_elements(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
