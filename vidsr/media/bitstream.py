@@ -87,7 +87,7 @@ class NalFormat:
 
     def is_header(self, kind: int) -> bool:
         """Whether a unit of this type says the pictures' size and format (SPS)."""
-        return kind == (33 if self.hevc else 7)
+        return kind == self.parameter_sets[-2]
 
     @property
     def delimiter(self) -> int:

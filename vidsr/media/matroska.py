@@ -167,19 +167,22 @@ def _with_aspect(entry: bytes, aspect: Fraction) -> bytes:
 
 def is_of_several(path: Path) -> bool:
     """Whether several files of Matroska were put together, each of which begins to count anew (`cat a.mkv b.mkv`)."""
-    status = path.stat()
-    return len(_codings(path, status.st_size, status.st_mtime_ns)) > 1
+    return len(_codings(path)) > 1
 
 
 def differ_in_coding(path: Path) -> bool:
     """Whether several files were put together whose tracks are coded otherwise: FFmpeg reads all as the first one."""
+    return len(set(filter(None, _codings(path)))) > 1
+
+
+def _codings(path: Path) -> tuple[tuple[bytes, ...], ...]:
+    """Codec and header of each track, of each of the files that were put together."""
     status = path.stat()
-    return len(set(filter(None, _codings(path, status.st_size, status.st_mtime_ns)))) > 1
+    return _read_codings(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=8)  # live recordings have no longer parts than blocks, and every reader of packets asks
-def _codings(path: Path, size: int, _: int) -> tuple[tuple[bytes, ...], ...]:
-    """Codec and header of each track, of each of the files that were put together."""
+def _read_codings(path: Path, size: int, _: int) -> tuple[tuple[bytes, ...], ...]:
     files: list[tuple[bytes, ...]] = []
     with path.open("rb") as file:
         for kind, start, length, stop in top_elements(file, size):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -23,6 +23,7 @@ from vidsr.media.matroska import is_of_several
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 AnyPacket: TypeAlias = "Packet[Any]"
 
+NEW_HEADER: Final = "new_extradata"
 # Before the beginning, as much as audio decoders need to start: Apple's AAC 2,112 samples.
 LEAD_SECONDS = Fraction(1, 10)
 
@@ -89,6 +90,11 @@ def _may_jump(container: InputContainer) -> bool:
     if "mov" in name:
         return begins_anew(path)
     return name in JOINED_FORMATS or ("matroska" in name and is_of_several(path))
+
+
+def new_header(packet: AnyPacket) -> bytes:
+    """The header that comes with a packet whose stream is coded otherwise from there on; empty where none does."""
+    return bytes(packet.get_sidedata(NEW_HEADER)) if packet.has_sidedata(NEW_HEADER) else b""
 
 
 def moment_of(packet: AnyPacket) -> int | None:

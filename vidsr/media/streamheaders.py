@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 from av.packet import Packet, PacketSideData
 
 from vidsr.media.container import open_input
-from vidsr.media.packets import AnyPacket, demux
+from vidsr.media.packets import NEW_HEADER, AnyPacket, demux, new_header
 
 # Bits of the third and fourth byte of ADTS (ISO 13818-7, 6.2) that say profile, sample rate and channels.
 _CODING = (0xFD, 0xC0)
-_HEADER: Final = "new_extradata"
 
 
 class StreamHeaders:
@@ -35,8 +33,8 @@ class StreamHeaders:
             header = self._latest[index] if index in self._latest else _declared_header(packet)
         self._first.setdefault(index, header)
         self._latest[index] = header
-        if packet.has_sidedata(_HEADER):
-            self._came[index] = packet.get_sidedata(_HEADER)
+        if packet.has_sidedata(NEW_HEADER):
+            self._came[index] = packet.get_sidedata(NEW_HEADER)
         return header
 
     def changed(self, packet: AnyPacket) -> bool:
@@ -68,13 +66,13 @@ def without_header(packet: AnyPacket) -> AnyPacket:
     FFmpeg's muxer of Matroska writes that of AAC into the track's description again, and over what follows it there.
     PyAV takes nothing off a packet, so it is made anew.
     """
-    if not packet.has_sidedata(_HEADER):
+    if not packet.has_sidedata(NEW_HEADER):
         return packet
     made: AnyPacket = Packet(bytes(packet))
     made.stream, made.time_base, made.is_keyframe = packet.stream, packet.time_base, packet.is_keyframe
     made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
     for data in packet.iter_sidedata():
-        if data.data_type != _HEADER:
+        if data.data_type != NEW_HEADER:
             made.set_sidedata(data)
     return made
 
@@ -89,9 +87,7 @@ def _own_header(packet: AnyPacket) -> bytes:
     """The header that comes with a packet; empty where none does."""
     if has_adts(packet):
         return bytes(byte & bits for byte, bits in zip(bytes(packet)[2:4], _CODING, strict=False))
-    if packet.has_sidedata(_HEADER):
-        return bytes(packet.get_sidedata(_HEADER))
-    return b""
+    return new_header(packet)
 
 
 def changes_header(path: Path, stream_index: int) -> bool:

@@ -15,7 +15,7 @@ from vidsr.errors import Encrypted
 from vidsr.media.bitstream import NalFormat, PacketFacts, inspect
 from vidsr.media.clock import Clock
 from vidsr.media.decoders import decode_in_order
-from vidsr.media.packets import AnyPacket, demux
+from vidsr.media.packets import AnyPacket, demux, new_header
 
 # Codecs each of whose frames stands alone, so that "every packet is a key frame" is no sign of a broken index.
 INTRA_CODECS = {"mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "jpeg2000",
@@ -128,8 +128,7 @@ class _Reader:
         self.broken += packet.is_corrupt or not facts.whole
         self.user_data = self.user_data or facts.user_data
         key = packet.is_keyframe if facts.key is None else facts.key
-        anew = packet.has_sidedata("new_extradata")
-        if header := bytes(packet.get_sidedata("new_extradata")) if anew else facts.header:
+        if header := new_header(packet) or facts.header:
             self.headers.setdefault(header, packet.pts)
         if self.begins_with_key is None:
             self.begins_with_key = key
