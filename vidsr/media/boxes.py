@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
+
+from vidsr.media.remembered import remembered
 
 _FIRST_BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "free", "skip", "wide", "pnot", "uuid", "sidx"}
 TRUNCATED = {"moov", "moof", "mdat", "free", "skip", "mfra"}
@@ -87,15 +88,11 @@ def is_fragmented(path: Path) -> bool:
         return is_mp4(file, size) and any(box.kind == "moof" for box in children(file, 0, size))
 
 
+@remembered  # of hours of fragments, thousands are read, and every reader of packets asks
 def begins_anew(path: Path) -> bool:
     """Whether the times of fragments (`tfdt`, 8.8.12) go back somewhere, as where files were put together."""
-    status = path.stat()
-    return _begins_anew(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)  # of hours of fragments, thousands are read, and every reader of packets asks
-def _begins_anew(path: Path, size: int, _: int) -> bool:
     latest: dict[int, int] = {}
+    size = path.stat().st_size
     with path.open("rb") as file:
         if not is_mp4(file, size):
             return False

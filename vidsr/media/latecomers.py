@@ -8,8 +8,9 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
+
+from vidsr.media.remembered import remembered
 
 # FFmpeg holds in memory what it looks at; of what begins later in a file, nothing is read.
 FARTHEST = 1 << 28
@@ -29,10 +30,21 @@ _FLV_HEADER, _FLV_TAG, _FLV_SIZE = 13, 11, 4
 _FLV_STREAMS = (8, 9)  # sound and picture
 
 
+@remembered  # every opening asks, and a file is read to its end to answer
 def late_begins(path: Path) -> tuple[int, ...]:
     """Where in a file those of its streams begin that FFmpeg may not find by itself, in bytes and ascending."""
-    status = path.stat()
-    return _late_begins(path, status.st_size, status.st_mtime_ns)
+    begins: dict[int, int] = {}
+    with path.open("rb") as file:
+        head = file.read(4)
+        walk = _programme_stream if head == b"\0\0\1\xba" else _flv if head[:3] == _FLV else None
+        if walk is None:
+            return ()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for stream, at in walk(data):
+                begins.setdefault(stream, at)
+                if walk is _flv and len(begins) == len(_FLV_STREAMS):
+                    break
+    return tuple(sorted(at for at in begins.values() if at > _USUAL))
 
 
 def options_for(path: Path) -> dict[str, str]:
@@ -46,22 +58,6 @@ def options_for(path: Path) -> dict[str, str]:
     if within:
         options |= {"probesize": str(within[-1] + _ENOUGH), "analyzeduration": str(_WITHOUT_LIMIT)}
     return options
-
-
-@lru_cache(maxsize=8)  # every opening asks, and a file is read to its end to answer
-def _late_begins(path: Path, size: int, _: int) -> tuple[int, ...]:
-    begins: dict[int, int] = {}
-    with path.open("rb") as file:
-        head = file.read(4)
-        walk = _programme_stream if head == b"\0\0\1\xba" else _flv if head[:3] == _FLV else None
-        if walk is None:
-            return ()
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-            for stream, at in walk(data):
-                begins.setdefault(stream, at)
-                if walk is _flv and len(begins) == len(_FLV_STREAMS):
-                    break
-    return tuple(sorted(at for at in begins.values() if at > _USUAL))
 
 
 def files_behind(path: Path, at: int) -> int:

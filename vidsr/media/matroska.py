@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Stream
 
+from vidsr.media.remembered import remembered
 from vidsr.media.tracks import keep_code
 from vidsr.media.waveformat import name_channels, wave_format
 
@@ -175,17 +175,12 @@ def differ_in_coding(path: Path) -> bool:
     return len(set(filter(None, _codings(path)))) > 1
 
 
+@remembered  # live recordings have no longer parts than blocks, and every reader of packets asks
 def _codings(path: Path) -> tuple[tuple[bytes, ...], ...]:
     """Codec and header of each track, of each of the files that were put together."""
-    status = path.stat()
-    return _read_codings(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)  # live recordings have no longer parts than blocks, and every reader of packets asks
-def _read_codings(path: Path, size: int, _: int) -> tuple[tuple[bytes, ...], ...]:
     files: list[tuple[bytes, ...]] = []
     with path.open("rb") as file:
-        for kind, start, length, stop in top_elements(file, size):
+        for kind, start, length, stop in top_elements(file, path.stat().st_size):
             if kind == int.from_bytes(EBML, "big"):
                 files.append(())
             elif kind == TRACKS and files:

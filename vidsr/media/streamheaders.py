@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 from av.packet import Packet, PacketSideData
 
 from vidsr.media.container import open_input
 from vidsr.media.packets import NEW_HEADER, AnyPacket, demux, new_header
+from vidsr.media.remembered import remembered
 
 # Bits of the third and fourth byte of ADTS (ISO 13818-7, 6.2) that say profile, sample rate and channels.
 _CODING = (0xFD, 0xC0)
@@ -90,14 +90,9 @@ def _own_header(packet: AnyPacket) -> bytes:
     return new_header(packet)
 
 
+@remembered  # each container that a result may have asks
 def changes_header(path: Path, stream_index: int) -> bool:
     """Whether a stream of sound is coded with another header from somewhere on; its packets are read to see."""
-    status = path.stat()
-    return _changes_header(path, stream_index, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=16)  # each container that a result may have asks
-def _changes_header(path: Path, stream_index: int, size: int, mtime_ns: int) -> bool:
     headers = StreamHeaders()
     with open_input(path) as container:
         return any(headers.changed(packet) for packet in demux(container, container.streams[stream_index]))
